@@ -25,7 +25,6 @@ from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.commands import DestinationTools
 from relay.service.destinations.kind import DestinationParts
-from relay.service.destinations.lane import LaneAdoption
 from relay.service.destinations.service import DestinationService
 from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS, RelayKinds
@@ -132,16 +131,12 @@ class _Relay:
         watches = (self.certificates, self.token_watch, self.lookups)
         on_hangup += [each.look for each in watches]
         on_hangup += [ConfigurationChange(configuration.path).look]
-        with_one_queue = [
-            each.id for each in configuration.destinations if not each.backlog_percent
-        ]
         return RelayService(
             [
                 *(StopGuard(reactor=clock), HangupService(callbacks=on_hangup, reactor=clock)),
                 *watches,
                 *(queue, ClockWatch(self.wall, queue=queue, clock=clock)),
                 *(self.kept, self.compaction),
-                LaneAdoption(with_one_queue, queue=queue, notices=self.notices),
                 FlushService(
                     [self._way(id, reserved=False) for id in self.routes],
                     append=queue.committer.append,

@@ -51,7 +51,6 @@ from tests.assembled_relay import Relay, configuration, reached
 from tests.certificate_files import make_certificate_files
 from tests.configurations import new_destination, new_source
 from tests.lines import read_by
-from tests.recording import record
 from tests.threads import Reactor
 from tests.written import filter_of, steps_of
 
@@ -219,14 +218,6 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
     relay.stop()
 
 
-def test_destinations_with_one_queue_adopt_what_is_left_in_a_second(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    adoptions = record(monkeypatch, assembly, "LaneAdoption")
-    Relay(tmp_path)
-    assert adoptions[0].arguments == (["all", "wrapped"],)
-
-
 def test_a_pause_by_hand_has_the_time_of_day(tmp_path: Path, logged: list[str]) -> None:
     relay = Relay(tmp_path)
     relay.start()
@@ -259,7 +250,7 @@ def test_its_services_start_in_their_order(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     assert [type(each).__name__ for each in relay.service] == [
         *("StopGuard", "HangupService", "CertificateWatch", "TokenWatch", "LookupFiles"),
-        *("QueueService", "ClockWatch", "KeptPositions", "CompactionService", "LaneAdoption"),
+        *("QueueService", "ClockWatch", "KeptPositions", "CompactionService"),
         *("FlushService", "ConcurrentService", "DestinationTools", "StallDetector"),
         *("ExpressionWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "HistoryWatch"),
         *("ControlService", "StatisticsService", "ConcurrentService", "NotifyService"),

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
 from relay.model.clock import Now, in_utc
 from relay.model.errors import QueueError
+from relay.model.text import counted
 from relay.observe.control import Asked
+from relay.queue.inspect.commands import Adopt
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.service import DestinationService
 from relay.service.queue.service import QueueService
@@ -30,7 +32,7 @@ class SomeDestinations(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DestinationTools(Service):
-    """Pauses destinations, and has them connect.
+    """Pauses destinations, has them connect, and empties second queues that none uses any more.
 
     As a service it starts after the destinations, in the same turn of the reactor: no
     session can have begun by then.
@@ -56,12 +58,21 @@ class DestinationTools(Service):
         }
 
     def startService(self) -> None:
-        """Pause what was paused when the relay stopped."""
+        """Pause what was paused when the relay stopped, and adopt what lies in second queues."""
         Service.startService(self)
+        for destination in self._destinations.values():
+            lane = self._queue.view.ledgers.get(account_of_lane(destination.id))
+            if lane is not None and lane.queued and len(destination.lanes) == 1:
+                self._log.info(
+                    "destination {id}: {count} of its second lane go to the end of its queue",
+                    id=destination.id,
+                    count=counted(lane.queued, "message"),
+                )
+                ensureDeferred(self._adopt(destination))
         for id, octets in self._queue.view.positions(PAUSED).items():
-            if (destination := self._destinations.get(id)) is not None:
+            if id in self._destinations:
                 since = _decoded(octets)
-                destination.pause(since)
+                self._destinations[id].pause(since)
                 self._log.warn(
                     "destination {id}: paused by hand since {since}; `syslogrelay resume {id}` "
                     "ends that",
@@ -101,6 +112,20 @@ class DestinationTools(Service):
             destination.break_link("somebody wants what is in flight to be sent again")
         destination.connect()
         return in_flight
+
+    async def _adopt(self, destination: DestinationService) -> None:
+        """Append what is left in the second queue, step by step, so that nothing waits for it."""
+        lane, view = account_of_lane(destination.id), self._queue.view
+        try:
+            while self.running and view.ledgers[lane].queued:
+                await self._queue.committer.operate(Adopt(lane, destination.id))
+        except QueueError as error:
+            destination.warn(
+                "lanes",
+                f"until the next start the queue {lane} keeps "
+                f"{counted(view.ledgers[lane].queued, 'message')}, or until "
+                f"`queue adopt {lane} {destination.id}`: {error}",
+            )
 
     def _keep(self, id: str, octets: bytes) -> Deferred[None]:
         return self._queue.committer.append({}, positions={f"{PAUSED}/{id}": octets})

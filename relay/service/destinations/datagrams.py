@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-
-from twisted.internet.threads import deferToThreadPool
+from functools import partial
 
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.configuration.url import HostPort
@@ -19,15 +18,8 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
     url, reactor = configuration.connect, parts.reactor
 
     async def connect(lane: Lane, on_failure: Callable[[str], None]) -> DatagramSession:
-        connected = await deferToThreadPool(
-            reactor,  # type: ignore[arg-type]  # zope
-            reactor.getThreadPool(),
-            _connected_socket,
-            url.host,
-            url.port,
-        )
         return DatagramSession(
-            connected,
+            await parts.run_in_thread(partial(_connected_socket, url.host, url.port)),
             drain=lane.drain,
             state=lane.state,
             clock=reactor,

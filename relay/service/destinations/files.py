@@ -8,7 +8,6 @@ from functools import partial
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.threads import deferToThreadPool
 
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.model import DestinationConfiguration, Url, Where
@@ -46,15 +45,8 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
     # What two lanes append must not mix, nor what one cuts off again be the other's.
     one_at_a_time = DeferredLock()
 
-    def in_pool(call: Callable[[], T]) -> Deferred[T]:
-        pool = reactor.getThreadPool()
-        return deferToThreadPool(reactor, pool, call)  # type: ignore[arg-type]  # zope
-
     def run_in_thread(call: Callable[[], T]) -> Deferred[T]:
-        return one_at_a_time.run(in_pool, call)
-
-    def on_reopened(words: str) -> None:
-        parts.notices.warn(f"destination {configuration.id}", "reopened", words)
+        return one_at_a_time.run(parts.run_in_thread, call)
 
     async def open_file(lane: Lane, on_failure: Callable[[str], None]) -> FileSession:
         file = AppendedFile(path)
@@ -66,7 +58,7 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
             run_in_thread=run_in_thread,
             clock=reactor,
             on_failure=on_failure,
-            on_reopened=on_reopened,
+            on_reopened=partial(parts.notices.warn, f"destination {configuration.id}", "reopened"),
         )
 
     how = f"appending to {path}, delivered when synced"

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+
 from relay.model.clock import Reactor, WallClock
 from relay.service.configuration.kinds import UrlKind
 from relay.service.configuration.model import DestinationConfiguration
@@ -19,6 +22,7 @@ from relay.service.queue.service import QueueService
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
 
+T = TypeVar("T")
 C = TypeVar("C", bound=DestinationConfiguration)
 
 
@@ -32,6 +36,11 @@ class DestinationParts:
     wall: WallClock
     reactor: Reactor
     """Provides IReactorTime, IReactorThreads and IReactorTCP."""
+
+    def run_in_thread(self, call: Callable[[], T]) -> Deferred[T]:
+        """What may wait for a disk or a name server; fires with its result."""
+        pool = self.reactor.getThreadPool()
+        return deferToThreadPool(self.reactor, pool, call)  # type: ignore[arg-type]  # zope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

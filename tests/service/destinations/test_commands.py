@@ -23,6 +23,7 @@ class Queue(AllRoles):
         self.kept: dict[str, bytes] = {}
         self.commits: list[Deferred[None]] = []
         self.waits = False
+        self.ledgers: dict[str, Any] = {}  # no second queues
 
     def positions(self, source: str) -> dict[str, bytes]:
         assert source == PAUSED

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from relay.queue.changes import Command
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Transaction
-from relay.service.destinations.lane import LaneAdoption
+from relay.service.destinations.commands import DestinationTools
 from tests.connections import RecordingNotices
 from tests.queue_roles import AllRoles
 
@@ -29,6 +30,9 @@ class Queue(AllRoles):
     @property
     def ledgers(self) -> dict[str, Ledger]:
         return self.store.ledgers
+
+    def positions(self, source: str) -> dict[str, bytes]:
+        return {}
 
     def operate(self, operation: Command) -> Deferred[Any]:
         self.waiting.append((operation, Deferred()))
@@ -49,11 +53,20 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     queue.store.close()
 
 
-def started(queue: Queue, *destinations: str) -> tuple[LaneAdoption, RecordingNotices]:
-    notices: Any = RecordingNotices()
-    adoption = LaneAdoption(destinations, queue=queue, notices=notices)
-    adoption.startService()
-    return adoption, notices
+class Destination:
+    def __init__(self, id: str, lanes: int, notices: RecordingNotices) -> None:
+        self.id = id
+        self.lanes = [object()] * lanes
+        self.warn = partial(notices.warn, f"destination {id}")
+
+
+def started(queue: Queue, **lanes: int) -> tuple[DestinationTools, RecordingNotices]:
+    """With destinations that have so many lanes."""
+    notices = RecordingNotices()
+    destinations: Any = [Destination(id, count, notices) for id, count in lanes.items()]
+    tools = DestinationTools(destinations, queue=queue, now=float)  # type: ignore[arg-type]
+    tools.startService()
+    return tools, notices
 
 
 def fill(queue: Queue) -> None:
@@ -63,7 +76,7 @@ def fill(queue: Queue) -> None:
 
 def test_what_is_left_goes_behind_the_others_step_by_step(queue: Queue) -> None:
     fill(queue)
-    _, notices = started(queue, "d", "e")
+    _, notices = started(queue, d=1, e=1)
     queue.step()
     assert queue.queued() == (5, 2)
     queue.step()
@@ -74,18 +87,18 @@ def test_what_is_left_goes_behind_the_others_step_by_step(queue: Queue) -> None:
 
 def test_a_destination_with_two_lanes_keeps_them(queue: Queue) -> None:
     fill(queue)
-    started(queue, "e")
+    started(queue, d=2, e=1)
     assert queue.waiting == []
 
 
 def test_nothing_is_done_where_nothing_is_left(queue: Queue) -> None:
-    started(queue, "d", "e")
+    started(queue, d=1, e=1)
     assert queue.waiting == []
 
 
 def test_a_stop_ends_it(queue: Queue) -> None:
     fill(queue)
-    adoption, _ = started(queue, "d")
+    adoption, _ = started(queue, d=1)
     adoption.stopService()
     queue.step()
     assert queue.waiting == []
@@ -93,7 +106,7 @@ def test_a_stop_ends_it(queue: Queue) -> None:
 
 def test_a_failure_is_said(queue: Queue) -> None:
     fill(queue)
-    _, notices = started(queue, "d")
+    _, notices = started(queue, d=1)
     queue.waiting.pop()[1].errback(QueueError("the disk is full"))
     ((subject, _, text),) = notices.said
     assert subject == "destination d"
