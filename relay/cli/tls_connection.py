@@ -8,7 +8,7 @@ from contextlib import suppress
 from OpenSSL import SSL
 
 from relay.transport.tls.endpoints import TlsUpstream
-from relay.transport.tls.failure import tls_failure_text
+from relay.transport.tls.failure import tls_failure
 
 _CHUNK_BYTES = 65536
 
@@ -128,4 +128,4 @@ class TlsConnection:
     def _failed(self, error: SSL.Error) -> ConnectionError:
         with suppress(OSError):
             self._flush()  # the alert that tells the other end
-        return ConnectionError(tls_failure_text(self, error))
+        return ConnectionError(tls_failure(self, error).text)

@@ -40,7 +40,7 @@ from relay.flow.pump import BATCH_BYTES_MAX, SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
 from relay.transport.connections import SocketConnection
-from relay.transport.tls.failure import tls_failure_text
+from relay.transport.tls.failure import tls_failure
 
 __all__ = [
     "SEND_BYTES_MAX",
@@ -482,7 +482,7 @@ def connect_failure_text(failure: Failure, target: str) -> str:
 def failure_words(transport: object, reason: Failure, secure: bool) -> str:
     """Why a connection ended."""
     error = reason.value
-    if secure and error is not None and (words := tls_failure_text(transport, error)):
+    if secure and error is not None and (words := tls_failure(transport, error).text):
         return words
     if isinstance(error, RelayError):
         return str(error)

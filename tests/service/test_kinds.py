@@ -24,8 +24,7 @@ from relay.service.configuration.model import (
 from relay.service.configuration.table import Text, Whole
 from relay.service.configuration.url import Host
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.lane import Lane
-from relay.service.destinations.link import LocalLink
+from relay.service.destinations.link import LocalLink, Outlet
 from relay.service.destinations.service import DestinationService
 from relay.service.kinds import KINDS
 from relay.service.prerequisite import Prerequisite
@@ -128,11 +127,11 @@ def make_ear(destination: Ear, parts: DestinationParts) -> Delivery:
     awake.trouble = "the ear is asleep"
     TO_WAKE.append(awake)
 
-    async def hear(lane: Lane, failed: Callable[[str], None]) -> Hearing:
-        return Hearing(lane.drain, destination.heard_max, parts.reactor.callLater)
+    async def hear(outlet: Outlet, failed: Callable[[str], None]) -> Hearing:
+        return Hearing(outlet.drain, destination.heard_max, parts.reactor.callLater)
 
     return Delivery(
-        new_link=lambda lane: LocalLink(lane, hear, how="listening", clock=parts.reactor),
+        new_link=lambda outlet: LocalLink(outlet, hear, how="listening", clock=parts.reactor),
         target="two ears",
         prerequisites=(awake,),
         details=lambda: [f"{len(HEARD)} heard"],

@@ -9,19 +9,18 @@ from functools import partial
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.lane import Lane
-from relay.service.destinations.link import LocalLink
+from relay.service.destinations.link import LocalLink, Outlet
 from relay.transport.datagram.outbound import DatagramSession
 
 
 def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> Delivery:
     url, reactor = configuration.connect, parts.reactor
 
-    async def connect(lane: Lane, on_failure: Callable[[str], None]) -> DatagramSession:
+    async def connect(outlet: Outlet, on_failure: Callable[[str], None]) -> DatagramSession:
         return DatagramSession(
             await parts.run_in_thread(partial(_connected_socket, url.host, url.port)),
-            drain=lane.drain,
-            state=lane.state,
+            drain=outlet.drain,
+            state=outlet.state,
             clock=reactor,
             notices=parts.notices,
             on_failure=on_failure,
@@ -29,7 +28,7 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
 
     target = str(url).partition("://")[2]
     how = f"sending to {target}, delivered when sent: nobody answers"
-    return Delivery(new_link=lambda lane: LocalLink(lane, connect, how=how, clock=reactor))
+    return Delivery(new_link=lambda outlet: LocalLink(outlet, connect, how=how, clock=reactor))
 
 
 def _connected_socket(host: str, port: int) -> socket.socket:

@@ -13,8 +13,7 @@ from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.model import DestinationConfiguration, Url, Where
 from relay.service.configuration.url import Path, Role, url_shown
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.lane import Lane
-from relay.service.destinations.link import LocalLink
+from relay.service.destinations.link import LocalLink, Outlet
 from relay.transport.files.writer import AppendedFile, FileSession
 
 T = TypeVar("T")
@@ -48,13 +47,13 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
     def run_in_thread(call: Callable[[], T]) -> Deferred[T]:
         return one_at_a_time.run(parts.run_in_thread, call)
 
-    async def open_file(lane: Lane, on_failure: Callable[[str], None]) -> FileSession:
+    async def open_file(outlet: Outlet, on_failure: Callable[[str], None]) -> FileSession:
         file = AppendedFile(path)
         # So that a file that cannot be opened is known before there is a record for it.
         await run_in_thread(partial(file.append, (), reopen=True))
         return FileSession(
             file,
-            drain=lane.drain,
+            drain=outlet.drain,
             run_in_thread=run_in_thread,
             clock=reactor,
             on_failure=on_failure,
@@ -62,7 +61,7 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
         )
 
     how = f"appending to {path}, delivered when synced"
-    return Delivery(new_link=lambda lane: LocalLink(lane, open_file, how=how, clock=reactor))
+    return Delivery(new_link=lambda outlet: LocalLink(outlet, open_file, how=how, clock=reactor))
 
 
 FILE = DestinationKind(

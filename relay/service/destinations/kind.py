@@ -15,8 +15,7 @@ from twisted.internet.threads import deferToThreadPool
 from relay.model.clock import Reactor, WallClock
 from relay.service.configuration.kinds import UrlKind
 from relay.service.configuration.model import DestinationConfiguration
-from relay.service.destinations.lane import Lane
-from relay.service.destinations.link import Link
+from relay.service.destinations.link import Link, Outlet
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
 from relay.service.tls.certificate_watch import CertificateWatch
@@ -47,8 +46,12 @@ class DestinationParts:
 class Delivery:
     """How the records of one destination are delivered."""
 
-    new_link: Callable[[Lane], Link]
-    """Makes what connects one lane; a link may have several connections and several targets."""
+    new_link: Callable[[Outlet], Link]
+    """Makes what connects one lane.
+
+    A link may have several connections and several targets, also of other kinds: each gets an
+    outlet of its own, whose drain hands on to that of the lane.
+    """
     target: str = ""
     """The name of the upstream in words; empty = what the URL says."""
     prerequisites: Sequence[Prerequisite] = ()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
+from relay.flow.numbering import Numbering
 from relay.flow.pump import Session, SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import (
@@ -24,6 +25,20 @@ from relay.transport.upstream import (
 )
 
 _CLOSE_SECONDS_MAX = 0.5
+
+
+class Outlet(Protocol):
+    """What sessions are made for: a lane, or a part of one that has its own target."""
+
+    @property
+    def drain(self) -> SessionDrain: ...
+
+    @property
+    def state(self) -> UpstreamState: ...
+
+    @property
+    def numbering(self) -> Numbering | None:
+        """Makes it exactly once with an upstream that can do it; None = never."""
 
 
 class Link:
@@ -120,20 +135,7 @@ class Reopens(Protocol):
     def reopen(self) -> None: ...
 
 
-class Outlet(Protocol):
-    """What sessions are made for: a lane, or a part of one."""
-
-    @property
-    def drain(self) -> SessionDrain: ...
-
-    @property
-    def state(self) -> UpstreamState: ...
-
-
-AnyOutlet = TypeVar("AnyOutlet", bound=Outlet)
-
-
-class LocalLink(Link, Generic[AnyOutlet]):
+class LocalLink(Link):
     """To a destination without a connection to wait for: a file, or UDP.
 
     Args:
@@ -144,8 +146,8 @@ class LocalLink(Link, Generic[AnyOutlet]):
 
     def __init__(
         self,
-        outlet: AnyOutlet,
-        new_session: Callable[[AnyOutlet, Callable[[str], None]], Awaitable[LocalSession]],
+        outlet: Outlet,
+        new_session: Callable[[Outlet, Callable[[str], None]], Awaitable[LocalSession]],
         *,
         how: str,
         clock: Clock,

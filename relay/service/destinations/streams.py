@@ -14,8 +14,7 @@ from relay.service.configuration.model import DestinationConfiguration, TlsConfi
 from relay.service.configuration.table import Choice, Seconds, Whole
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.lane import Lane
-from relay.service.destinations.link import StreamLink
+from relay.service.destinations.link import Outlet, StreamLink
 from relay.service.prerequisite import Prerequisite
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.relp.outbound import RelpClientProtocol
@@ -45,12 +44,12 @@ class UpstreamConfiguration(DestinationConfiguration):
 def new_delivery(
     configuration: UpstreamConfiguration,
     parts: DestinationParts,
-    protocol_of: Callable[[Lane], Callable[..., UpstreamProtocol]],
+    protocol_of: Callable[[Outlet], Callable[..., UpstreamProtocol]],
 ) -> Delivery:
     """The delivery over a connection to the host and port of the URL.
 
     Args:
-        protocol_of: What makes the protocols of a lane, given drain, state, clock, secure and
+        protocol_of: What makes the protocols of an outlet, given drain, state, clock, secure and
             timeouts.
     """
     url, tls, reactor = configuration.connect, configuration.tls, parts.reactor
@@ -70,19 +69,24 @@ def new_delivery(
         )
         upstream = parts.certificates.keep(f"destination {configuration.id}", tls, new, files)
 
-    def new_protocol(lane: Lane) -> UpstreamProtocol:
-        return protocol_of(lane)(
-            drain=lane.drain,
-            state=lane.state,
+    def new_protocol(outlet: Outlet) -> UpstreamProtocol:
+        return protocol_of(outlet)(
+            drain=outlet.drain,
+            state=outlet.state,
             clock=reactor,
             secure=tls is not None,
             timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
         )
 
-    def new_link(lane: Lane) -> StreamLink:
-        endpoint = PreparedEndpoint(wrapped=wrapped, state=lane.state, tls=upstream, clock=reactor)
+    def new_link(outlet: Outlet) -> StreamLink:
+        endpoint = PreparedEndpoint(
+            wrapped=wrapped, state=outlet.state, tls=upstream, clock=reactor
+        )
         return StreamLink(
-            lane.state, endpoint=endpoint, new_protocol=partial(new_protocol, lane), clock=reactor
+            outlet.state,
+            endpoint=endpoint,
+            new_protocol=partial(new_protocol, outlet),
+            clock=reactor,
         )
 
     return Delivery(new_link=new_link, prerequisites=(files,))
@@ -109,7 +113,7 @@ def _make_plain(configuration: TcpConfiguration, parts: DestinationParts) -> Del
     counting = configuration.framing == "octet-counting"
     encode = encode_octet_counted_syslog if counting else encode_newline_syslog
     return new_delivery(
-        configuration, parts, lambda lane: partial(SyslogStreamOutProtocol, encode=encode)
+        configuration, parts, lambda _: partial(SyslogStreamOutProtocol, encode=encode)
     )
 
 
@@ -157,12 +161,12 @@ class RelpTlsConfiguration(RelpConfiguration):
 
 
 def _make_relp(configuration: RelpConfiguration, parts: DestinationParts) -> Delivery:
-    def protocol_of(lane: Lane) -> Callable[..., RelpClientProtocol]:
+    def protocol_of(outlet: Outlet) -> Callable[..., RelpClientProtocol]:
         return partial(
             RelpClientProtocol,
             window_records=configuration.window_records,
             software=SOFTWARE.encode(),
-            numbering=lane.numbering,
+            numbering=outlet.numbering,
         )
 
     return new_delivery(configuration, parts, protocol_of)

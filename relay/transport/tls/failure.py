@@ -167,8 +167,3 @@ def tls_failure(transport: object, error: BaseException) -> TlsFailure:
         if needle in reason:
             return TlsFailure(f"tls-{needle.replace(' ', '-')}", end.explain(texts, reason))
     return TlsFailure("tls", f"TLS failed: {reason}")
-
-
-def tls_failure_text(transport: object, error: BaseException) -> str:
-    """The text of `tls_failure`; empty if `error` is not a TLS failure."""
-    return tls_failure(transport, error).text

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from relay.service.destinations.link import LocalLink, Outlet, StreamLink
+from relay.service.destinations.link import Link, LocalLink, Outlet, StreamLink
 from relay.transport.upstream import Timeouts, UpstreamProtocol, UpstreamState
 from tests.connections import Wire, fired, lose
 
@@ -140,3 +141,58 @@ def test_a_stream_is_connected_again_after_a_stop() -> None:
     assert wire.disconnected
     assert len(endpoint.attempts) == 2
     assert fired(ensureDeferred(link.stop())) == []  # until the transport has told
+
+
+class Failover(Link):
+    """Of two targets: the second one is used from the first failure on."""
+
+    def __init__(self, outlet: Any, new_link: Callable[[Outlet], Link], clock: Clock) -> None:
+        self.lane = outlet
+        self.parts = [self._new_part(name, clock) for name in ("first", "second")]
+        self.links = [new_link(part) for part in self.parts]
+
+    def _new_part(self, target: str, clock: Clock) -> Any:
+        state = UpstreamState(
+            target=target,
+            clock=clock,
+            on_ready=self.lane.state.became_ready,
+            on_failure=self._failed,
+            retry_seconds_min=1,
+            retry_seconds_max=60,
+        )
+        return SimpleNamespace(drain=self.lane.drain, state=state, numbering=None)
+
+    def start(self) -> None:
+        self.links[0].start()
+
+    async def stop(self) -> None:
+        for link in self.links:
+            await link.stop()
+
+    def _failed(self, words: str) -> None:
+        self.lane.state.failed(words)
+        ensureDeferred(self.links[0].stop())
+        self.links[1].start()
+
+
+def test_a_link_may_have_several_targets_each_with_an_outlet_of_its_own() -> None:
+    local = Local()
+
+    async def new_session(outlet: Outlet, fail: Callable[[str], None]) -> Any:
+        if outlet.state.target == "first":
+            raise OSError("away")
+        return Session()
+
+    link = Failover(
+        local,
+        lambda outlet: LocalLink(
+            outlet, new_session, how=f"sending to {outlet.state.target}", clock=local.clock
+        ),
+        local.clock,
+    )
+    link.start()
+    assert local.state.words == "sending to second"
+    assert (len(local.drain.sessions), local.state.failures) == (1, 1)
+    assert fired(ensureDeferred(link.stop())) == [None]
+    assert local.drain.sessions[0].closed
+    assert local.clock.getDelayedCalls() == []

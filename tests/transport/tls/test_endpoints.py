@@ -23,7 +23,7 @@ from relay.transport.tls.endpoints import (
     TlsUpstream,
     verified_certificate,
 )
-from relay.transport.tls.failure import tls_failure, tls_failure_text
+from relay.transport.tls.failure import tls_failure
 from relay.transport.tls.peer_check import (
     Fingerprint,
     PeerPolicy,
@@ -637,7 +637,7 @@ class Transport:
 
 
 def test_errors_that_have_nothing_to_do_with_tls() -> None:
-    assert tls_failure_text(None, ConnectionResetError()) == ""
+    assert tls_failure(None, ConnectionResetError()).text == ""
 
 
 @pytest.mark.parametrize(
@@ -649,7 +649,7 @@ def test_errors_that_have_nothing_to_do_with_tls() -> None:
     ],
 )
 def test_errors_that_nobody_knows(error: Exception, words: str) -> None:
-    assert tls_failure_text(Transport(), error) == words
+    assert tls_failure(Transport(), error).text == words
 
 
 # Contexts and names.
