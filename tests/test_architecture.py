@@ -49,7 +49,7 @@ REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works
     "relay/service/options.py": "makeService",
 }
 CATCHES_EVERYTHING = {
-    "relay/service/sequence.py",
+    "relay/service/relay_service.py",
     "relay/service/queue/worker.py",
     "relay/transport/stream/shared_reads.py",
     "relay/transport/turn_batch.py",

@@ -41,13 +41,12 @@ from relay.service.queue.commands import QueueTools
 from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_limits
 from relay.service.refusal import StartRefused
-from relay.service.relay_service import RelayService, StopGuard, local_zone
+from relay.service.relay_service import ConcurrentService, RelayService, StopGuard, local_zone
 from relay.service.routes.expression_watch import ExpressionWatch
 from relay.service.routes.flushing import FlushService
 from relay.service.routes.late_tokens import LateTokens, TokenWatch
 from relay.service.routes.lookup_file import LookupFiles
 from relay.service.routes.rewriting import Rewriting
-from relay.service.sequence import ConcurrentService
 from relay.service.sources.authorising import new_authorise
 from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import KeptPositions, Receiving, SourceService

@@ -28,7 +28,7 @@ from relay.service.destinations.link import LocalLink, Outlet
 from relay.service.destinations.service import DestinationService
 from relay.service.kinds import KINDS
 from relay.service.prerequisite import Prerequisite
-from relay.service.sequence import ConcurrentService
+from relay.service.relay_service import ConcurrentService
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.service import Receiving, SourceService
 from tests.threads import Reactor

@@ -18,6 +18,7 @@ from relay.model.expression import Expression
 from relay.model.template import macros_of
 from relay.rewrite.template.macros import ALIASES, FIELD_NAMES, HARD_MACROS
 from relay.service.configuration import step_table as steps
+from relay.service.configuration.keys import entries_of
 from relay.service.configuration.kinds import Places
 from relay.service.configuration.model import (
     Configuration,
@@ -25,6 +26,7 @@ from relay.service.configuration.model import (
     FormatConfiguration,
     TlsConfiguration,
 )
+from relay.service.configuration.reading import TableOf, Template
 from relay.service.configuration.step_table import Action
 from relay.service.configuration.table import did_you_mean, join_path, shown
 
@@ -156,24 +158,17 @@ def _names_made(action: Action) -> Iterable[str]:
 
 def _names_read(action: Action) -> Iterator[tuple[str, str]]:
     """The names whose values a step uses, each with its key."""
-    templates: list[tuple[str, str | None]] = []
-    names: tuple[str, ...] = ()
-    match action:
-        case steps.SetValues():
-            templates = [(join_path("set", name), text) for name, text in action.values.items()]
-        case steps.GroupSet():
-            templates, names = [("groupset", action.template)], action.names
-        case steps.MapValue():
-            templates = [("key", action.lookup), ("default", action.default)]
-        case steps.Rate():
-            templates = [("per", action.per)]
-        case steps.Subst() | steps.Mask() | steps.Hash():
-            names = action.names
-        case steps.Parse():
-            yield "from", action.source
-    for key, text in templates:
-        yield from ((key, name) for name in macros_of(text or ""))
-    yield from (("in", name) for name in names)
+    for name, key, value in entries_of(action):
+        match key.kind, value:
+            case Template(), str(text):
+                yield from ((name, macro) for macro in macros_of(text))
+            case TableOf(kind=Template()), dict(texts):
+                for made, text in texts.items():
+                    yield from ((join_path(name, made), macro) for macro in macros_of(text))
+            case _, tuple(names) if name == "in":
+                yield from ((name, each) for each in names)
+            case _, str(each) if name == "from":
+                yield name, each
 
 
 def _names_written(form: FormatConfiguration) -> Iterator[tuple[str, str]]:

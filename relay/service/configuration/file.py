@@ -38,7 +38,6 @@ from relay.service.configuration.reading import Reading, Reported
 from relay.service.configuration.rewrite_table import names_a_form
 from relay.service.configuration.table import Anything, Leaf, join_path, shown, unknown_name
 from relay.service.configuration.toml_text import (
-    Place,
     TomlSlip,
     line_of,
     parse_toml,
@@ -62,13 +61,6 @@ _RETIRED_RELAY_KEYS: Mapping[str, str] = {
 """Keys that older versions knew.  A file that still has one gets this warning, not an error."""
 
 _RELAY = {name: key.kind for name, key in keys_of(Configuration).items()}
-
-
-class _Problem(NamedTuple):
-    line: int
-    """In the file, from 1 on; 0 = it is not that of one line."""
-    text: str
-    """Begins with the file's name and, where that is known, the line."""
 
 
 class Examined(NamedTuple):
@@ -101,37 +93,30 @@ def read_configuration(path: str, kinds: AnyKinds, *, to_start: bool = False) ->
         ConfigurationError: Every problem of the file, one line each, beginning
             with `path`, in the order of their lines; and the warnings that are known.
     """
-    text = _text_of(path)
-    try:
-        values = parse_toml(text)
-    except TomlSlip as slip:
-        raise ConfigurationError([_slip(path, slip)]) from None
-    configuration, problems, unready = _read(path, text, values, kinds)
-    problems += [] if to_start else unready
+    text, values = _values_of(path)
+    configuration, reading = _read(path, values, kinds)
+    problems = reading.problems + ([] if to_start else reading.unready)
     if problems:
-        raise ConfigurationError(_in_order(problems), configuration.warnings)
+        raise ConfigurationError(_in_order(problems, path, text), configuration.warnings)
     return configuration
 
 
 def examine_file(path: str, kinds: AnyKinds) -> Examined:
     """Read as much of the configuration file at `path` as is right."""
     try:
-        text = _text_of(path)
-        values = parse_toml(text)
+        text, values = _values_of(path)
     except ConfigurationUnreadable as error:
         return Examined(error.problems)
     except ConfigurationError as error:
         return _by_line(error.problems, path)
-    except TomlSlip as slip:
-        return _by_line([_slip(path, slip)], path)
-    configuration, problems, unready = _read(path, text, values, kinds)
+    configuration, reading = _read(path, values, kinds)
     relay = values.get("relay", {})
     given = relay.get("state_dir", DEFAULT_STATE_DIR) if isinstance(relay, dict) else None
     is_known = isinstance(given, str) and given != ""
     return Examined(
-        _in_order(problems + unready),
+        _in_order(reading.problems + reading.unready, path, text),
         configuration,
-        is_whole=not problems,
+        is_whole=not reading.problems,
         state_dir=configuration.state_dir if is_known else "",
     )
 
@@ -142,70 +127,54 @@ def _by_line(problems: list[str], path: str) -> Examined:
         state_dir = state_dir_in(file.read())
     if state_dir is None:
         return Examined(problems)
-    if not state_dir:
-        return Examined(
-            problems, state_dir=DEFAULT_STATE_DIR, state_dir_from="(no line of it says another one)"
-        )
-    state_dir = _absolute(os.path.dirname(os.path.abspath(path)), state_dir)
-    return Examined(problems, state_dir=state_dir, state_dir_from="(the only line that says so)")
+    how = "(the only line that says so)" if state_dir else "(no line of it says another one)"
+    state_dir = os.path.join(os.path.dirname(os.path.abspath(path)), state_dir or DEFAULT_STATE_DIR)
+    return Examined(problems, state_dir=os.path.normpath(state_dir), state_dir_from=how)
 
 
 def _read(
-    path: str, text: str, values: Mapping[str, object], kinds: AnyKinds
-) -> tuple[Configuration, list[_Problem], list[_Problem]]:
-    """What is right in the file; its problems with their lines; those of files that it names."""
-    reader = _FileReader(os.path.dirname(os.path.abspath(path)), kinds)
-    configuration = reader.read(values, os.path.abspath(path))
-    found = places(text) if reader.problems or reader.unready else []
-    problems, unready = (
-        [_located(problem, path, found) for problem in some]
-        for some in (reader.problems, reader.unready)
-    )
-    return configuration, problems, unready
+    path: str, values: Mapping[str, object], kinds: AnyKinds
+) -> tuple[Configuration, Reading]:
+    """What is right in the file, and what is wrong."""
+    path = os.path.abspath(path)
+    reading = Reading(os.path.dirname(path))
+    return _FileReader(reading, kinds).read(values, path), reading
 
 
-def _located(problem: str, path: str, found: Sequence[Place]) -> _Problem:
-    line = line_of(problem, found) or 0
-    return _Problem(line, f"{path}:{line}: {problem}" if line else f"{path}: {problem}")
+def _in_order(problems: Sequence[str], path: str, text: str) -> list[str]:
+    """The problems with their lines, in that order; those of the whole file are last."""
+    found = places(text) if problems else []
+    lines = [(line_of(problem, found), problem) for problem in problems]
+    lines.sort(key=lambda each: each[0] or sys.maxsize)
+    return [f"{path}:{line}: {words}" if line else f"{path}: {words}" for line, words in lines]
 
 
-def _in_order(problems: Iterable[_Problem]) -> list[str]:
-    """The problems by line; those of the whole file are last."""
-    return [each.text for each in sorted(problems, key=lambda each: each.line or sys.maxsize)]
-
-
-def _text_of(path: str) -> str:
+def _values_of(path: str) -> tuple[str, dict[str, object]]:
+    """The text of a file, and its tables."""
     try:
         with open(path, "rb") as file:
             octets = file.read()
     except OSError as error:
         raise ConfigurationUnreadable([f"{path}: cannot read it: {error.strerror}"]) from None
     try:
-        return octets.decode()
+        text = octets.decode()
+        return text, parse_toml(text)
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         column = error.start - octets.rfind(b"\n", 0, error.start)
-        raise ConfigurationError(
-            [f"{path}:{line}:{column}: not UTF-8: found the byte 0x{octets[error.start]:02x}"]
-        ) from None
-
-
-def _slip(path: str, slip: TomlSlip) -> str:
-    place = f":{slip.line}:{slip.column}" if slip.line else ""
-    return f"{path}{place}: {slip.words}"
-
-
-def _absolute(base_dir: str, path: str) -> str:
-    return os.path.normpath(os.path.join(base_dir, path))
+        words = f"not UTF-8: found the byte 0x{octets[error.start]:02x}"
+    except TomlSlip as slip:
+        line, column, words = slip.line, slip.column, slip.words
+    place = f"{path}:{line}:{column}" if line else path
+    raise ConfigurationError([f"{place}: {words}"])
 
 
 class _FileReader:
     """Turns the tables of one file into values, and collects the problems."""
 
-    def __init__(self, base_dir: str, kinds: AnyKinds) -> None:
-        self._reading = Reading(base_dir)
-        self.problems = self._reading.problems
-        self.unready = self._reading.unready
+    def __init__(self, reading: Reading, kinds: AnyKinds) -> None:
+        self._reading = reading
+        self.problems = reading.problems
         self._kinds = kinds
         self._places = Places({}, {})
 
@@ -392,7 +361,8 @@ class _FileReader:
         """Look at the keys, and then into the files that they name."""
         place, checks = partial(join_path, where), self._kinds.checks
         self._add((checks.listener_tls if role == "listen" else checks.upstream_tls)(tls, place))
-        self.unready += _new(checks.tls_files(tls, place), [*self.problems, *self.unready])
+        unready = self._reading.unready
+        unready += _new(checks.tls_files(tls, place), [*self.problems, *unready])
 
     def _add(self, problems: Iterable[str]) -> None:
         """Add problems, but none that follows from one already known of the same key."""

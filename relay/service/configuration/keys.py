@@ -10,7 +10,7 @@ same table of the file, so the names of all of them are different.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
@@ -102,6 +102,13 @@ def keys_of(cls: type[DataclassInstance]) -> dict[str, Key]:
 def groups_of(value: DataclassInstance) -> list[object]:
     """The groups of keys that a value of a class has."""
     return [getattr(value, each.name) for each in fields(value) if _GROUP in each.metadata]
+
+
+def entries_of(value: DataclassInstance) -> Iterator[tuple[str, Key, object]]:
+    """The names of the keys that a value of a class has, without groups; the keys; their values."""
+    for each in fields(value):
+        if _KEY in each.metadata:
+            yield _name_of(each), each.metadata[_KEY], getattr(value, each.name)
 
 
 def compose(cls: type[D], values: Mapping[str, object]) -> D:

@@ -189,10 +189,24 @@ def frame_bytes_key(default: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceConfiguration:
-    """What all sources have; each kind has a subclass with its own keys."""
+class Endpoint:
+    """A source or destination."""
 
     id: str
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
+        """See `Examinable`."""
+        return ()
+
+    def warnings(self, where: Where) -> Iterable[str]:
+        """What works, but hardly as meant."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfiguration(Endpoint):
+    """What all sources have; each kind has a subclass with its own keys."""
+
     listen: Url
     tls: TlsConfiguration | None = None
     """None = it is not encrypted."""
@@ -237,14 +251,6 @@ class SourceConfiguration:
     def encoding_problem(self) -> str:
         """Why text in `parse.encoding` cannot be taken; empty if it can."""
         return ""
-
-    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
-        """See `Examinable`."""
-        return ()
-
-    def warnings(self, where: Where) -> Iterable[str]:
-        """What works, but hardly as meant."""
-        return ()
 
     def obstacle(self) -> str:
         """What lies where it would make its socket; empty if nothing does."""
@@ -352,10 +358,9 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationConfiguration:
+class DestinationConfiguration(Endpoint):
     """What all destinations have; each kind has a subclass with its own keys."""
 
-    id: str
     connect: Url
     sources: tuple[str, ...] = key(
         Texts("a list of source ids"), (), "ids of the sources that feed it", default_words="all"
@@ -399,14 +404,6 @@ class DestinationConfiguration:
     def backlog_percent(self) -> int:
         """The share of a backlog that is a lane of its own; 0 = it never is."""
         return self.sending.backlog_percent
-
-    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
-        """See `Examinable`."""
-        return ()
-
-    def warnings(self, where: Where) -> Iterable[str]:
-        """What works, but hardly as meant."""
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
