@@ -44,7 +44,7 @@ def run(block: Block, folder: Path, environment: dict[str, str]) -> None:
         input=script,
         cwd=folder,
         env=environment,
-        timeout=60,
+        timeout=300,  # a busy machine takes seconds to start a command
         text=True,
         capture_output=True,
     )
