@@ -115,6 +115,8 @@ class Relay:
         self.admission = Admission(pending_bytes_max=10 + 3 * RECORD_BYTES, queue_bytes_max=1000)
         self.heard: list[Any] = []
         """What appends came to, what was said to be stored, and errors, as they came."""
+        self.stored: list[Any] = []
+        """What was said to be stored: destination, the number after it, payloads."""
         self.given_up: list[Any] = []
         self.committer = Committer(
             run_in_thread=self.disk.run_in_thread,
@@ -122,13 +124,17 @@ class Relay:
             clock=self.clock,
             admission=self.admission,
             callbacks=CommitCallbacks(
-                on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
+                on_stored=self._stored,
                 on_failure=self.heard.append,
                 on_given_up=self.given_up.append,
             ),
             pauses=CommitPauses(removal=removal_seconds, commit=commit_seconds_min),
         )
         self.committer.start(self.disk)
+
+    def _stored(self, destination: str, seq: int, payloads: Sequence[bytes]) -> None:
+        self.heard.append((destination, seq))
+        self.stored.append((destination, seq, payloads))
 
     def append(self, name: str, **payloads: list[bytes]) -> None:
         done = self.committer.append(payloads)
@@ -204,29 +210,18 @@ def test_what_arrives_during_a_commit_becomes_the_next_one(relay: Relay) -> None
 
 
 def test_what_was_stored_is_told_whole_with_the_number_after_it(relay: Relay) -> None:
-    told: list[Any] = []
-    relay.committer = Committer(
-        run_in_thread=relay.disk.run_in_thread,
-        now=relay.clock.seconds,
-        clock=relay.clock,
-        admission=relay.admission,
-        callbacks=CommitCallbacks(
-            on_stored=lambda *stored: told.append(stored), on_failure=relay.heard.append
-        ),
-    )
-    relay.committer.start(relay.disk)
     relay.append("one", b=[b"1"])
     relay.append("two", a=[b"2"])
     relay.append("three", a=[b"3", b"4"])
     relay.disk.finish()
     relay.disk.fail()
-    assert told == [("b", 2, [b"1"])]  # nothing that is not on disk
+    assert relay.stored == [("b", 2, [b"1"])]  # nothing that is not on disk
     relay.disk.finish()
     relay.disk.finish()
-    assert told[1:] == [("a", 2, [b"2"]), ("a", 4, [b"3", b"4"])]
+    assert relay.stored[1:] == [("a", 2, [b"2"]), ("a", 4, [b"3", b"4"])]
     relay.operate("operation")
     relay.disk.finish()
-    assert told[3:] == [("b", 3, ())]
+    assert relay.stored[3:] == [("b", 3, ())]
 
 
 def test_nobody_waits_longer_than_the_next_commit_however_many_others_come(relay: Relay) -> None:

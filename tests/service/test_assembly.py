@@ -418,34 +418,19 @@ def test_memory_is_no_place_for_a_queue_unless_it_is_allowed(
 
 def test_sources_that_authorise_feed_by_app_and_set_aside_the_rest(tmp_path: Path) -> None:
     token = b"web-token-0123456789"
-    local = new_source(
-        "app",
-        Url("unixgram", path=str(tmp_path / "app")),
-        authorise=("token",),
-        unauthorised="quarantine",
-    )
-    files = [
-        new_destination(name, Url("file", path=str(tmp_path / f"{name}.log")), ("app",), apps=apps)
-        for name, apps in (("web", ("web",)), ("shop", ("shop",)), ("all", ()))
-    ]
-    reactor = Reactor()
-    service = assemble(
-        reactor,
-        Configuration(
-            name="central",
-            state_dir=str(tmp_path / "state"),
-            sources=(local,),
-            destinations=tuple(files),
-            apps=(
-                AppConfiguration("web", (Token(token),)),
-                AppConfiguration("shop", (Token(b"shop-token-0123456789"),)),
-            ),
-            allow_volatile_state=True,
+    app = Url("unixgram", path=str(tmp_path / "app"))
+    relay = Relay(
+        tmp_path,
+        sources=(new_source("app", app, authorise=("token",), unauthorised="quarantine"),),
+        destinations=tuple(
+            new_destination(name, Url("file", path=str(tmp_path / name)), ("app",), apps=apps)
+            for name, apps in (("web", ("web",)), ("shop", ("shop",)), ("all", ()))
         ),
-        now=float,
+        apps=(
+            AppConfiguration("web", (Token(token),)),
+            AppConfiguration("shop", (Token(b"shop-token-0123456789"),)),
+        ),
     )
-    relay = Relay(tmp_path)
-    relay.reactor, relay.service, service._end_process = reactor, service, relay.ended.append
     relay.start()
     relay.send("app", b"<13>" + token + b": one")
     relay.send("app", b"<13>two: by nobody")
