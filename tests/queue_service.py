@@ -11,6 +11,7 @@ from relay.queue.admission.limits import QueueLimit
 from relay.queue.history.keep import Histories
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.service import QueueService, QueueSettings
+from relay.service.queue.view import QueueParts
 from tests.clocks import wall_of
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
@@ -47,12 +48,14 @@ class Setup:
         )
         service = QueueService(
             settings,
-            histories=self.histories,
-            admission=Admission(pending_bytes_max=10**6, queue_bytes_max=10**6),
-            notices=self.notices,
-            wall=wall_of(self.reactor),
-            reactor=self.reactor,
-            exit_status=ExitStatus(self.reactor),
+            QueueParts(
+                histories=self.histories,
+                admission=Admission(pending_bytes_max=10**6, queue_bytes_max=10**6),
+                notices=self.notices,
+                wall=wall_of(self.reactor),
+                reactor=self.reactor,
+                exit_status=ExitStatus(self.reactor),
+            ),
         )
         self.services.append(service)
         return service

@@ -22,6 +22,7 @@ from relay.queue.admission.backpressure import Admission
 from relay.queue.history.keep import Histories
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.service import QueueService, QueueSettings
+from relay.service.queue.view import QueueParts
 from relay.transport.notices import Notices
 from tests.clocks import wall_of
 from tests.flow_fakes import new_drain, new_refusals
@@ -56,12 +57,14 @@ async def measure(reactor: Any, path: str, batch: int, commits: int) -> dict[str
     )
     queue = QueueService(
         settings,
-        histories=Histories(),
-        admission=Admission(pending_bytes_max=1 << 26, queue_bytes_max=1 << 30),
-        notices=Notices(clock=reactor, log=Logger()),
-        reactor=reactor,
-        wall=wall_of(reactor),
-        exit_status=ExitStatus(reactor),
+        QueueParts(
+            histories=Histories(),
+            admission=Admission(pending_bytes_max=1 << 26, queue_bytes_max=1 << 30),
+            notices=Notices(clock=reactor, log=Logger()),
+            reactor=reactor,
+            wall=wall_of(reactor),
+            exit_status=ExitStatus(reactor),
+        ),
     )
     queue.startService()
     store: Any = queue._store

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from relay.model.errors import QueueError
 from relay.model.text import counted, span
@@ -29,7 +30,8 @@ from relay.queue.block import (
 )
 from relay.queue.files.trees import Database, Octets
 from relay.queue.history.keep import acknowledged_at, block_in, oldest_in, records_in
-from relay.queue.quarantine import read_entry
+from relay.queue.ledger import Ledger
+from relay.queue.quarantine import Label, read_entry
 from relay.queue.view import TransactionView, database_bytes
 
 _RECORDS_MAX = 1000
@@ -44,20 +46,10 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     """The arguments of a query that takes none."""
 
 
-class Account(msgspec.Struct):
-    """One ledger, with the age of its queue and its history."""
+class Account(Ledger, kw_only=True):
+    """The ledger of an account, with the age of its queue and its history."""
 
     id: str
-    received: int
-    delivered: int
-    queued: int
-    quarantined: int
-    dropped: dict[str, int]
-    gap: int
-    queued_bytes: int
-    quarantine_bytes: int
-    acknowledged_seq: int
-    next_seq: int
     oldest_at: float | None = None
     """When the oldest record came in (seconds since 1970-01-01 UTC); None = there is none."""
     history_bytes: int = 0
@@ -81,9 +73,9 @@ def _account(view: TransactionView, id: str) -> Account:
             oldest_at = header_of(cursor)[0]
     history = view.history.get(id)
     return Account(
-        *(id, ledger.received, ledger.delivered, ledger.queued, ledger.quarantined),
-        *(dict(ledger.dropped), ledger.gap, ledger.queued_bytes, ledger.quarantine_bytes),
-        *(ledger.acknowledged_seq, ledger.next_seq, oldest_at),
+        **asdict(ledger),
+        id=id,
+        oldest_at=oldest_at,
         history_bytes=0 if history is None else database_bytes(view.txn, history),
         history_since=None if history is None else oldest_in(view.txn, history),
     )
@@ -294,19 +286,13 @@ class ReadEntries(msgspec.Struct, forbid_unknown_fields=True):
     """How much of each to return."""
 
 
-class Entry(msgspec.Struct):
+class Entry(Label, kw_only=True):
+    """An entry with its label."""
+
     seq: int
-    reason: str
-    at: float
-    """When it was set aside: seconds since 1970-01-01 UTC."""
-    kind: str
-    peer: str
-    records: int
     octets: int
     payload: bytes
     """Its beginning, or all of it."""
-    original_bytes: int = 0
-    """Bytes that it had before it was cut; 0 = it was not."""
 
 
 class EntryPage(msgspec.Struct):
@@ -332,10 +318,7 @@ def read_entries(view: TransactionView, wanted: ReadEntries) -> EntryPage:
         payload = whole[: max(0, wanted.payload_bytes_max)]
         size += len(payload) + len(label.reason)
         page.entries.append(
-            Entry(
-                *(seq, label.reason, label.at, label.kind, label.peer, label.records),
-                *(len(whole), payload, label.original_bytes),
-            )
+            Entry(**asdict(label), seq=seq, octets=len(whole), payload=payload),
         )
         found = cursor.next()
     return page

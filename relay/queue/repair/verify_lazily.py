@@ -90,21 +90,15 @@ class _Progress:
     """How many leaves after a safe one have been verified."""
     spans: list[_Span] = field(default_factory=list)
     """In order, and none beside another."""
-    last: _Span | None = None
-    """The one that was looked up last."""
 
     @property
     def is_done(self) -> bool:
         return len(self.spans) == 1 and (self.spans[0].low, self.spans[0].high) == (0, KEYS_STOP)
 
-    def is_safe(self, seq: int) -> bool:
-        span = self.last
-        if span is None or not span.safe_low <= seq < span.safe_high:
-            span = self.span_of(seq)
-            if span is None or not span.safe_low <= seq < span.safe_high:
-                return False
-            self.last = span
-        return True
+    def safe_span(self, seq: int) -> _Span | None:
+        """The span in which a cursor may be at `seq`."""
+        span = self.span_of(seq)
+        return span if span is not None and span.safe_low <= seq < span.safe_high else None
 
     def span_of(self, seq: int) -> _Span | None:
         index = bisect_right(self.spans, seq, key=lambda span: span.low) - 1
@@ -132,7 +126,7 @@ class _Progress:
                     before.safe_high = span.safe_high
             else:
                 joined.append(span)
-        self.spans, self.last = joined, None
+        self.spans = joined
 
 
 @dataclass(slots=True)
@@ -140,15 +134,12 @@ class _Queue:
     leaves: _Progress = field(default_factory=lambda: _Progress(_AHEAD))
     values: _Progress = field(default_factory=lambda: _Progress(_VALUES_AHEAD))
 
-    def is_safe(self, seq: int) -> bool:
-        return self.leaves.is_safe(seq) and self.values.is_safe(seq)
-
-    def bounds(self, seq: int) -> tuple[int, int]:
-        """The safe keys around `seq`, which is safe."""
-        found = [progress.span_of(seq) for progress in (self.leaves, self.values)]
-        lows = [span.safe_low for span in found if span is not None]
-        highs = [span.safe_high for span in found if span is not None]
-        return (max(lows), min(highs)) if len(found) == len(lows) else (seq, seq + 1)
+    def bounds(self, seq: int) -> tuple[int, int] | None:
+        """The safe keys around `seq`; None = it is not safe."""
+        leaves, values = self.leaves.safe_span(seq), self.values.safe_span(seq)
+        if leaves is None or values is None:
+            return None
+        return max(leaves.safe_low, values.safe_low), min(leaves.safe_high, values.safe_high)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -351,11 +342,11 @@ class LazyVerification:
         queue = self._queues.get(name)
         if queue is None:
             return 0, KEYS_STOP
-        if queue.is_safe(seq):
-            return queue.bounds(seq)
+        if (safe := queue.bounds(seq)) is not None:
+            return safe
         with self._lock:
             try:
-                while name in self._queues and not queue.is_safe(seq):
+                while name in self._queues and queue.bounds(seq) is None:
                     snapshot = self._file.newest()
                     tree = self._tree(snapshot, name)
                     what = name.decode("utf-8", "replace")
@@ -365,7 +356,7 @@ class LazyVerification:
             except Damage as damage:
                 self.on_damage(str(damage))
                 raise FileDamaged(f"the queue's file is damaged: {damage}") from damage
-        return queue.bounds(seq)
+        return queue.bounds(seq) or (seq, seq + 1)
 
     def rest(self, name: bytes) -> int | None:
         """A key in a part of the tree `name` that is not verified yet, or None."""
@@ -390,32 +381,37 @@ class LazyVerification:
         walk = _QueueWalk(self._file, what, audit, tree=tree)
         here = next(walk.leaves(seq))
         start = max(0, here.low - 1)
-        if not queue.leaves.is_safe(seq):
-            self._verify_leaves(queue, walk, start, _STEP, seq)
+        if queue.leaves.safe_span(seq) is None:
+            self._verify(queue, walk, start, _STEP, seq)
             for low in walk.branch_lows(seq):
                 if queue.leaves.span_of(low) is None:
-                    self._verify_leaves(queue, walk, low, 1)
-        if not queue.values.is_safe(seq):
-            for run in self._unseen(queue.values, walk, start, _VALUES_STEP, seq):
-                walk.overflow_pages = 0
-                for leaf in run:
-                    walk.keys_of(leaf, values=True)
-                self._value_pages += walk.overflow_pages
-                queue.values.add(run)
+                    self._verify(queue, walk, low, 1)
+        if queue.values.safe_span(seq) is None:
+            self._verify(queue, walk, start, _VALUES_STEP, seq, values=True)
 
-    def _verify_leaves(
-        self, queue: _Queue, walk: _QueueWalk, start: int, leaves_max: int, wanted: int = -1
+    def _verify(
+        self,
+        queue: _Queue,
+        walk: _QueueWalk,
+        start: int,
+        leaves_max: int,
+        wanted: int = -1,
+        *,
+        values: bool = False,
     ) -> None:
-        for run in self._unseen(queue.leaves, walk, start, leaves_max, wanted):
+        progress = queue.values if values else queue.leaves
+        for run in self._unseen(progress, walk, start, leaves_max, wanted):
             walk.overflow_pages = 0
             for leaf in run:
-                walk.keys_of(leaf, values=False)
-            queue.leaves.add(run)
-            if not walk.overflow_pages:
+                walk.keys_of(leaf, values=values)
+            progress.add(run)
+            if values:
+                self._value_pages += walk.overflow_pages
+            elif not walk.overflow_pages:
                 queue.values.add(run)
 
     def _unseen(
-        self, progress: _Progress, walk: _QueueWalk, start: int, leaves_max: int, wanted: int = -1
+        self, progress: _Progress, walk: _QueueWalk, start: int, leaves_max: int, wanted: int
     ) -> Iterator[list[Leaf]]:
         """Runs of adjacent leaves, from `start` on, that are not in `progress`.
 
@@ -423,7 +419,7 @@ class LazyVerification:
             leaves_max: How many in all.
             wanted: A key; the walk ends when it is safe.
         """
-        while leaves_max > 0 and start < KEYS_STOP and not progress.is_safe(wanted):
+        while leaves_max > 0 and start < KEYS_STOP and progress.safe_span(wanted) is None:
             span = progress.span_of(start)
             if span is not None:
                 start = span.high

@@ -16,6 +16,7 @@ from relay.service.exit_status import ExitStatus
 from relay.service.queue.limits import new_histories
 from relay.service.queue.service import QueueService, QueueSettings
 from relay.service.queue.state_dir import refuse_unfit, refuse_used
+from relay.service.queue.view import QueueParts
 from relay.service.queue.watches import HistoryWatch, PlaceWatch, QuarantineLimits, QueueWatch
 from relay.transport.notices import Notices
 
@@ -54,15 +55,10 @@ def new_queue(
         fully=configuration.examine_fully,
         commit_seconds_min=configuration.commit_seconds_min,
     )
-    return QueueService(
-        settings,
-        histories=new_histories(configuration),
-        admission=admission,
-        notices=notices,
-        reactor=reactor,
-        wall=wall,
-        exit_status=ExitStatus(reactor),
+    parts = QueueParts(
+        *(new_histories(configuration), admission, notices, reactor, wall, ExitStatus(reactor))
     )
+    return QueueService(settings, parts)
 
 
 def new_watches(

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 
 from twisted.logger import Logger
 
-from relay.model.clock import WallClock
 from relay.model.errors import QueueError, QueueMisplaced
-from relay.queue.admission.backpressure import Admission
 from relay.queue.committer import Committer
-from relay.queue.history.keep import Histories
 from relay.queue.inspect.commands import PruneHistories
 from relay.queue.store import QueueStore
-from relay.service.exit_status import ExitStatus
 from relay.service.queue.given_up import note_given_up
-from relay.transport.notices import Notices
+from relay.service.queue.view import QueueParts
 
 _SHED_BYTES = 64 * 1024**2  # that histories give up after a commit that failed
 
@@ -25,29 +21,15 @@ class QueueFailures:
 
     Args:
         path: Directory of the queue.
-        exit_status: Of the process: it ends with 1 where the queue gives up.
     """
 
     _log = Logger(namespace="relay")
     store: QueueStore  # both from the start of the service on
     committer: Committer
 
-    def __init__(
-        self,
-        path: str,
-        histories: Histories,
-        *,
-        admission: Admission,
-        notices: Notices,
-        wall: WallClock,
-        exit_status: ExitStatus,
-    ) -> None:
+    def __init__(self, path: str, parts: QueueParts) -> None:
         self._path = path
-        self._histories = histories
-        self._admission = admission
-        self._notices = notices
-        self._wall = wall
-        self._exit_status = exit_status
+        self._parts = parts
         self._is_damaged = False
 
     def failed(self, error: BaseException) -> None:
@@ -56,7 +38,7 @@ class QueueFailures:
             return  # `PlaceWatch` says so
         if isinstance(error, QueueError):
             self._make_room()
-            self._notices.warn(
+            self._parts.notices.warn(
                 "queue",
                 "commit",
                 f"{self._path}: {error}; senders wait, and the relay retries every second; if the "
@@ -66,26 +48,28 @@ class QueueFailures:
         # A defect.  Without commits nothing works any more; the supervisor of the
         # process restarts it, and the queue is whole.
         words = f"nothing can be stored until the relay is started again: {error!r}"
-        self._admission.set_failure(words, self._wall.now())
+        self._parts.admission.set_failure(words, self._parts.wall.now())
         self._log.critical("queue: {words}; stopping", words=words)
-        self._exit_status.give_up()
+        self._parts.exit_status.give_up()
 
     def damaged(self, problem: str) -> None:
         """LMDB must not read on.  The next start verifies everything and salvages what it can."""
         if not self._is_damaged:
             self._is_damaged = True
-            self._admission.set_failure(f"the queue is damaged: {problem}", self._wall.now())
+            self._parts.admission.set_failure(
+                f"the queue is damaged: {problem}", self._parts.wall.now()
+            )
             self._log.critical(
                 "queue {path} is damaged: {problem}; stopping: the next start saves what can be "
                 "read of it; look at the disk",
                 path=self._path,
                 problem=problem,
             )
-            self._exit_status.give_up()
+            self._parts.exit_status.give_up()
 
     def given_up(self, lost: Mapping[str, int]) -> None:
         """Nobody sends these messages again, by account, and they cannot be stored."""
-        self._exit_status.fail()
+        self._parts.exit_status.fail()
         self.store.reserve.give_up()  # the note may need the room
         note_given_up(lost, self._path, self._log)
 
@@ -94,8 +78,9 @@ class QueueFailures:
 
         LMDB says so in many ways.  `HistoryWatch` sees when there is room again.
         """
-        self._histories.disk_full = True
-        if self._histories.used_bytes:
-            whole = dict.fromkeys(self._histories.databases, 0.0)
-            making = self.committer.operate(PruneHistories(self._histories, whole, _SHED_BYTES))
+        histories = self._parts.histories
+        histories.disk_full = True
+        if histories.used_bytes:
+            whole = dict.fromkeys(histories.databases, 0.0)
+            making = self.committer.operate(PruneHistories(histories, whole, _SHED_BYTES))
             making.addErrback(lambda failure: failure.trap(QueueError))  # then next time

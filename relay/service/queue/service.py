@@ -14,15 +14,12 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from relay.flow.lineages import RECEIVED, Lineages
-from relay.model.clock import Reactor, WallClock
 from relay.model.errors import QueueError
 from relay.model.text import counted, span
-from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.compaction.live import LiveCompaction
 from relay.queue.cursor import Cursor
-from relay.queue.history.keep import Histories
 from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import SENT, Lineage
@@ -34,14 +31,12 @@ from relay.queue.transaction import (
     account_of_source,
     destination_of,
 )
-from relay.service.exit_status import ExitStatus
 from relay.service.queue.failures import QueueFailures
 from relay.service.queue.given_up import count_given_up
 from relay.service.queue.place import QueuePlace
-from relay.service.queue.view import QueueView
+from relay.service.queue.view import QueueParts, QueueView
 from relay.service.queue.worker import Worker
 from relay.service.refusal import StartRefused
-from relay.transport.notices import Notices
 
 _MAP_SLACK_BYTES = 1024**3
 _REMOVAL_SECONDS = 0.02
@@ -90,10 +85,6 @@ class QueueService(Service):
     changed user.  So startService is the first place that may open the environment, and the files
     belong to the right user.
 
-    Args:
-        histories: Delivered records of the destinations that keep them.
-        exit_status: Of the process: it ends with 1 where the queue gives up.
-
     Attributes:
         committer: Stores what the flows bring; takes nothing before the start.
         view: Reads the queue.
@@ -109,51 +100,27 @@ class QueueService(Service):
     place: QueuePlace
     lane_queues: LaneQueues
 
-    def __init__(
-        self,
-        settings: QueueSettings,
-        *,
-        histories: Histories,
-        admission: Admission,
-        notices: Notices,
-        reactor: Reactor,
-        wall: WallClock,
-        exit_status: ExitStatus,
-    ) -> None:
+    def __init__(self, settings: QueueSettings, parts: QueueParts) -> None:
         self._settings = settings
-        self.histories = histories
-        self._notices = notices
-        self._reactor = reactor
-        self._wall = wall
-        self.exit_status = exit_status
+        self._parts = parts
+        self.histories, self.exit_status = parts.histories, parts.exit_status
         self._limits = {limit.destination: limit for limit in settings.limits}
         self._lineages: dict[str, Lineage] = {}  # of the queues of destinations
         self._subscribers: dict[str, tuple[_Stored, _Evicted]] = {}
-        self._writer = Worker("queue-writer", call_from_thread=reactor.callFromThread)
+        self._writer = Worker("queue-writer", call_from_thread=parts.reactor.callFromThread)
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
         self._accounts = {*settings.queues, *map(account_of_source, settings.sources)}
-        self.view = QueueView(
-            *(settings.path, self._accounts),
-            notices=notices,
-            reactor=reactor,
-            readers=self._readers,
-        )
-        self.lineages = Lineages(load=lambda: self.view.positions(RECEIVED), now=wall.now)
-        self.failures = QueueFailures(
-            *(settings.path, histories),
-            admission=admission,
-            notices=notices,
-            wall=wall,
-            exit_status=exit_status,
-        )
-        self.committer = self.failures.committer = self._new_committer(admission)
+        self.view = QueueView(settings.path, self._accounts, parts, self._readers)
+        self.lineages = Lineages(load=lambda: self.view.positions(RECEIVED), now=parts.wall.now)
+        self.failures = QueueFailures(settings.path, parts)
+        self.committer = self.failures.committer = self._new_committer()
 
-    def _new_committer(self, admission: Admission) -> Committer:
+    def _new_committer(self) -> Committer:
         return Committer(
             run_in_thread=self._writer,
-            clock=self._reactor,
-            now=self._wall.now,
-            admission=admission,
+            clock=self._parts.reactor,
+            now=self._parts.wall.now,
+            admission=self._parts.admission,
             callbacks=CommitCallbacks(
                 on_stored=self._stored,
                 on_failure=self.failures.failed,
@@ -169,16 +136,16 @@ class QueueService(Service):
         path = self._settings.path
         self._store = store = self._opened()
         self.view.store = self.failures.store = store
-        store.when_damaged(partial(self._reactor.callFromThread, self.failures.damaged))
+        store.when_damaged(partial(self._parts.reactor.callFromThread, self.failures.damaged))
         if store.recovery is not None:
             log_recovery(store.recovery, path, self._log)
         log_queues(store.ledgers, self._accounts, self._log)
-        count_given_up(store, path, now=self._wall.now, log=self._log)
+        count_given_up(store, path, now=self._parts.wall.now, log=self._log)
         self._begin_epochs()
         self._writer.start()
         self._readers.start()
         self.committer.start(store)
-        self.place = QueuePlace(store, path, self.committer.probe, self._reactor)
+        self.place = QueuePlace(store, path, self.committer.probe, self._parts.reactor)
         self.lane_queues = LaneQueues(store, self.committer, self._limits)
 
     def _opened(self) -> QueueStore:
@@ -281,9 +248,9 @@ class QueueService(Service):
         unused = {*map(account_of_lane, self._settings.destinations)} - {*self._settings.queues}
         positions |= {f"{SENT}/{id}": b"" for id in unused if id in kept}
         try:
-            self._store.commit(Transaction(self._wall.now(), positions=positions))
+            self._store.commit(Transaction(self._parts.wall.now(), positions=positions))
         except QueueError as error:
-            self._notices.warn(
+            self._parts.notices.warn(
                 "queue",
                 "epochs",
                 f"{self._settings.path}: {error}; until the next start, relays get messages at "

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from relay.model.clock import Reactor
+from relay.model.clock import Reactor, WallClock
+from relay.queue.admission.backpressure import Admission
+from relay.queue.history.keep import Histories
 from relay.queue.ledger import Ledger
 from relay.queue.repair.replace import damaged_files
 from relay.queue.store import QueueStore
 from relay.queue.transaction import account_of_source
 from relay.queue.view import TransactionView
+from relay.service.exit_status import ExitStatus
 from relay.transport.notices import Notices
 
 _Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueParts:
+    """Parts of the relay that the queue's service works with."""
+
+    histories: Histories
+    """Delivered records of the destinations that keep them."""
+    admission: Admission
+    notices: Notices
+    reactor: Reactor
+    """Provides IReactorThreads."""
+    wall: WallClock
+    exit_status: ExitStatus
+    """Of the process: it ends with 1 where the queue gives up."""
 
 
 class QueueView:
@@ -27,25 +46,17 @@ class QueueView:
     Args:
         path: Directory of the queue.
         configured: Accounts that the configuration names; all others are orphans.
-        reactor: Provides IReactorThreads.
         readers: Threads that may wait for the disk.
     """
 
     store: QueueStore  # from the start of the service on
 
     def __init__(
-        self,
-        path: str,
-        configured: Container[str],
-        *,
-        notices: Notices,
-        reactor: Reactor,
-        readers: ThreadPool,
+        self, path: str, configured: Container[str], parts: QueueParts, readers: ThreadPool
     ) -> None:
         self._path = path
         self._configured = configured
-        self._notices = notices
-        self._reactor = reactor
+        self._notices, self._reactor = parts.notices, parts.reactor
         self._readers = readers
 
     # Accounts, as of the last commit.

@@ -146,8 +146,7 @@ class Pages:
 
     def ask(self, command: str, kind: Any, arguments: Any = None) -> Any:
         if command == "queue-accounts":
-            numbers = (0, 0, 0, 0, {}, 0, 0, 0, 1, 1)
-            return [Account(id, *numbers) for id in ("a", "source/in")]
+            return [Account(id=id) for id in ("a", "source/in")]
         self.asked.append(arguments)
         return (
             Checked(1, 2, 3, ["one"], 7) if len(self.asked) == 1 else Checked(10, 20, 30, ["two"])

@@ -290,7 +290,7 @@ def test_both_lanes_are_listed_in_the_words_of_status(
         live, used_bytes = True, 0
 
         def ask(self, query: str, answer: Any) -> list[Account]:
-            return [Account(id, 0, 0, 0, 0, {}, 0, 0, 0, 0, 1) for id in ("a", "lane/a", "lane/b")]
+            return [Account(id=id) for id in ("a", "lane/a", "lane/b")]
 
     lanes = {
         "backlog": {"queue": "lane/a", "state": backlog},

@@ -30,9 +30,8 @@ class Relay:
 
     def ask(self, command: str, kind: Any, arguments: Any = None) -> Any:
         if command == "queue-accounts":
-            counts: Any = (0, 0, 0, 2, {}, 0, 0, 0, 1, 9)
-            lanes = [Account("lane/b", *counts, history_bytes=4096), Account("lane/a", *counts)]
-            return [Account("a", *counts), *lanes]
+            lanes = [Account(id="lane/b", next_seq=9, history_bytes=4096), Account(id="lane/a")]
+            return [Account(id="a", next_seq=9, quarantined=2), *lanes]
         self.asked.append((command, arguments))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):

@@ -116,16 +116,11 @@ def test_the_queue_is_told_what_is_configured(monkeypatch: pytest.MonkeyPatch, y
     )
     limits: Any = {"out": "its limit"}
     new_queue(configuration, ADMISSION, limits, NOTICES, WALL, REACTOR)
-    keywords = made[0].keywords
-    assert keywords.pop("histories").limits.keys() == {"out"}
-    assert keywords.pop("exit_status")._reactor is REACTOR
-    assert keywords == {
-        "admission": ADMISSION,
-        "notices": NOTICES,
-        "reactor": REACTOR,
-        "wall": WALL,
-    }
-    (settings,) = made[0].arguments
+    settings, parts = made[0].arguments
+    assert parts.histories.limits.keys() == {"out"}
+    assert parts.exit_status._reactor is REACTOR
+    assert (parts.admission, parts.notices) == (ADMISSION, NOTICES)
+    assert (parts.reactor, parts.wall) == (REACTOR, WALL)
     assert settings.check_path.keywords == {"may_forget": yes}
     assert settings == QueueSettings(
         path="/x/queue",
