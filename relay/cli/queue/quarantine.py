@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 import msgspec
 from msgspec.structs import replace
@@ -79,7 +77,9 @@ def _list_accounts(access: Access, as_json: bool) -> None:
 
 
 def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
-    for entry in _entries(access, id):
+    wanted = ReadEntries(id, payload_bytes_max=_PREVIEW_BYTES)
+    found = pages(access, "quarantine-read", EntryPage, wanted)
+    for entry in (entry for page in found for entry in page.entries):
         if as_json:
             click.echo(msgspec.json.encode(_document(where, entry)))
             continue
@@ -88,12 +88,6 @@ def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
         more = "…" if entry.octets > len(entry.payload) else ""
         if entry.kind not in ("block", DAMAGED):
             click.echo(f"    {text_of(entry.payload, where.secrets)}{more}")
-
-
-def _entries(access: Access, id: str) -> Iterator[Entry]:
-    wanted = ReadEntries(id, payload_bytes_max=_PREVIEW_BYTES)
-    for page in pages(access, "quarantine-read", EntryPage, wanted):
-        yield from page.entries
 
 
 @quarantine.command()

@@ -9,8 +9,6 @@ then.)  The other databases are small, and copied where they differ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from relay.model.errors import QueueError
 from relay.queue.compaction.handles import Handles
 from relay.queue.files.trees import Database, Environment, Transaction, WriteTransaction
@@ -24,7 +22,7 @@ class Duplicate:
 
     Args:
         handles: The environment in use; this is made in the thread that writes to it.
-        environment: A new, empty one, which is closed with this.
+        environment: A new, empty one, which the caller closes.
         is_lossy: Copy what can be read of a value that is unreadable; else that is an error.
     """
 
@@ -36,9 +34,6 @@ class Duplicate:
         self._sources = handles.databases()
         with environment.begin(write=True) as txn:
             self._targets = {name: environment.open_db(name, txn=txn) for name in self._sources}
-
-    def close(self) -> None:
-        self.environment.close()
 
     def catch_up(self, txn: Transaction, bytes_max: int) -> tuple[int, bool]:
         """Copy about `bytes_max` bytes of the missing entries, durably.
@@ -147,10 +142,8 @@ def _make_equal(
             target.put(key, value, db=copy)
 
 
-def _outline(txn: Transaction, database: Database) -> Mapping[str, object]:
+def _outline(txn: Transaction, database: Database) -> tuple[object, ...]:
+    """The number of entries, the first key and the last one."""
     cursor = txn.cursor(db=database)
-    return {
-        "entries": txn.stat(database)["entries"],
-        "first": bytes(cursor.key()) if cursor.first() else None,
-        "last": bytes(cursor.key()) if cursor.last() else None,
-    }
+    first = bytes(cursor.key()) if cursor.first() else None
+    return txn.stat(database)["entries"], first, bytes(cursor.key()) if cursor.last() else None

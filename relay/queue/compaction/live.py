@@ -116,6 +116,6 @@ class LiveCompaction:
     def abandon(self) -> None:
         """Forget the copy, if it is not in use; in any thread, with no step on its way."""
         if self._duplicate is not None:
-            self._duplicate.close()
+            self._duplicate.environment.close()
             self._duplicate = None
             remove_unfinished(self._path)

@@ -6,7 +6,8 @@ import fcntl
 import os
 import pwd
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from relay.model.errors import QueueError, QueueInUse
 
@@ -50,12 +51,8 @@ def take_ownership(path: str) -> Ownership:
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         os.makedirs(path, mode=0o700, exist_ok=True)
-        directory = _locked_directory(path, _FOR_A_START)
-        try:
+        with _locked_directory(path, _FOR_A_START) as directory:
             file = _locked_file(path, _FOR_A_START)
-        except BaseException:
-            os.close(directory)
-            raise
     except OSError as error:
         raise QueueError(f"queue {path}: {why_refused(path) or error.strerror}") from error
     with suppress(OSError):  # a full disk must not keep a queue from being drained
@@ -76,16 +73,12 @@ def hold_existing(path: str) -> Ownership:
         raise QueueError(f"queue {path}: there is none, or you may not see it")
     what_to_do = "stop that relay, or ask it through its control socket"
     try:
-        directory = _locked_directory(path, what_to_do)
-        try:
-            file = os.open(os.path.join(path, _NAME), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:  # a copy, for example
-            return Ownership(directory)
-        try:
+        with _locked_directory(path, what_to_do) as directory:
+            try:
+                file = os.open(os.path.join(path, _NAME), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # a copy, for example
+                return Ownership(directory)
             _lock(file, path, what_to_do)
-        except BaseException:
-            os.close(directory)
-            raise
     except OSError as error:
         what = why_refused(path) or f"{error.strerror}; look as the relay's user, or as root"
         raise QueueError(f"queue {path}: {what}") from error
@@ -96,16 +89,23 @@ def words_of_owner(path: str) -> str:
     """Which other process has the queue in `path`, and what to do; empty = none that we see."""
     with suppress(QueueError, OSError):
         try:
-            os.close(_locked_directory(path, _FOR_A_START))
+            with _locked_directory(path, _FOR_A_START) as directory:
+                os.close(directory)
         except QueueInUse as error:
             return str(error)
     return ""
 
 
-def _locked_directory(path: str, what_to_do: str) -> int:
+@contextmanager
+def _locked_directory(path: str, what_to_do: str) -> Iterator[int]:
+    """The directory, which stays locked unless the block fails."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     _lock(fd, path, what_to_do)
-    return fd
+    try:
+        yield fd
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def _locked_file(path: str, what_to_do: str) -> int:

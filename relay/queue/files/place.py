@@ -23,11 +23,6 @@ class Place:
         found = os.fstat(self._fd)
         self._identity = (found.st_dev, found.st_ino)
 
-    @property
-    def fd(self) -> int:
-        """The file itself, for reading."""
-        return self._fd
-
     def trouble(self) -> str:
         """Why the file is not in its place, for people; empty = it is."""
         try:

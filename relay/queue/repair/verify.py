@@ -85,7 +85,7 @@ def verify(
         formats = [_format(file, snapshot) for snapshot in file.snapshots]
         is_spoilt = _is_spoilt(*formats)
         is_known = not pages_only and (is_spoilt or formats[0] in (None, FORMAT))
-        trees = _trees(file)
+        trees = _trees(file, file.snapshots[0])
         if fully or not (is_known or pages_only) or sum(map(_reads, trees.values())) <= reads_max:
             lazy = None
         else:
@@ -98,9 +98,9 @@ def verify(
         return Verified(problems, lazy)
 
 
-def _trees(file: PageFile) -> dict[bytes, Tree]:
+def _trees(file: PageFile, snapshot: Snapshot) -> dict[bytes, Tree]:
     """The named trees, as far as they can be read."""
-    names = file.walk(file.snapshots[0].names, "names", file.audit(file.snapshots[0]))
+    names = file.walk(snapshot.names, "names", file.audit(snapshot))
     found = ((name.key, file.tree(name)) for name in names)
     return {key: tree for key, tree in found if tree is not None}
 
@@ -121,7 +121,9 @@ def _verify_long(
     snapshot = file.snapshots[0]
     audit = file.audit(snapshot)
     lazy = LazyVerification(path, audit)
-    left_out = sum(tree.overflow_pages for key, tree in _trees(file).items() if key in names)
+    left_out = sum(
+        tree.overflow_pages for key, tree in _trees(file, snapshot).items() if key in names
+    )
     problems = _problems(file, is_known=is_known, audit=audit, lazy=lazy, long=names)
     if problems or not lazy.names or lazy.marked + left_out != snapshot.last_page + 1 - META_PAGES:
         lazy.close()
@@ -169,7 +171,7 @@ def _problems(
     """Problems of the newest snapshot; of the trees `long`, those that `lazy` begins with."""
     snapshot = file.snapshots[0]
     audit = audit or file.audit(snapshot)
-    ends: dict[str, tuple[bytes, bytes] | None] = {}
+    ends: dict[str, tuple[bytes, bytes]] = {}
     ledgers: dict[str, Ledger] = {}
     formats = 0
     names = list(file.walk(snapshot.names, "names", audit))
@@ -215,13 +217,9 @@ def _is_spoilt(now: bytes | None, before: bytes | None = None) -> bool:
 
 
 def _format(file: PageFile, snapshot: Snapshot) -> bytes | None:
-    audit = file.audit(snapshot)
-    for name in file.walk(snapshot.names, "names", audit):
-        tree = file.tree(name) if name.key == b"meta" else None
-        for entry in file.walk(tree, "meta", audit) if tree else ():
-            if entry.key == b"format":
-                return file.value(entry)
-    return None
+    tree = _trees(file, snapshot).get(b"meta")
+    entries = file.walk(tree, "meta", file.audit(snapshot)) if tree else ()
+    return next((file.value(each) for each in entries if each.key == b"format"), None)
 
 
 def _read_ledger(file: PageFile, entry: Entry, ledgers: dict[str, Ledger]) -> list[str]:
@@ -235,14 +233,14 @@ def _read_ledger(file: PageFile, entry: Entry, ledgers: dict[str, Ledger]) -> li
 
 
 def _misfits(
-    ends: Mapping[str, tuple[bytes, bytes] | None], ledgers: Mapping[str, Ledger]
+    ends: Mapping[str, tuple[bytes, bytes]], ledgers: Mapping[str, Ledger]
 ) -> Iterator[str]:
     """A line for each queue whose blocks are not where its ledger says."""
     for id in sorted({*ends, *ledgers}):
         if is_of_source(id):
             continue
         ledger = ledgers.get(id, Ledger())
-        first, last = ends.get(id) or (b"", b"")
+        first, last = ends.get(id, (b"", b""))
         if not ledger.queued and not first:
             continue
         fits = (

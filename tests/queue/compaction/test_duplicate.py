@@ -45,7 +45,7 @@ class Pair:
             self.duplicate.check(txn)
 
     def close(self) -> None:
-        self.duplicate.close()
+        self.duplicate.environment.close()
         self.source.close()
 
 
