@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from twisted.internet.endpoints import HostnameEndpoint
@@ -125,14 +125,13 @@ TCP = DestinationKind(
     medium="tcp",
     make=_make_plain,
 )
-TLS = DestinationKind(
+TLS = replace(
+    TCP,
     scheme="tls",
     address=HostPort(6514),
     configuration=TlsUpstreamConfiguration,
     delivered="the same (RFC 5425)",
-    medium="tcp",
     foreign_names=("ssl", "tcp+tls"),
-    make=_make_plain,
 )
 
 
@@ -180,12 +179,11 @@ RELP = DestinationKind(
     medium="tcp",
     make=_make_relp,
 )
-RELP_TLS = DestinationKind(
+RELP_TLS = replace(
+    RELP,
     scheme="relp+tls",
     address=HostPort(20515),
     configuration=RelpTlsConfiguration,
     delivered="the same",
-    medium="tcp",
     foreign_names=("relps", "relp-tls"),
-    make=_make_relp,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from relay import SOFTWARE
@@ -52,14 +52,13 @@ TCP = SourceKind(
     medium="tcp",
     make=_make,
 )
-TLS = SourceKind(
+TLS = replace(
+    TCP,
     scheme="tls",
     address=HostPort(6514),
     configuration=TlsSource,
     delivered="the same, encrypted (RFC 5425)",
-    medium="tcp",
     foreign_names=("ssl", "tcp+tls"),
-    make=_make,
 )
 UNIX = SourceKind(
     scheme="unix",
@@ -97,15 +96,13 @@ RELP = SourceKind(
     answers=True,
     make=_make_relp,
 )
-RELP_TLS = SourceKind(
+RELP_TLS = replace(
+    RELP,
     scheme="relp+tls",
     address=HostPort(20515),
     configuration=RelpTlsSource,
     delivered="the same, encrypted",
-    medium="tcp",
-    answers=True,
     foreign_names=("relps", "relp-tls"),
-    make=_make_relp,
 )
 
 

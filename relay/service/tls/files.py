@@ -171,7 +171,7 @@ def file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
             return None
 
     tried("trusted_ca", lambda: _certificates(tls.trusted_ca))
-    tried("crl", lambda: _revocation_lists(tls.crl))
+    tried("crl", lambda: _parsed(tls.crl, load_crls, "revocation list", "X509 CRL"))
     own = tried("certificate", lambda: _own_certificate(tls.certificate))
     passphrase_file = tls.private_key_passphrase_file
     passphrase = tried("private_key_passphrase_file", lambda: _passphrase(passphrase_file))
@@ -186,12 +186,16 @@ def file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
     return problems
 
 
-def _certificates(path: str) -> list[x509.Certificate]:
+def _parsed(path: str, load: Callable[[bytes], list[T]], what: str, label: str) -> list[T]:
     octets = _content(path)
     try:
-        return x509.load_pem_x509_certificates(octets)
+        return load(octets)
     except ValueError:
-        raise ValueError(_not_pem(path, octets, "certificate", "CERTIFICATE")) from None
+        raise ValueError(_not_pem(path, octets, what, label)) from None
+
+
+def _certificates(path: str) -> list[x509.Certificate]:
+    return _parsed(path, x509.load_pem_x509_certificates, "certificate", "CERTIFICATE")
 
 
 def _own_certificate(path: str) -> x509.Certificate:
@@ -205,14 +209,6 @@ def _own_certificate(path: str) -> x509.Certificate:
             "it, or check the clock"
         )
     return own
-
-
-def _revocation_lists(path: str) -> None:
-    octets = _content(path)
-    try:
-        load_crls(octets)
-    except ValueError:
-        raise ValueError(_not_pem(path, octets, "revocation list", "X509 CRL")) from None
 
 
 def _passphrase(path: str) -> bytes:

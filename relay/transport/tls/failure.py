@@ -5,7 +5,7 @@ OpenSSL only names an alert or a protocol error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,75 +76,61 @@ _UNKNOWN_END = TlsEnd("peer")
 
 _CIPHERS = "allows none of our ciphers (`tls_ciphers`)"
 _VERSIONS = "supports no version of TLS from {version} on (`tls_version_min`)"
-_ALERTS: Sequence[tuple[str, Sequence[str]]] = (
-    (
-        "certificate required",
-        (
-            "the receiver requires a client certificate and rejected {own}",
-            "the receiver requires a client certificate: set `certificate` and `private_key`",
-        ),
-    ),
-    ("unknown ca", ("the {peer}'s trusted_ca does not know the issuer of {own}: {issuer}",)),
-    (
-        "certificate expired",
-        (
-            "the {peer} says that {own} has expired; it is valid until {until}: replace it, or set "
-            "the clock there",
-        ),
-    ),
-    ("certificate revoked", ("the {peer} says that {own} was revoked: replace it",)),
-    (
-        "unsupported certificate",
-        (
-            "the {peer} rejects {own} for this purpose: its extended key usage has to allow "
-            "{purpose}",
-        ),
-    ),
-    (
-        "handshake failure",
-        (
-            f"the receiver {_CIPHERS}, or requires another certificate than {{own}}",
-            "the receiver requires a client certificate (set `certificate` and `private_key`), or "
-            + _CIPHERS,
-            f"the sender {_CIPHERS}",
-        ),
-    ),
-    ("insufficient security", (f"the {{peer}} {_CIPHERS}",)),
-    ("protocol version", (f"the {{peer}} {_VERSIONS}",)),
-    (
-        "unrecognized name",
-        ("the receiver has no certificate for the name in the URL (or in `server_name`)",),
-    ),
-    *(
-        (
-            alert,
-            (
-                "the receiver does not accept {own}: it may require another name or fingerprint "
-                "(`peer_names` and `peer_fingerprints` there); its log says why",
-                "the receiver refused the handshake ({reason}); its log says why",
-                "the sender does not accept {own}, which is for {names}: it may expect another "
-                "name (`server_name` there), or not trust the issuer; its log says why",
-            ),
-        )
-        # The last is what OpenSSL sends when the program that uses it refuses a certificate.
-        for alert in ("bad certificate", "certificate unknown", "access denied", "internal error")
-    ),
-    ("alert", ("the {peer} ended the TLS handshake: {reason}",)),
+_NOT_ACCEPTED = (
+    "the receiver does not accept {own}: it may require another name or fingerprint "
+    "(`peer_names` and `peer_fingerprints` there); its log says why",
+    "the receiver refused the handshake ({reason}); its log says why",
+    "the sender does not accept {own}, which is for {names}: it may expect another name "
+    "(`server_name` there), or not trust the issuer; its log says why",
 )
+_ALERTS: Mapping[str, Sequence[str]] = {
+    "certificate required": (
+        "the receiver requires a client certificate and rejected {own}",
+        "the receiver requires a client certificate: set `certificate` and `private_key`",
+    ),
+    "unknown ca": ["the {peer}'s trusted_ca does not know the issuer of {own}: {issuer}"],
+    "certificate expired": [
+        "the {peer} says that {own} has expired; it is valid until {until}: replace it, or set "
+        "the clock there"
+    ],
+    "certificate revoked": ["the {peer} says that {own} was revoked: replace it"],
+    "unsupported certificate": [
+        "the {peer} rejects {own} for this purpose: its extended key usage has to allow {purpose}"
+    ],
+    "handshake failure": (
+        f"the receiver {_CIPHERS}, or requires another certificate than {{own}}",
+        "the receiver requires a client certificate (set `certificate` and `private_key`), or "
+        + _CIPHERS,
+        f"the sender {_CIPHERS}",
+    ),
+    "insufficient security": [f"the {{peer}} {_CIPHERS}"],
+    "protocol version": [f"the {{peer}} {_VERSIONS}"],
+    "unrecognized name": [
+        "the receiver has no certificate for the name in the URL (or in `server_name`)"
+    ],
+    "bad certificate": _NOT_ACCEPTED,
+    "certificate unknown": _NOT_ACCEPTED,
+    "access denied": _NOT_ACCEPTED,
+    # What OpenSSL sends when the program that uses it refuses a certificate.
+    "internal error": _NOT_ACCEPTED,
+    "alert": ["the {peer} ended the TLS handshake: {reason}"],
+}
+_PLAIN_PORT = "the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?"
 _NOT_TLS = (
-    "the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?",
-    "the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?",
-    "the peer does not speak TLS, which this port requires: configure it to send to tls:// or relp+tls://",
+    _PLAIN_PORT,
+    _PLAIN_PORT,
+    "the peer does not speak TLS, which this port requires: configure it to send to tls:// or "
+    "relp+tls://",
 )
-_FAULTS: Sequence[tuple[str, Sequence[str]]] = (
-    ("wrong version number", _NOT_TLS),
-    ("packet length too long", _NOT_TLS),
-    ("http request", ("the peer speaks HTTP, not TLS",)),
-    ("did not return a certificate", ("the peer sent no certificate{wanted}",)),
-    ("no shared cipher", ("the {peer} offers no cipher allowed here (`tls_ciphers`)",)),
-    ("unsupported protocol", (f"the {{peer}} {_VERSIONS}",)),
-    ("version too low", (f"the {{peer}} {_VERSIONS}",)),
-)
+_FAULTS: Mapping[str, Sequence[str]] = {
+    "wrong version number": _NOT_TLS,
+    "packet length too long": _NOT_TLS,
+    "http request": ["the peer speaks HTTP, not TLS"],
+    "did not return a certificate": ["the peer sent no certificate{wanted}"],
+    "no shared cipher": ["the {peer} offers no cipher allowed here (`tls_ciphers`)"],
+    "unsupported protocol": [f"the {{peer}} {_VERSIONS}"],
+    "version too low": [f"the {{peer}} {_VERSIONS}"],
+}
 
 
 def tls_failure(transport: object, error: BaseException) -> TlsFailure:
@@ -163,7 +149,7 @@ def tls_failure(transport: object, error: BaseException) -> TlsFailure:
     reasons = [entry[-1] for entry in queue]
     reason = next((each for each in reasons if each), "the connection ended during the handshake")
     end: TlsEnd = getattr(transport, "tls_end", _UNKNOWN_END)
-    for needle, texts in _ALERTS if "alert" in reason else _FAULTS:
+    for needle, texts in (_ALERTS if "alert" in reason else _FAULTS).items():
         if needle in reason:
             return TlsFailure(f"tls-{needle.replace(' ', '-')}", end.explain(texts, reason))
     return TlsFailure("tls", f"TLS failed: {reason}")

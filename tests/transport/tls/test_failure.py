@@ -146,6 +146,6 @@ def test_every_text_can_be_written() -> None:
         TlsEnd.of("receiver", b"", "", version_min="1.2"),
         TlsEnd.of("sender", own, "", version_min="1.2", wanted="one of ours"),
     ]
-    for _, texts in (*_ALERTS, *_FAULTS):
+    for texts in (*_ALERTS.values(), *_FAULTS.values()):
         for end in ends:
             assert "{" not in end.explain(texts, "reason")
