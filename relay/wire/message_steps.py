@@ -8,6 +8,7 @@ from datetime import UTC, timedelta, timezone, tzinfo
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
+from relay.model.parse_options import ParseOptions
 from relay.wire.adapters.applications import app_tag
 from relay.wire.ewmm import APP_NAME
 from relay.wire.headers.timestamp import (
@@ -219,3 +220,30 @@ def _tag_to_msg(message: SyslogMessage) -> SyslogMessage:
     header = (message.pairs or {}).get(_HEADER, b"")
     plain = without_legacy_header(message)
     return plain._replace(app_name=None, procid=None, msg=header + message.msg)
+
+
+def steps_of(options: ParseOptions, zone: tzinfo) -> list[Step]:
+    """The steps that `options` request, in order."""
+    requested: list[tuple[object, Step]] = [
+        (options.keep_line_end, each(with_line_end)),
+        (options.check_program, each(without_bad_program)),
+        (options.kernel, each(with_kernel_program)),
+        (options.parse_tags == "all", each(with_app_tag)),
+        (
+            options.guess_timezone or options.time_zone,
+            with_offsets(options.time_zone, guess=options.guess_timezone),
+        ),
+        (not options.keep_timestamp, with_receive_time(zone)),
+        (not options.keep_hostname and not options.chain_hostnames, with_peer_host),
+        (options.chain_hostnames, with_chained_host),
+        (options.host_override, with_host(options.host_override)),
+        (options.program_override, with_program(options.program_override)),
+        (options.sanitize_utf8, each(with_valid_utf8)),
+        (options.validate_utf8, each(marked_if_utf8)),
+        (options.assume_utf8, each(marked_utf8)),
+        (options.no_multi_line, each(on_one_line)),
+        (options.dont_store_legacy_msghdr, each(without_legacy_header)),
+        (options.parse_tags == "none", each(without_tags)),
+        (options.tags, with_tags(options.tags)),
+    ]
+    return [step for wanted, step in requested if wanted]

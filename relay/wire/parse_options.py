@@ -18,42 +18,25 @@ from relay.model.origin import Arrival, Transport
 from relay.model.parse_options import ParseOptions
 from relay.wire.adapters.applications import adapt
 from relay.wire.framing.charset import Charset
-from relay.wire.message_steps import (
-    Step,
-    each,
-    marked_if_utf8,
-    marked_utf8,
-    on_one_line,
-    with_app_tag,
-    with_chained_host,
-    with_host,
-    with_kernel_program,
-    with_line_end,
-    with_offsets,
-    with_peer_host,
-    with_program,
-    with_receive_time,
-    with_tags,
-    with_valid_utf8,
-    without_bad_program,
-    without_legacy_header,
-    without_tags,
-)
-from relay.wire.parse import Dialect, read_lines
-from relay.wire.readers import (
-    Read,
-    cutting,
-    reading,
-    reading_nothing,
-    reading_pri,
-    storing_raw,
-    telling_what_is_missing,
+from relay.wire.headers.rfc5424 import PRIVAL
+from relay.wire.message_steps import steps_of
+from relay.wire.parse import DELIMITERS, Dialect, parse_as, read_lines
+from relay.wire.parse_tags import (
+    INVALID_HOSTNAME,
+    INVALID_PRI,
+    MISSING_HEADER,
+    MISSING_PRI,
+    MISSING_TIMESTAMP,
+    Tags,
+    is_parse_failure,
 )
 
 Parser = Callable[[Sequence[bytes], Arrival], Lines]
 """Reads the frames of a batch of one source, one line each, in order."""
 
 _KERNEL_PRI = (0, 5)  # kern.notice
+_PRI = re.compile(rb"<([0-9]*+)>")
+_HAS_PRI = re.compile(rb"(?:[0-9]{1,10}+ )?<")
 _HOSTNAME = re.compile(rb"[0-9A-Za-z\-_.:@/]+")
 
 
@@ -76,7 +59,7 @@ def new_parser(options: ParseOptions, *, zone: tzinfo) -> Parser:
     """
     if options.encoding is not None:
         Charset(options.encoding)  # or ValueError
-    steps = _steps(options, zone)
+    steps = steps_of(options, zone)
     of_network = _batch_reader(options, expects_host=True)
     of_local = of_network if options.local_hostname else _batch_reader(options, expects_host=False)
 
@@ -107,28 +90,69 @@ def _batch_reader(
     dialect = _dialect(options)
     if not expects_host:
         dialect = dialect._replace(hosts=(dialect.hosts[0], False))
-    read = _reader(options, dialect)
+    read = frame_reader(options, dialect)
     if read is None:
         return lambda frames: read_lines(frames, dialect)
-    return lambda frames: Messages([read(frame, frame) for frame in frames])
+    return lambda frames: Messages(list(map(read, frames)))
 
 
-def _reader(options: ParseOptions, dialect: Dialect) -> Read | None:
-    """How one frame is read, from its text and itself; None = by `dialect`, no more."""
-    read: Read | None = None
-    if options.no_parse:
-        read = reading_nothing(dialect.default_pri)
-    elif options.no_header:
-        read = reading_pri(dialect.default_pri)
-    if options.parse_tags == "all":
-        read = telling_what_is_missing(read or reading(dialect))
-    if options.store_raw:
-        read = storing_raw(read or reading(dialect))
-    if options.message_bytes_max:
-        if options.message_bytes_max < 0:
-            raise ValueError("message_bytes_max is an octet count, 0 or more")
-        read = cutting(read or reading(dialect), options.message_bytes_max)
+def frame_reader(
+    options: ParseOptions, dialect: Dialect
+) -> Callable[[bytes], SyslogMessage] | None:
+    """What reads one frame where `options` ask for more than `dialect`; None = they do not."""
+    if options.message_bytes_max < 0:
+        raise ValueError("message_bytes_max is a count of bytes, 0 or more")
+    tells_missing = options.parse_tags == "all"
+    text_bytes_max = options.message_bytes_max or None
+    parses = not (options.no_parse or options.no_header)
+    if parses and not (tells_missing or options.store_raw or text_bytes_max):
+        return None
+
+    def read(frame: bytes) -> SyslogMessage:
+        text = frame[:text_bytes_max]  # the rest is not read
+        line = text.rstrip(DELIMITERS)
+        if options.no_parse:
+            message = _of_msg(dialect.default_pri, line, frame)
+        elif options.no_header:
+            message = _after_pri(dialect.default_pri, line, frame)
+        else:
+            message = parse_as(dialect, line, frame)
+        if tells_missing and (missing := _missing_parts(text, message)):
+            message = message._replace(tags=missing + message.tags)
+        if options.store_raw:
+            message = message._replace(pairs={**(message.pairs or {}), "RAWMSG": line})
+        return message
+
     return read
+
+
+def _after_pri(default_pri: tuple[int, int], line: bytes, frame: bytes) -> SyslogMessage:
+    """A message whose MSG is everything after the PRI."""
+    if line[:1] != b"<":
+        return _of_msg(default_pri, line, frame)
+    match = _PRI.match(line)
+    pri = None if match is None else PRIVAL.get(match[1].lstrip(b"0") or b"0")
+    if match is None or pri is None:
+        return _of_msg(default_pri, line, frame, INVALID_PRI)
+    return _of_msg(pri, line[match.end() :], frame)
+
+
+def _of_msg(pri: tuple[int, int], msg: bytes, raw: bytes, tags: Tags = ()) -> SyslogMessage:
+    return SyslogMessage(*(*pri, 0, None, None, None, None, None, None, msg, raw), tags=tags)
+
+
+def _missing_parts(text: bytes, message: SyslogMessage) -> Tags:
+    """Tags for missing optional parts: PRI, stamp, host."""
+    if is_parse_failure(message) or (message.pairs and ".app.name" in message.pairs):
+        return ()
+    missing = () if _HAS_PRI.match(text) is not None else MISSING_PRI
+    if message.timestamp is None:
+        missing += MISSING_TIMESTAMP
+    if message.version or message.pairs is None:
+        return missing
+    if message.timestamp is None:
+        return missing + MISSING_HEADER
+    return missing + (INVALID_HOSTNAME if message.hostname is None and not message.tags else ())
 
 
 def _dialect(options: ParseOptions) -> Dialect:
@@ -163,30 +187,3 @@ def _accepts_host(options: ParseOptions) -> Callable[[bytes], bool] | None:
         return bad is None or not bad.search(word)
 
     return accepts_host
-
-
-def _steps(options: ParseOptions, zone: tzinfo) -> list[Step]:
-    """What is done to the messages of a batch, in order."""
-    requested: list[tuple[object, Step]] = [
-        (options.keep_line_end, each(with_line_end)),
-        (options.check_program, each(without_bad_program)),
-        (options.kernel, each(with_kernel_program)),
-        (options.parse_tags == "all", each(with_app_tag)),
-        (
-            options.guess_timezone or options.time_zone,
-            with_offsets(options.time_zone, guess=options.guess_timezone),
-        ),
-        (not options.keep_timestamp, with_receive_time(zone)),
-        (not options.keep_hostname and not options.chain_hostnames, with_peer_host),
-        (options.chain_hostnames, with_chained_host),
-        (options.host_override, with_host(options.host_override)),
-        (options.program_override, with_program(options.program_override)),
-        (options.sanitize_utf8, each(with_valid_utf8)),
-        (options.validate_utf8, each(marked_if_utf8)),
-        (options.assume_utf8, each(marked_utf8)),
-        (options.no_multi_line, each(on_one_line)),
-        (options.dont_store_legacy_msghdr, each(without_legacy_header)),
-        (options.parse_tags == "none", each(without_tags)),
-        (options.tags, with_tags(options.tags)),
-    ]
-    return [step for wanted, step in requested if wanted]

@@ -14,8 +14,8 @@ from relay.model.parse_options import OPTION_NAMES, ParseOptions
 from relay.wire.headers.hostname import format_hostname
 from relay.wire.headers.rfc5424 import format_header, format_message
 from relay.wire.headers.tag import format_tag
-from relay.wire.parse import parse, parse_all
-from relay.wire.parse_options import new_parser, utf8_of
+from relay.wire.parse import Dialect, parse, parse_all
+from relay.wire.parse_options import frame_reader, new_parser, utf8_of
 from tests.lines import read_by
 
 ORIGIN = Origin("in", Transport.UDP, "192.0.2.1", 514, received_at=1795000000.0)
@@ -279,3 +279,64 @@ def test_each_line_is_read_with_its_own_origin_and_the_time_of_all() -> None:
     assert messages[0].timestamp == expected[0].timestamp
     assert (len(lines), lines.frames, lines.odd()) == (3, frames, [2])
     assert lines.column("severity") == [message.severity for message in messages]
+
+
+FRAME = b"<34>Oct 11 22:14:15 h su[1]: caf\xe9"
+
+
+def read(frame: bytes, **options: Any) -> SyslogMessage:
+    reader = frame_reader(ParseOptions(**options), Dialect(default_pri=(3, 4)))
+    assert reader is not None
+    return reader(frame)
+
+
+def test_nothing_is_read() -> None:
+    message = read(FRAME + b"\n\0", no_parse=True)
+    assert message[:10] == (3, 4, 0, None, None, None, None, None, None, FRAME)
+    assert (message.raw, message.pairs) == (FRAME + b"\n\0", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "pri", "msg"),
+    [
+        (b"<34>Oct 11 x", 34, b"Oct 11 x"),
+        (b"<034>", 34, b""),
+        (b"<>x", 0, b"x"),
+        (b"x", 28, b"x"),
+        (b"<192>x", 28, b"<192>x"),
+        (b"<3 4>x", 28, b"<3 4>x"),
+    ],
+)
+def test_only_the_pri_is_read(line: bytes, pri: int, msg: bytes) -> None:
+    message = read(line + b"\n", no_header=True)
+    assert (message.pri, message.msg) == (pri, msg)
+    assert message.tags == ((b"syslog.invalid_pri",) if line.startswith((b"<1", b"<3 ")) else ())
+
+
+@pytest.mark.parametrize(
+    ("line", "tags"),
+    [
+        (b"<13>1 - h a - - - x", [b"syslog.missing_timestamp"]),
+        (b"<13>1 2003-10-11T22:14:15Z h a - - - x", []),
+        (b"<13>Oct 11 22:14:15 h a: x", []),
+        (b"<13>Oct 11 22:14:15 a: x", [b"syslog.invalid_hostname"]),
+        (b"Oct 11 22:14:15 h a: x", [b"syslog.missing_pri"]),
+        (b"<13>x", [b"syslog.missing_timestamp", b"syslog.rfc3164_missing_header"]),
+        (b"<13>Oct 11 22:14:15 last message repeated 2 times", []),
+        (b"<999>", [b"syslog.invalid_pri"]),
+        (b"6 <13>Oct 11 22:14:15 h a: x", [b"syslog.unexpected_framing"]),
+    ],
+)
+def test_what_is_missing(line: bytes, tags: list[bytes]) -> None:
+    assert read(line, parse_tags="all").tags == tuple(tags)
+
+
+def test_the_line_becomes_a_pair() -> None:
+    message = read(FRAME + b"\r\n\0", store_raw=True)
+    assert message.pairs == {"LEGACY_MSGHDR": b"su[1]: ", "RAWMSG": FRAME}
+    assert read(b"<13>1 - - - - - -", store_raw=True).pairs == {"RAWMSG": b"<13>1 - - - - - -"}
+
+
+def test_text_is_cut_before_it_is_read() -> None:
+    message = read(FRAME, message_bytes_max=30)
+    assert (message.msg, message.raw) == (b"c", FRAME)
