@@ -1,7 +1,6 @@
-"""Compiled code for what is done for each message; Python modules of the other layers are the
-reference.
+"""Compiled code for the work per message; Python modules of the other layers are the reference.
 
-This is the switch: nobody else asks whether there is compiled code.
+This module decides whether compiled code is used.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from relay.codec.reference import TXNR_MAX
 
 
 def _is_stale(package: str) -> bool:
-    """Whether something compiled is older than its source, which lies beside it in a checkout."""
+    """Whether a compiled module is older than a source beside it, as in a checkout."""
     sources = glob(f"{package}/*.p[yx][xd]")
     modules = glob(f"{package}/*.so")
     return bool(sources and modules) and (

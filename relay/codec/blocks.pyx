@@ -1,7 +1,7 @@
 # cython: language_level=3
 # cython: boundscheck=False
 # cython: wraparound=False
-"""Blocks put together and taken apart in compiled code; `relay/queue/block.py` says what they are."""
+"""Blocks put together and taken apart in compiled code; `relay/queue/block.py` defines them."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -71,7 +71,7 @@ def encode_records(int version, bytes header not None, payloads, crc32) -> bytes
         memcpy(record, piece.at, piece.size)
         record += piece.size
     start[0] = version
-    put_number(start + 1, crc32(memoryview(value)[PREFIX_BYTES:]))  # nobody else has it yet
+    put_number(start + 1, crc32(memoryview(value)[PREFIX_BYTES:]))  # no other reference exists yet
     return value
 
 

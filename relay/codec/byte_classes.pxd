@@ -113,7 +113,7 @@ cdef inline Py_ssize_t after_blanks(byte *p, Py_ssize_t at, Py_ssize_t end) noex
 
 
 cdef inline Py_ssize_t end_of_word(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
-    """Where what is no space ends; `at` = there is nothing, or no space behind it."""
+    """Where a word ends that a space follows; `at` = there is none."""
     cdef Py_ssize_t stop = at
     while stop < end and p[stop] != c" ":
         stop += 1

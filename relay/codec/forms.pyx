@@ -3,9 +3,8 @@
 # cython: wraparound=False
 """Forms of payloads as programs: a row of pieces that one loop writes for each line.
 
-A piece is a literal, a field, a stamp, a tag, a JSON string or an object.  What a form has to
-decide before it writes, such as whether a program that is no tag belongs to the text, is its
-policy.  The writers in Python are the reference; lines that carry a token or that only the
+A piece is a literal, a field, a stamp, a tag, a JSON string or an object.  Decisions before writing, such as
+whether a program that is no tag belongs to the text, are its policy.  The writers in Python are the reference; lines that carry a token or that only the
 reference can read are written by it.
 """
 
@@ -112,7 +111,7 @@ cdef struct Ends:
     Text behind
 
 cdef struct Sender:
-    # What the lines of one origin have in common.
+    # Texts common to the lines of one origin.
     Text host
     Text hostname
     Text string
@@ -125,7 +124,7 @@ cdef struct Run:
     Sender *sender
 
 cdef struct View:
-    # What is written of a line, as the policy of the form has it.
+    # The parts of a line to be written, by the policy of the form.
     Line *line
     Sender *sender
     Span app
@@ -135,7 +134,7 @@ cdef struct View:
 
 
 cdef class Bound:
-    """What the lines of one origin have in common, as the pieces of a form need it."""
+    """Texts common to the lines of one origin, as the pieces of a form need them."""
 
     cdef object origin
     cdef list kept               # the bytes of the sender
@@ -237,7 +236,7 @@ cdef inline bint names_host(Line *line) noexcept nogil:
 
 
 cdef inline bint is_irregular(View *view) noexcept nogil:
-    """Whether ``PROGRAM[PID]`` of plain characters is not what stands before MSG."""
+    """Whether ``PROGRAM[PID]`` of plain characters is not all of the text before MSG."""
     cdef Line *line = view.line
     cdef byte *p = line.p
     cdef Py_ssize_t rest = line.header.at
@@ -272,7 +271,7 @@ cdef inline bint has_byte(byte *p, Span part, byte first, byte second) noexcept 
 
 
 cdef inline void put_header_in_front(View *view) noexcept nogil:
-    """Make what stands between host and MSG a part of the text."""
+    """Make the text between host and MSG a part of MSG."""
     view.text = view.line.p + view.line.header.at
     view.size = view.line.msg.end - view.line.header.at
 
@@ -287,7 +286,7 @@ cdef inline bint is_taggable(byte *p, Span app, Span procid) noexcept nogil:
 
 
 cdef inline bint is_tag(View *view) noexcept nogil:
-    """Whether what stands before MSG is a regular tag, with a colon or a bracket."""
+    """Whether a regular tag stands before MSG, with a colon or a bracket."""
     cdef Line *line = view.line
     if not has_byte(line.p, line.header, c":", c"["):
         return False
@@ -525,7 +524,7 @@ cdef class Form:
             return bytes_at(p, word) in self.tokens
 
     cdef bint settle(self, View *view) except -1 nogil:
-        """Decide what is program and what is text; False = the reference does."""
+        """Separate program and text; False = left to the reference."""
         cdef Line *line = view.line
         cdef byte *p = line.p
         cdef bint has_header = line.header.at >= 0 and line.header.end > line.header.at
@@ -657,7 +656,7 @@ cdef class Form:
     cdef char *put_asked(
         self, char *to, Operation what, byte *p, Span first, Span second
     ) except NULL with gil:
-        """Write what Python makes of an unusual name."""
+        """Write an unusual name as Python formats it."""
         cdef bytes text
         if what == HOST:
             text = self.format_host(bytes_at(p, first))
@@ -764,7 +763,7 @@ cdef class Form:
         return put(start + size + 2, ends.behind)
 
     cdef int find_ends(self, Ends *ends, Sender *sender, Line *line) except -1 with gil:
-        """What ends the envelope of a line with tags."""
+        """Find the end of the envelope of a line with tags."""
         cdef Bound bound = <Bound>sender.bound
         tags = None
         key = line.tags

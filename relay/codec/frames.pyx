@@ -101,7 +101,7 @@ cdef int counted_at(
     const char *p, const char *end, Py_ssize_t frame_bytes_max, bint counts,
     const char **body, Py_ssize_t *length,
 ) noexcept nogil:
-    """Whether a count with a PRI begins at `p`, or a line, or what is left to Python."""
+    """Whether a count with a PRI begins at `p`, or a line, or a case that is left to Python."""
     cdef const char *pri_end
     cdef const char *start = p
     length[0] = 0
@@ -131,7 +131,7 @@ def cut_frames(
 ) -> tuple:
     """Add the usual frames of `data` from `start` on, as `AutoDecoder` takes them one by one.
 
-    What is not worth a special case is left.
+    Rare frames are left.
 
     Args:
         glued: No line has come since the last counted frame, or since the stream's start.

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What may be a HOSTNAME, as `relay/wire/headers/hostname.py` has it."""
+"""The rules for a HOSTNAME, as `relay/wire/headers/hostname.py` has it."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
@@ -108,7 +108,7 @@ cdef inline bint is_ipv4(byte *p, Py_ssize_t size) noexcept nogil:
 cdef inline bint ask(
     byte *p, Py_ssize_t size, void *references, int which
 ) except -1 nogil:
-    """What Python has to say of a word."""
+    """Ask the reference about a word."""
     with gil:
         return (<tuple>references)[which](PyBytes_FromStringAndSize(<const char *>p, size))
 
@@ -117,8 +117,8 @@ cdef inline bint is_hostname(byte *p, Py_ssize_t size, void *references) except 
     """Whether a word is the name of a host, an address, or the NILVALUE.
 
     Args:
-        references: A tuple of `is_hostname` and `is_leading_hostname` in Python, which say what names
-            are that are not US-ASCII, and addresses with a zone.
+        references: A tuple of `is_hostname` and `is_leading_hostname` in Python, which judge names
+            that are not US-ASCII, and addresses with a zone.
     """
     cdef Answer answer
     if is_plain_hostname(p, size):

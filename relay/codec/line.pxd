@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What parsing finds in a line."""
+"""The parts of a line, as parsing finds them."""
 
 from relay.codec.byte_classes cimport Span, byte
 
@@ -30,9 +30,9 @@ cdef struct Line:
     Span procid
     Span msgid
     Span data            # SD-ELEMENTs; missing = the NILVALUE
-    Span header          # of RFC 3164: what stands between host and MSG
+    Span header          # of RFC 3164: the text between host and MSG
     Span msg
-    Span front           # what belongs in front of MSG: Cisco's number, or a stamp that is none
+    Span front           # text that belongs before MSG: Cisco's number, or a stamp that is none
     Span sequence        # Cisco's number that is a sequenceId (RFC 5424 §7.3.1)
     char mark            # of Cisco's clock: * or . or 0
     bint has_header      # it was read as RFC 3164, with or without a tag

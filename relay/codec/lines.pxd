@@ -22,11 +22,11 @@ cdef class Reader:
 
 cdef class Lines:
     cdef readonly object frames
-    cdef object owners   # of the bytes: the same frames, which nobody can change
+    cdef object owners   # of the bytes: the same frames, immutable
     cdef Reader reader
     cdef Line *rows
     cdef Py_ssize_t count
-    cdef list made       # messages, as far as somebody has asked for them
+    cdef list made       # messages made so far
     cdef list recent     # the last word of each column: most lines of a batch share theirs
     cdef list buffers    # copies of lines with new values behind them
     cdef list added      # tuples of tags that steps have added; the first is empty

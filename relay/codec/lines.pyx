@@ -3,7 +3,7 @@
 # cython: wraparound=False
 """The lines of a batch: where their parts are, found once; messages and columns on demand.
 
-`relay/wire/parse.py` is the reference: whatever is read here is read there in the same way.  Only
+`relay/wire/parse.py` is the reference: both read every line in the same way.  Only
 envelopes of EWMM are left to it; their messages are kept beside the offsets of the others.
 """
 
@@ -169,7 +169,7 @@ cdef inline bytes word_at(bytes last, byte *p, Span part):
 
 
 cdef object data_of(Line *line):
-    """STRUCTURED-DATA: what was received, or Cisco's number and mark as SD-ELEMENTs."""
+    """STRUCTURED-DATA as received, or Cisco's number and mark as SD-ELEMENTs."""
     if line.data.at >= 0:
         return bytes_at(line.p, line.data)
     if line.sequence.at < 0 and not line.mark:
@@ -208,7 +208,7 @@ cdef inline void move(Span *part, Span within, Py_ssize_t by) noexcept nogil:
 
 
 cdef bytes before_msg(Line *line, bytes frame, bytes msg, Py_ssize_t at):
-    """What has to stand in front of a new MSG at `at`: the header of RFC 3164, which is moved
+    """The bytes to put before a new MSG at `at`: the header of RFC 3164, which is moved
     there, or else the byte order mark if the frame ends with it and the same text."""
     cdef Span header = line.header
     if header.at >= 0:
@@ -227,7 +227,7 @@ cdef class Lines:
     def __cinit__(self, Reader reader not None, frames not None, Lines base=None):
         cdef Py_ssize_t i
         cdef Piece piece
-        # Of a list a copy, or the bytes of a line could go while somebody uses it.
+        # A copy of a list: its owner could remove a frame whose bytes are in use.
         cdef Row row = row_of(frames if isinstance(frames, Payloads) else tuple(frames))
         self.count = row.count
         self.rows = <Line *>PyMem_Malloc(max(1, self.count) * sizeof(Line))
@@ -366,7 +366,7 @@ cdef class Lines:
         return [self.message(i) for i in indexes]
 
     def column(self, str name not None, indexes=None) -> list:
-        """What all lines, or those at `indexes`, have as the field `name` of a message."""
+        """The field `name` of all lines, or of those at `indexes`."""
         cdef Py_ssize_t i
         cdef list values = []
         if name not in COLUMNS:
@@ -446,7 +446,7 @@ cdef class Lines:
 
 
 cdef tuple tags_of(Line *line, tuple tags, list added):
-    """What the bits of a line stand for, and what steps have added."""
+    """The tags that the bits of a line stand for, and those that steps have added."""
     cdef int bit
     cdef tuple found = NOTHING
     if line.tags:

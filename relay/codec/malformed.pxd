@@ -170,7 +170,7 @@ cdef inline bint fits(
 cdef inline int read_as_they_come(
     byte *p, Py_ssize_t at, Py_ssize_t end, Header *header, void *names
 ) except -1 nogil:
-    """Read a header up to what is no longer one."""
+    """Read fields recognised by their form, up to the first that does not fit."""
     cdef Py_ssize_t stop
     cdef Span word
     cdef int i
@@ -250,7 +250,7 @@ cdef inline int read_malformed(
 
     Args:
         version: Where VERSION begins.
-        at: Where what is behind it and its SP begins.
+        at: The offset after VERSION and its SP.
     """
     cdef Header header
     cdef Py_ssize_t stamp = after_blanks(p, at, end)

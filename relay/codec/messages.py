@@ -38,8 +38,8 @@ class Messages:
         return [self._messages[index] for index in indexes]
 
     def column(self, name: str, indexes: Sequence[int] | None = None) -> list[Any]:
-        """What all lines, or those at `indexes`, have as the field `name` of `SyslogMessage`:
-        any field but timestamp, raw, pairs and is_utf8."""
+        """The field `name` of all lines, or of those at `indexes`: any field of `SyslogMessage` but
+        timestamp, raw, pairs and is_utf8."""
         return list(map(attrgetter(name), self.messages(indexes)))
 
     def where(

@@ -5,7 +5,7 @@
 
 `object_writer` of `relay.rewrite.forms.token` is the reference.  Here it is settled that a MSG is
 certainly no object, or certainly one by RFC 8259, and what its members say about tokens and
-tags.  Of whatever is not certain the reference is asked: syntax errors, half a surrogate pair,
+tags.  The reference decides all doubtful cases: syntax errors, half a surrogate pair,
 escapes that could spell the name of a member, values that are no plain token, deep nesting.
 """
 
@@ -176,7 +176,7 @@ cdef inline Py_ssize_t put_with_members(
     return to + (scan.end - p) - start
 
 
-# The last byte of what is looked at is a brace.  It is no part of a number and no space, and
+# The last byte of the object is a brace.  It is no part of a number and no space, and
 # ends no string, so that one more byte can be read behind these without a look at the end.
 
 
@@ -342,7 +342,7 @@ cdef inline byte *after_escape(byte *p, Scan *scan) noexcept nogil:
 
 
 cdef inline int code_unit(byte *p) noexcept nogil:
-    """What four hexadecimal digits stand for; -1 if they are not."""
+    """The number that four hexadecimal digits stand for; -1 if they are not."""
     cdef int code = 0
     cdef int i
     cdef unsigned char letter

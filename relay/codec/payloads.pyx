@@ -3,7 +3,7 @@
 # cython: wraparound=False
 """The payloads of a batch in one piece of memory: a sequence of bytes without an object for each.
 
-A payload becomes an object when somebody asks for it.  A slice shares the memory, which lives as
+A payload becomes an object when it is accessed.  A slice shares the memory, which lives as
 long as one of them does.
 """
 
@@ -30,7 +30,7 @@ cdef class Row:
 
 
 cdef class Payloads:
-    """A sequence of payloads.  Compiled code makes it; what it is equal to is a list."""
+    """A sequence of payloads.  Made by compiled code only; equal to a list of the same payloads."""
 
     def __len__(self):
         return self.count

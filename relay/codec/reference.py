@@ -1,4 +1,4 @@
-"""What compiled code does, in Python: the reference, and what runs where nothing is compiled.
+"""Frames, blocks and sizes in Python: the reference of compiled code, and its replacement.
 
 `frames.pyx` and `blocks.pyx` have the same functions.  What reads and writes messages has its
 reference in the layers `wire` and `rewrite`.
@@ -67,7 +67,7 @@ def encode_consecutive_answers(first_txnr: int, count: int) -> bytes:
 
 
 def cut_slots(buffer: memoryview, slot_bytes: int, sizes: list[int]) -> list[bytes]:
-    """What stands at the start of each slot."""
+    """The datagrams in `buffer`, one at the start of each slot."""
     return [
         bytes(buffer[start : start + size])
         for start, size in zip(range(0, slot_bytes * len(sizes), slot_bytes), sizes, strict=True)

@@ -135,7 +135,7 @@ cdef inline Py_ssize_t end_of_zone(
 cdef inline Py_ssize_t read_host(
     byte *p, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
 ) except -1 nogil:
-    """Read the host behind a stamp; returns where what is behind it begins."""
+    """Read the host behind a stamp; returns the offset after it."""
     cdef Py_ssize_t stop = end_of_word(p, at, end)
     cdef Py_ssize_t i
     if stop == at:
@@ -155,7 +155,7 @@ cdef inline Py_ssize_t read_host(
 cdef inline Py_ssize_t read_forwarder(
     byte *p, Py_ssize_t at, Py_ssize_t end, Line *line
 ) noexcept nogil:
-    """Pass over what separates a stamp from what follows, with AIX's note of the sender."""
+    """Skip separators after a stamp, and read AIX's note of the sender."""
     cdef Py_ssize_t stop
     if is_at(p, at, end, c":"):
         at += 1

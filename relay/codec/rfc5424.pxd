@@ -111,7 +111,7 @@ cdef inline bint read_rfc5424(byte *p, Py_ssize_t at, Py_ssize_t end, Line *line
     line.stamp = span(at, stop)
     if is_at(p, stop, end, c" ") and read_behind_stamp(p, stop + 1, end, line):
         return True
-    # What looks like an offset behind a blank may be the HOSTNAME.
+    # An apparent offset behind a blank may be the HOSTNAME.
     for blank in range(at + 19, stop):
         if p[blank] == c" ":
             line.stamp = span(at, blank)

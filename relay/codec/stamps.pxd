@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Time stamps, byte by byte: where they end, and what converts them.
+"""Time stamps, byte by byte: finding their ends, and converting them.
 
 The grammar is that of `relay.wire.headers.timestamp`, whose patterns are the reference.  Nothing is
 read outside `p[:size]`.
@@ -36,7 +36,7 @@ cdef struct HourOffset:
     int minutes  # ahead of UTC
 
 cdef struct Parts:
-    # What a stamp says.
+    # The parts of a stamp.
     int year  # 0 = not said
     int month
     int day

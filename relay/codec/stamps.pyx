@@ -4,7 +4,7 @@
 # cython: cdivision=True
 """Time stamps by integer arithmetic, to the same bytes as `relay.wire.headers.timestamp`.
 
-What is rare is left to the reference: years below 1000 or above 9000, offsets that have seconds
+Rare stamps are left to the reference: years below 1000 or above 9000, offsets that have seconds
 or are a day or more, hours in which the offset of the local zone changes, and texts that are
 neither BSD nor ISO stamps.
 """
@@ -29,7 +29,7 @@ cdef object UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 cdef object HOUR = timedelta(hours=1)
 cdef object TO_LAST_SECOND = timedelta(seconds=3599)
 
-# What a stamp says
+# Reading
 
 cdef inline int two_at(byte *p) noexcept nogil:
     """The number that two digits say."""
@@ -58,7 +58,7 @@ cdef inline int64_t hour_of(Parts *parts) noexcept nogil:
 
 
 cdef inline bint read_offset(byte *p, Py_ssize_t at, Py_ssize_t size, Parts *parts) noexcept nogil:
-    """Read what is left of a stamp; False if that is neither nothing nor an offset."""
+    """Read the rest of a stamp; False if it is neither empty nor an offset."""
     cdef bint after_blank
     cdef int minutes = 0
     parts.has_offset = at < size
@@ -187,7 +187,7 @@ cdef inline bint is_below_milliseconds(Parts *parts, Py_ssize_t digits) noexcept
 
 
 cdef inline void roll_over(Parts *parts) noexcept nogil:
-    """Bring what is past the end of its unit, or a day before the first, into its range."""
+    """Bring units past their end, and days before the first, into their range."""
     if parts.second > 59:
         parts.minute += parts.second // 60
         parts.second %= 60
@@ -222,7 +222,7 @@ cdef inline void shift(Parts *parts, int minutes) noexcept nogil:
     roll_over(parts)
 
 
-# How it is written
+# Writing
 
 cdef inline char *put_two(char *to, int number) noexcept nogil:
     to[0] = <char>(0x30 + number // 10)
@@ -317,7 +317,7 @@ cdef class Stamps:
         zone: Local zone for stamps that have no offset.
         references: `to_rfc3339`, `to_rfc5424`, `to_milliseconds` and `to_exact`, in the order of
             `StampForm`, and what writes BSD stamps, if that is asked for.  They are called once
-            in a batch for the receive time, and for what is rare.
+            in a batch for the receive time, and for rare stamps.
     """
 
     def __init__(self, zone, references):
@@ -480,7 +480,7 @@ cdef class Stamps:
         return 0
 
     def convert(self, bytes stamp, double received_at, int form) -> bytes:
-        """What `put` writes for `stamp` in a batch that came at `received_at`."""
+        """The text that `put` writes for `stamp` in a batch received at `received_at`."""
         cdef Py_ssize_t size = -1 if stamp is None else PyBytes_GET_SIZE(stamp)
         cdef byte *data = NULL if stamp is None else <byte *>PyBytes_AS_STRING(stamp)
         cdef bytes room = PyBytes_FromStringAndSize(NULL, max(size, 0) + ROOM)

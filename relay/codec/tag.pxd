@@ -165,7 +165,7 @@ cdef inline bint is_number(byte *p, Span word) noexcept nogil:
 
 
 cdef inline Tag read_without_stamp(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
-    """A VERSION that nobody knows, or what is no text in any encoding, as the program."""
+    """An unknown VERSION, or binary data, as the program."""
     cdef Py_ssize_t stop = at
     if at < end and c"1" <= p[at] <= c"9":
         while stop < end and is_digit(p[stop]) and stop - at < 3:

@@ -52,7 +52,7 @@ cdef char *put_string(char *to, const unsigned char *text, Py_ssize_t size) noex
 
 
 cdef inline char *put_pieces(char *to, byte *p, byte *end) noexcept nogil:
-    """Write what has anything in it that cannot stay as it is."""
+    """Write text of which some bytes must be escaped or replaced."""
     cdef uint64_t word
     cdef uint64_t marks
     while p < end:

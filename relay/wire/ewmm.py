@@ -47,7 +47,7 @@ _TEXT_PAIRS = {
     "FULLHOST_FROM": "HOST_FROM",
     **{name: name for name in ("LEGACY_MSGHDR", PEER_NAME, STAMP_NAME)},
 }
-# Of the envelope, not of what is in it.
+# Pairs of the envelope, not of the message in it.
 _ENVELOPE_PAIRS = ("LEGACY_MSGHDR", "RAWMSG")
 _STRUCTURED_DATA = ".SDATA"
 # syslog-ng has names 1 to 255 for the parts of a match; items of an array get them.

@@ -38,10 +38,10 @@ class FilePosition(NamedTuple):
         return json.dumps(self._asdict()).encode("ascii")
 
 
-def parse_position(octets: bytes) -> FilePosition | None:
+def parse_position(data: bytes) -> FilePosition | None:
     """Decode the output of `FilePosition.encode`; None if it is invalid."""
     try:
-        position = FilePosition(**json.loads(octets))
+        position = FilePosition(**json.loads(data))
     except (ValueError, TypeError, RecursionError):
         return None
     texts = (position.path, position.fingerprint)

@@ -25,7 +25,7 @@ _NAME = re.compile(rb"[A-Z0-9_]{1,256}")
 # An entry with text values only, as most are, is read in one pass.
 _TEXT_ENTRY = re.compile(rb"(?:[^=\n]++=[^\n]*+\n)++\n")
 _TEXT_FIELD = re.compile(rb"([^=\n]+)=([^\n]*)\n")
-_LENGTH_OCTETS = 8
+_LENGTH_BYTES = 8
 _LINE_BYTES_MAX = 4096  # a line without its end that is longer is collected in parts
 _VALUE_BYTES_MAX = 2**30  # journald's own limit is 768 MiB
 
@@ -34,7 +34,7 @@ class JournalEntry(NamedTuple):
     fields: list[tuple[bytes, bytes]]
     """Names and values in the order of the journal; a name may be repeated."""
     cut: dict[bytes, int]
-    """Octets that a value had before it was cut, by the name of the field."""
+    """Bytes that a value had before it was cut, by the name of the field."""
 
 
 class JournalExportDecoder:
@@ -158,17 +158,17 @@ class JournalExportDecoder:
         return stop + 1
 
     def _length(self, chunk: bytes, start: int) -> int:
-        octets = chunk[start : start + _LENGTH_OCTETS]
-        if len(octets) < _LENGTH_OCTETS:
+        data = chunk[start : start + _LENGTH_BYTES]
+        if len(data) < _LENGTH_BYTES:
             return start
-        length = int.from_bytes(octets, "little")
+        length = int.from_bytes(data, "little")
         if length > _VALUE_BYTES_MAX:
             return self._fail(
                 start, f"field {self._shown(self._name)} has {length:,} bytes, more than 1 GiB"
             )
         self._to_come = length
         self._step = self._value if length else self._line_feed
-        return start + _LENGTH_OCTETS
+        return start + _LENGTH_BYTES
 
     def _value(self, chunk: bytes, start: int) -> int:
         stop = min(start + self._to_come, len(chunk))
@@ -214,16 +214,16 @@ class JournalExportDecoder:
         self._value_bytes = 0
         self._step = self._lines
 
-    def _add(self, name: bytes, kept: bytes, octets: int) -> None:
-        """Add a field whose kept beginning is `kept` and whose full length is `octets`."""
+    def _add(self, name: bytes, kept: bytes, size: int) -> None:
+        """Add a field whose kept beginning is `kept` and whose full length is `size`."""
         if len(self._fields) >= self._fields_max:
             self.left_out += 1
             return
         kept = kept[: max(0, min(self._field_bytes_max, self._room - len(name) - 1))]
         self._fields.append((name, kept))
         self._room -= len(name) + 1 + len(kept)
-        if len(kept) < octets:
-            self._cut[name] = octets
+        if len(kept) < size:
+            self._cut[name] = size
 
     def _end_entry(self) -> None:
         self._entries.append(JournalEntry(self._fields, self._cut))

@@ -34,7 +34,7 @@ HEADER_FIELDS = (
 _FACILITIES = {b"%d" % number: number for number in range(24)}
 _SEVERITIES = {b"%d" % number: number for number in range(8)}
 _KERN, _DAEMON, _INFO = 0, 3, 6
-_VALUE_OCTETS_MAX = 1024
+_VALUE_BYTES_MAX = 1024
 _STAMP_DIGITS_MAX = 18
 _PLAIN_VALUE = re.compile(rb"[ !#-[^-~]{0,1024}")  # nothing to escape, nothing to cut
 
@@ -111,7 +111,7 @@ def _element(wanted: list[bytes], entry: JournalEntry, first: dict[bytes, bytes]
 def _param_value(value: bytes) -> bytes:
     if _PLAIN_VALUE.fullmatch(value):
         return value
-    value = value[:_VALUE_OCTETS_MAX]
+    value = value[:_VALUE_BYTES_MAX]
     if not value.isascii():  # §6.3.3 wants UTF-8
         value = value.decode("utf-8", "replace").encode()
     return value.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"]", b"\\]")

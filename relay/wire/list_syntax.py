@@ -16,7 +16,7 @@ _ITEM = re.compile(
 )
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
-_ESCAPE_OF = {octet: b"\\" + letter for letter, octet in _ESCAPES.items()}
+_ESCAPE_OF = {byte: b"\\" + letter for letter, byte in _ESCAPES.items()}
 _TO_ESCAPE_IN_SINGLE = re.compile(rb"[\\\b\f\n\r\t]")
 _TO_ESCAPE_IN_DOUBLE = re.compile(rb"[\\\b\f\n\r\t\"]")
 
@@ -52,8 +52,8 @@ def _item(item: bytes) -> bytes:
     return b'"%s"' % _TO_ESCAPE_IN_DOUBLE.sub(_escaped, item)
 
 
-def _escaped(octet: re.Match[bytes]) -> bytes:
-    return _ESCAPE_OF.get(octet[0], b"\\" + octet[0])
+def _escaped(byte: re.Match[bytes]) -> bytes:
+    return _ESCAPE_OF.get(byte[0], b"\\" + byte[0])
 
 
 def _unescaped(escape: re.Match[bytes]) -> bytes:

@@ -40,9 +40,9 @@ _ODD_OFFSETS = frozenset(
 )
 _NAMED = ("\\b", "\\f", "\\n", "\\r", "\\t", "\\\\")
 _ESCAPES = {
-    **{octet: f"\\x{octet:02x}" for octet in range(32)},
+    **{byte: f"\\x{byte:02x}" for byte in range(32)},
     **{ord(character): escape for character, escape in zip("\b\f\n\r\t\\", _NAMED, strict=True)},
-    **{0xDC00 + octet: f"\\x{octet:02x}" for octet in range(0x80, 0x100)},
+    **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)},
 }
 
 

@@ -64,7 +64,7 @@ class Dialect(NamedTuple):
     """Parses formats of certain applications; called with line, message and
     `default_pri`."""
     substitutes: bool = False
-    """What cannot be parsed becomes an error message of syslog-ng, PRI 43."""
+    """Unparsable lines become an error message of syslog-ng, PRI 43."""
 
 
 _DEFAULT = Dialect()
@@ -72,7 +72,7 @@ _READERS_MAX = 256  # kept, one for each dialect
 
 
 def parse(frame: bytes) -> SyslogMessage:
-    """Parse one frame.  Never raises; what cannot be parsed is MSG.
+    """Parse one frame.  Never raises; unparsable text is MSG.
 
     LF, CR and NUL at the end of the frame are not part of MSG.
     """
@@ -88,7 +88,7 @@ def read_lines(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> Lines:
     adapt = dialect.adapt
     if adapt is None:
         return lines
-    # What the reference has read is adapted.
+    # The reference has adapted the lines that it read.
     adapted = frozenset(lines.unread())
     return Messages(
         [
@@ -140,7 +140,7 @@ def parse_as(dialect: Dialect, line: bytes, frame: bytes) -> SyslogMessage:
     message = parse_rfc5424(line, frame) if dialect.reads_rfc5424 else None
     if message is None:
         message = _parse_other(line, frame, dialect)
-    if message.app_name == APP_NAME:  # and nobody looks into what is inside
+    if message.app_name == APP_NAME:  # adapters do not apply to its contents
         return decode_ewmm(message)
     if dialect.adapt is not None:
         return dialect.adapt(line, message, dialect.default_pri)

@@ -1,7 +1,6 @@
 """How the lines of one source are read, where that differs from `relay.wire.parse`.
 
-What is not requested for costs nothing: `new_parser` puts together only the steps that its
-options need, and with none of them it is `read_lines`.
+`new_parser` combines only the steps that its options need; without options it is `read_lines`.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ def _batch_reader(
 def frame_reader(
     options: ParseOptions, dialect: Dialect
 ) -> Callable[[bytes], SyslogMessage] | None:
-    """What reads one frame where `options` ask for more than `dialect`; None = they do not."""
+    """The reader of one frame if `options` need more than `dialect`; None otherwise."""
     if options.message_bytes_max < 0:
         raise ValueError("message_bytes_max is a count of bytes, 0 or more")
     tells_missing = options.parse_tags == "all"

@@ -1,4 +1,4 @@
-"""Tags that say what was wrong with, or missing from, a line; in syslog-ng 4's words.
+"""Tags for the defects of a line, with the names of syslog-ng 4.
 
 Three of them are our own: `MISSING_TIMESTAMP_5424`, `INVALID_VERSION` and the tags of
 adapters.  A tag stands in a tuple of its own, so that a message gets it without a copy.
@@ -10,8 +10,8 @@ from relay.model.message import SyslogMessage
 
 Tags = tuple[bytes, ...]
 
-# A header that ends too early.  MSG begins with what was not understood; without PRI or
-# TIMESTAMP, that is all of the line or all after the PRI.
+# A header that ends too early.  MSG begins with the first part that was not understood; without
+# PRI or TIMESTAMP, it is the whole line or everything after the PRI.
 INVALID_PRI: Tags = (b"syslog.invalid_pri",)
 INVALID_VERSION: Tags = (b"syslog.rfc5424_invalid_version",)
 MISSING_TIMESTAMP_5424: Tags = (b"syslog.rfc5424_missing_timestamp",)

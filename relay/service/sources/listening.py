@@ -245,7 +245,7 @@ def converted(source: SourceConfiguration, reception: Reception) -> tuple[Recept
         frame_bytes_max=source.frame_bytes_max,
         oversize=source.oversize,
     )
-    return replace(reception, intake=intake), source.frame_bytes_max * charset.octets_per_byte_max
+    return replace(reception, intake=intake), source.frame_bytes_max * charset.shrinkage_max
 
 
 def new_stream_source(

@@ -21,7 +21,7 @@ from relay.wire.framing.long_frame import line_end
 
 SEPARATORS = b"\r\n\0"
 START_BYTES_MAX = 16
-"""Octets of a count with its PRI."""
+"""Bytes of a count with its PRI."""
 COUNT = re.compile(rb"(0|[1-9][0-9]{0,9}) ")
 PRI = re.compile(rb"<[0-9]{1,3}>")
 
@@ -151,9 +151,9 @@ def inner_start(data: bytes, body: int, stop: int) -> int:
     return inner.start() if begun.startswith(b"<") or b" " in begun else stop
 
 
-def holds_counted(octets: bytes) -> bool:
-    """Whether a counted frame seems to begin somewhere in `octets`."""
-    return b" <" in octets and _COUNTED.search(octets) is not None
+def holds_counted(data: bytes) -> bool:
+    """Whether a counted frame seems to begin somewhere in `data`."""
+    return b" <" in data and _COUNTED.search(data) is not None
 
 
 def next_counted(

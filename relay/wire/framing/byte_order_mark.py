@@ -5,6 +5,6 @@ from __future__ import annotations
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def without_byte_order_mark(octets: bytes) -> bytes:
+def without_byte_order_mark(data: bytes) -> bytes:
     """The first bytes of a datagram, stream or file without a mark before them."""
-    return octets.removeprefix(BYTE_ORDER_MARK)
+    return data.removeprefix(BYTE_ORDER_MARK)

@@ -71,15 +71,15 @@ class Charset:
         """
         try:
             one, two = (text.encode(self.name) for text in ("\n", "\n\n"))
-            octets = one[len(one) - (len(two) - len(one)) :]
-            if octets.decode(self._marked_name(b"")) != "\n":
+            data = one[len(one) - (len(two) - len(one)) :]
+            if data.decode(self._marked_name(b"")) != "\n":
                 return b""
         except UnicodeError:
             return b""
-        return octets if len(octets) == 1 or self.name.startswith(("utf-16", "utf-32")) else b""
+        return data if len(data) == 1 or self.name.startswith(("utf-16", "utf-32")) else b""
 
     @cached_property
-    def octets_per_byte_max(self) -> int:
+    def shrinkage_max(self) -> int:
         """How many bytes may become one byte of UTF-8; not less than that."""
         if not self.is_ascii_superset:
             return 4 if len(self.line_feed) > 1 else 8  # escape sequences take some
@@ -94,29 +94,29 @@ class Charset:
         name = self._marked_name(head)
         return self if name == self.name else Charset(name)
 
-    def without_mark(self, octets: bytes) -> bytes:
+    def without_mark(self, data: bytes) -> bytes:
         """The beginning of a text without a byte order mark."""
         if self.is_ascii_superset:
-            return without_byte_order_mark(octets)
+            return without_byte_order_mark(data)
         for mark, name in _MARKS.get(len(self.line_feed), ()):
             if name == self.name:
-                return octets.removeprefix(mark)
-        return octets
+                return data.removeprefix(mark)
+        return data
 
-    def to_utf8(self, octets: bytes) -> bytes:
+    def to_utf8(self, data: bytes) -> bytes:
         """A whole text in UTF-8, without a byte order mark at its beginning.
 
         What means nothing becomes U+FFFD; a text that cannot be converted at all stays as it is.
         """
-        charset = self.marked(octets[:HEAD_BYTES])
-        return charset.line_to_utf8(charset.without_mark(octets))
+        charset = self.marked(data[:HEAD_BYTES])
+        return charset.line_to_utf8(charset.without_mark(data))
 
-    def line_to_utf8(self, octets: bytes) -> bytes:
+    def line_to_utf8(self, data: bytes) -> bytes:
         """Like `to_utf8`, for text from the middle of another one."""
         try:
-            return octets.decode(self.name, "replace").encode("utf-8", "replace")
+            return data.decode(self.name, "replace").encode("utf-8", "replace")
         except UnicodeError:
-            return octets
+            return data
 
     def _marked_name(self, head: bytes) -> str:
         family = self.name[:6]

@@ -139,8 +139,8 @@ class AutoDecoder:
     def finish(self) -> Sequence[bytes]:
         """Note the end of the stream; return what it completes.
 
-        The last line needs no LF.  Of a counted frame what has come is returned, and is
-        a framing error.
+        The last line needs no LF.  An incomplete counted frame is returned, and is a framing
+        error.
         """
         self._rest = Rest.MISSING
         frames = new_frames()
@@ -295,7 +295,7 @@ class AutoDecoder:
                 until = until if end is not None else min(until, longest + 1)
                 return self._wait(start, until=until)
             if inner < min(stop, len(seen)) and not until:
-                self._wrong("octets that are no frame stand before a counted one")
+                self._wrong("bytes that are no frame stand before a counted one")
                 line = data[start:inner].rstrip(SEPARATORS)
                 frames += [line] if line else []
                 return inner

@@ -72,7 +72,7 @@ class LineDecoder:
         self._charset = charset
         self._is_sure = charset is None or start > 0  # whether a mark makes no difference
         if charset is not None:
-            self._kept_bytes_max = frame_bytes_max * charset.octets_per_byte_max + 2 * HEAD_BYTES
+            self._kept_bytes_max = frame_bytes_max * charset.shrinkage_max + 2 * HEAD_BYTES
             self._note(charset.marked(head) if start else charset)
         self._head = b""  # bytes fed before the character set was certain
         self._partial = b""  # bytes of a character that is not complete
@@ -114,8 +114,8 @@ class LineDecoder:
         self._hold(partial)
         if not self._line_bytes:
             return _joined(done, self.flush())
-        octets, excess, size = self._take_held()
-        line = self._text(octets, at_start=self.read == size)
+        data, excess, size = self._take_held()
+        line = self._text(data, at_start=self.read == size)
         if self._begins is None:
             done = _joined(done, self._cut([line], {0: excess}))
         else:
@@ -150,9 +150,9 @@ class LineDecoder:
         if len(parts) == 1:
             return Lines([], {})
         _, *others, rest = parts
-        octets, excess, size = self._take_held()
+        data, excess, size = self._take_held()
         self._hold(rest)
-        lines = [self._text(octets, at_start=not start)]
+        lines = [self._text(data, at_start=not start)]
         excesses = {0: excess}
         if self._charset is None:
             lines += [other.removesuffix(b"\r") for other in others]
@@ -180,16 +180,16 @@ class LineDecoder:
             at = chunk.find(self.line_feed, begin)
         return [*parts, chunk[begin:]]
 
-    def _hold(self, octets: bytes) -> None:
+    def _hold(self, data: bytes) -> None:
         """Keep the next part of a line, as far as it may belong to its text."""
-        if not octets:
+        if not data:
             return
-        kept = octets[: self._kept_bytes_max - self._held_bytes]
+        kept = data[: self._kept_bytes_max - self._held_bytes]
         if kept:
             self._held.append(kept)
             self._held_bytes += len(kept)
-        self._line_bytes += len(octets)
-        self._line_end = octets[-1:]
+        self._line_bytes += len(data)
+        self._line_end = data[-1:]
 
     def _take_held(self) -> tuple[bytes, int, int]:
         """The line that was held, and how much of it was not kept.
@@ -259,11 +259,11 @@ class LineDecoder:
         self._message_lines += 1
 
     def _end_message(self, done: Lines, position: int) -> None:
-        octets = b"\n".join(self._message)
+        data = b"\n".join(self._message)
         if self._message_bytes > self._frame_bytes_max:
             done.long[len(done.frames)] = self._message_bytes
-            octets = self._beginning(octets)
-        done.frames.append(octets)
+            data = self._beginning(data)
+        done.frames.append(data)
         self._message = []
         self._message_kept = self._message_bytes = self._message_lines = 0
         self.position = position

@@ -36,11 +36,11 @@ class CutFrame:
         self._frame_bytes_max = frame_bytes_max
         self._kept = b""
 
-    def feed(self, octets: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes.  The first call has at least the limit of them."""
         if not self.frame_bytes:
-            self._kept = octets[: self._frame_bytes_max]
-        self.frame_bytes += len(octets)
+            self._kept = data[: self._frame_bytes_max]
+        self.frame_bytes += len(data)
         return []
 
     def end(self) -> list[bytes]:
@@ -65,9 +65,9 @@ class SplitFrame:
         self._header = b""  # of the next piece
         self._waiting = bytearray()  # for the byte that shows that a piece is complete
 
-    def feed(self, octets: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes; return the pieces they complete."""
-        self._waiting += octets
+        self._waiting += data
         room = self._frame_bytes_max - len(self._header)
         if len(self._waiting) <= room:
             return []
@@ -122,7 +122,7 @@ class LongFrames:
 
     @property
     def kept_bytes(self) -> int:
-        """Octets that are kept of the frame whose end has not come."""
+        """Bytes kept of the frame whose end has not come."""
         return self._frame.kept_bytes + len(self._held) if self._frame is not None else 0
 
     @property
@@ -141,21 +141,21 @@ class LongFrames:
         self._feed(line, frames)
         self._end(frames)
 
-    def begin_line(self, octets: bytes, frames: list[bytes]) -> None:
+    def begin_line(self, data: bytes, frames: list[bytes]) -> None:
         """Take the beginning of a line; it is above the limit already."""
         self._begin()
-        self._feed_line(octets, frames)
+        self._feed_line(data, frames)
 
-    def begin_counted(self, octets: bytes, length: int, frames: list[bytes]) -> None:
+    def begin_counted(self, data: bytes, length: int, frames: list[bytes]) -> None:
         """Take the first bytes of a frame of `length`, as many as the limit allows."""
-        self.missing_bytes = length - len(octets)
+        self.missing_bytes = length - len(data)
         if self._splits:
             self._begin()
-            self._feed(octets, frames)  # completes nothing: the byte after it is missing
+            self._feed(data, frames)  # completes nothing: the byte after it is missing
             return
         self.truncated += 1
         self.cut[len(frames)] = length
-        frames.append(octets)
+        frames.append(data)
 
     def take(self, data: bytes, start: int, frames: list[bytes]) -> int:
         """Take what belongs to the frame whose end has not come, if there is one.
@@ -194,16 +194,16 @@ class LongFrames:
             frame_bytes_max=self._frame_bytes_max
         )
 
-    def _feed_line(self, octets: bytes, frames: list[bytes]) -> None:
+    def _feed_line(self, data: bytes, frames: list[bytes]) -> None:
         """Take bytes of a line without its end; what may belong to that waits."""
-        last = _MAY_BE_LINE_END.search(octets, max(0, len(octets) - 3))
-        stop = len(octets) if last is None else last.start()
-        self._held = octets[stop:]
-        self._feed(octets[:stop], frames)
+        last = _MAY_BE_LINE_END.search(data, max(0, len(data) - 3))
+        stop = len(data) if last is None else last.start()
+        self._held = data[stop:]
+        self._feed(data[:stop], frames)
 
-    def _feed(self, octets: bytes, frames: list[bytes]) -> None:
+    def _feed(self, data: bytes, frames: list[bytes]) -> None:
         assert self._frame is not None
-        self._add(self._frame, self._frame.feed(octets), frames)
+        self._add(self._frame, self._frame.feed(data), frames)
 
     def _end(self, frames: list[bytes]) -> None:
         frame, self._frame, self._held = self._frame, None, b""

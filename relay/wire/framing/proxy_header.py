@@ -24,7 +24,7 @@ _LOCAL, _PROXY = 0x20, 0x21
 _ADDRESSES = {0x11: struct.Struct("!4s4sHH"), 0x21: struct.Struct("!16s16sHH")}
 
 _WORD = b"PROXY "
-_LINE_OCTETS_MAX = 107
+_LINE_BYTES_MAX = 107
 _LINE = re.compile(
     rb"PROXY (?:UNKNOWN(?: [^\r\n]*)?|(TCP4|TCP6) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]+)"
     rb" ([0-9]{1,5}) ([0-9]{1,5}))\r\n"
@@ -66,9 +66,9 @@ class ProxyHeaderDecoder:
         return b""
 
     def _feed_version_1(self) -> bytes:
-        end = self._buffer.find(b"\n", 0, _LINE_OCTETS_MAX) + 1
+        end = self._buffer.find(b"\n", 0, _LINE_BYTES_MAX) + 1
         if not end:
-            if len(self._buffer) >= _LINE_OCTETS_MAX:
+            if len(self._buffer) >= _LINE_BYTES_MAX:
                 self._fail(f"a PROXY header without an end: {bytes(self._buffer[:40])!r}")
             return b""
         line = bytes(self._buffer[:end])

@@ -1,4 +1,4 @@
-"""What may be a HOSTNAME: the name of a host or an address (RFC 5424 §6.2.4).
+"""The rules for a HOSTNAME: the name of a host or an address (RFC 5424 §6.2.4).
 
 RFC 3164 has no mark for a host; it is the word behind the stamp.  Senders leave it out, and
 then the word is text, which must not be mistaken for a host.
@@ -32,7 +32,7 @@ def is_address(word: bytes) -> bool:
     """Whether `word` is an address of IPv4 or IPv6, without brackets."""
     try:
         ipaddress.ip_address(word.decode("ascii"))
-    except ValueError:  # also what is not US-ASCII
+    except ValueError:  # also for bytes that are not US-ASCII
         return False
     return True
 

@@ -56,11 +56,11 @@ _COLUMNS = (MISSING_HOSTNAME, MISSING_APP_NAME, MISSING_PROCID, MISSING_MSGID)
 
 
 class Defect(NamedTuple):
-    """What is wrong with a line."""
+    """The first defect of a line."""
 
     tags: Tags
     offset: int
-    """Octets of the line before the marker that syslog-ng would put there."""
+    """Bytes of the line before the marker that syslog-ng would put there."""
 
 
 def find_defect(line: bytes, start: int) -> Defect:
@@ -116,7 +116,7 @@ def parse_malformed(line: bytes, raw: bytes, pri: tuple[int, int], version: int)
 
 
 class _Header(NamedTuple):
-    """What stands between TIMESTAMP and MSG."""
+    """The header fields after TIMESTAMP."""
 
     columns: tuple[bytes | None, ...]
     """HOSTNAME to MSGID."""
@@ -183,7 +183,7 @@ def _in_place(line: bytes, at: int) -> _Header | None:
 
 
 def _as_they_come(line: bytes, at: int) -> _Header:
-    """A header up to what is no longer one."""
+    """A header whose fields are recognised by their form, up to the first that does not fit."""
     columns: list[bytes | None] = [None] * len(_COLUMNS)
     tags: Tags = ()
     for index, missing in enumerate(_COLUMNS):

@@ -138,7 +138,7 @@ def _end_of_stamp(line: bytes, stamp: re.Match[bytes], expects_host: bool) -> in
 def _host(
     line: bytes, at: int, accepts_host: _AcceptsHost | None
 ) -> tuple[bytes | None, int, tuple[bytes, ...]]:
-    """The host behind a stamp, the offset after it, and what was wrong with it."""
+    """The host behind a stamp, the offset after it, and tags for its defects."""
     word = _WORD.match(line, at)
     if word is None:
         return None, at, ()
@@ -186,7 +186,7 @@ def is_leading_hostname(word: bytes) -> bool:
 
 
 def _cisco_attributes(line: bytes, start: int) -> tuple[bytes | None, bytes, int]:
-    """What Cisco writes before a stamp.
+    """The sequence number and clock mark that Cisco writes before a stamp.
 
     Returns:
         Sequence number and clock mark as SD-ELEMENTs (RFC 5424 §7); the number with its colon

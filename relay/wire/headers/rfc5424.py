@@ -41,7 +41,7 @@ _HEADER = re.compile(
 )
 
 _PRINTUSASCII = bytes(range(0x21, 0x7F))
-_TO_PRINTUSASCII = bytes(octet if octet in _PRINTUSASCII else 0x5F for octet in range(256))
+_TO_PRINTUSASCII = bytes(byte if byte in _PRINTUSASCII else 0x5F for byte in range(256))
 
 
 def parse_rfc5424(line: bytes, raw: bytes) -> SyslogMessage | None:
@@ -64,14 +64,14 @@ def parse_rfc5424(line: bytes, raw: bytes) -> SyslogMessage | None:
     return SyslogMessage(*pri, 1, timestamp, hostname, app_name, procid, msgid, data, msg, raw)
 
 
-def header_field(value: bytes | None, octets_max: int) -> bytes:
-    """Make a header field of `value`: 1 to `octets_max` of PRINTUSASCII (§6).
+def header_field(value: bytes | None, bytes_max: int) -> bytes:
+    """Make a header field of `value`: 1 to `bytes_max` of PRINTUSASCII (§6).
 
     Nothing becomes the NILVALUE, a byte that is not allowed an underscore.
     """
     if not value:
         return b"-"
-    value = value[:octets_max]
+    value = value[:bytes_max]
     if value.translate(None, _PRINTUSASCII):
         return value.translate(_TO_PRINTUSASCII)
     return value

@@ -33,7 +33,7 @@ _TO_ESCAPE = re.compile(rb'["\\\]]')
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 # Like syslog-ng, the opening bracket too, although the grammar has it.
 _NOT_IN_NAME = re.compile(rb'[^!-~]|["=\[\]]')
-_NAME_OCTETS_MAX = 255
+_NAME_BYTES_MAX = 255
 
 
 def is_structured_data(text: bytes) -> bool:
@@ -100,5 +100,5 @@ def format_structured_data(elements: Mapping[str, Mapping[str, Sequence[bytes]]]
 
 
 def _sd_name(name: str) -> bytes:
-    octets = name.encode("utf-8", "surrogateescape") or b"-"  # no name is none of §6.3.2
-    return _NOT_IN_NAME.sub(lambda octet: b"%%%02X" % octet[0][0], octets)[:_NAME_OCTETS_MAX]
+    text = name.encode("utf-8", "surrogateescape") or b"-"  # no name is none of §6.3.2
+    return _NOT_IN_NAME.sub(lambda byte: b"%%%02X" % byte[0][0], text)[:_NAME_BYTES_MAX]

@@ -38,16 +38,16 @@ _WORD_BEFORE_TAG = re.compile(
 # Names with blanks in them come from local programs: ``Media Server[12]: text``.
 _PART = rb"[0-9A-Za-z(][0-9A-Za-z._()/@+&\-]*+"
 _WITH_BLANKS = re.compile(rb"(%s(?: %s){1,3})\[([0-9]++)\]: ?" % (_PART, _PART))
-# VERSION of a header that nobody knows yet; syslog-ng takes it for the program.
+# An unknown VERSION; syslog-ng takes it for the program.
 _VERSION = re.compile(rb"([1-9][0-9]{0,2}) (?=%s)" % ISO_STAMP)
-# What is no text in any encoding that a first word might have; syslog-ng takes it for the program.
+# Binary data; syslog-ng takes it for the program.
 _BINARY = re.compile(rb"([\x80-\xff]++) ")
 _OBJECT = re.compile(rb'@c(?:ee|im): *+\{|\{[ \t\r\n]*+["}]')
 _NOT_IN_TAG = bytes.maketrans(b'[]:"', b"____")
 
 
 class Tag(NamedTuple):
-    """Who wrote a text."""
+    """Program and process that wrote a text."""
 
     program: bytes | None
     pid: bytes | None
@@ -70,8 +70,8 @@ def read_tag(
 
     Args:
         behind_host: A host stands before it.
-        has_stamp: A stamp stands before it.  Without one only what has a colon or a bracket
-            is a tag.
+        has_stamp: A stamp stands before it.  Without one a tag needs a colon or a
+            bracket.
         expects_host: Lines of this kind name their host; False = blanks may be in a name.
     """
     found = _CLOSED.match(line, at) or _NESTED.match(line, at)
@@ -114,7 +114,7 @@ def _irregular(line: bytes, at: int, behind_host: bool) -> Tag:
 
 
 def is_object(line: bytes, at: int) -> bool:
-    """Whether what begins at `at` is a cookie and JSON, or looks like a JSON object."""
+    """Whether a cookie and JSON, or a likely JSON object, begin at `at`."""
     found = _OBJECT.match(line, at)
     if found is None:
         return False

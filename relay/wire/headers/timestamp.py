@@ -27,8 +27,8 @@ _MONTH = rb"(?:J(?i:an|un|ul)|F(?i:eb)|M(?i:ar|ay)|A(?i:pr|ug)|S(?i:ep)|O(?i:ct)
 _DAY = rb"[ 0-9]?[0-9]"
 _YEAR = rb"[12][0-9]{3}"
 _FRACTION = rb"(?:[.,][0-9]*)"
-# What follows an offset that is not in the form of RFC 3339: without this, any sign and two
-# digits would be one.
+# The end of an offset that is not in the form of RFC 3339; without this, any sign and two
+# digits would be an offset.
 _END = rb"(?=[ :\t]|\Z)"
 _NUMBER = rb"[+-][0-9]{2}(?::?[0-9]{2})?"
 

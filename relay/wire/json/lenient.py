@@ -83,8 +83,8 @@ def unescape(body: bytes, *, errors: str = "strict") -> bytes:
     return _ESCAPED.sub(character, body)
 
 
-def _text(octets: bytes) -> bytes:
-    return _encode(octets.decode(errors="backslashreplace"))
+def _text(text: bytes) -> bytes:
+    return _encode(text.decode(errors="backslashreplace"))
 
 
 class _Reader:
@@ -148,9 +148,9 @@ class _Reader:
         self._at = match.end()
         return match[2] if match[1] is None else match[1]
 
-    def _takes(self, octet: bytes) -> bool:
+    def _takes(self, byte: bytes) -> bool:
         self._skip_blanks()
-        taken = self._text[self._at : self._at + 1] == octet
+        taken = self._text[self._at : self._at + 1] == byte
         self._at += taken
         return taken
 

@@ -108,4 +108,4 @@ def test_octets_per_byte_are_bounded(text: str) -> None:
     for name in ("utf-16le", "utf-32be", "gb18030", "ISO-8859-1", "utf-8", "hz", "iso2022_jp_2"):
         charset = Charset(name)
         octets = text.encode(name, "ignore")
-        assert len(octets) <= charset.octets_per_byte_max * len(charset.line_to_utf8(octets))
+        assert len(octets) <= charset.shrinkage_max * len(charset.line_to_utf8(octets))
