@@ -15,7 +15,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Iterator
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import Factory
@@ -210,31 +210,25 @@ def _remove_stale(path: str, kind: socket.SocketKind) -> None:
             return  # somebody is
 
 
-def scheme_of(descriptor: int) -> str:
-    """What can be received on a socket: udp, tcp, unixgram or unix.
+class SocketKind(NamedTuple):
+    is_local: bool
+    """A unix socket."""
+    takes_datagrams: bool
+
+
+def kind_of(descriptor: int) -> SocketKind:
+    """What can be received on a socket that is open.
 
     Raises:
-        ValueError: It is something else; the text says what, and what to write.
+        ValueError: Nothing; the text says what it is, and what to write.
     """
     try:
-        with _borrowed(descriptor) as probe:
-            return _scheme_of(probe)
+        probe = socket.socket(fileno=descriptor)
     except OSError as error:
         why = "is not open" if error.errno == errno.EBADF else "is not a socket"
         raise ValueError(f"descriptor {descriptor} {why}") from None
-
-
-def takes_datagrams(descriptor: int) -> bool:
-    """Whether an open socket is one for datagrams."""
-    with _borrowed(descriptor) as probe:
-        return probe.type == socket.SOCK_DGRAM
-
-
-@contextlib.contextmanager
-def _borrowed(descriptor: int) -> Iterator[socket.socket]:
-    probe = socket.socket(fileno=descriptor)
     try:
-        yield probe
+        return _kind_of(probe)
     finally:
         probe.detach()
 
@@ -263,12 +257,12 @@ def adopt_socket(descriptor: int, *, receive_buffer_bytes: int) -> socket.socket
     return adopted
 
 
-def _scheme_of(probe: socket.socket) -> str:
+def _kind_of(probe: socket.socket) -> SocketKind:
     local = probe.family == socket.AF_UNIX
     if not local and probe.family not in (socket.AF_INET, socket.AF_INET6):
         raise ValueError("it is a socket of another family than unix, IPv4 and IPv6")
     if probe.type == socket.SOCK_DGRAM:
-        return "unixgram" if local else "udp"
+        return SocketKind(local, takes_datagrams=True)
     if probe.type != socket.SOCK_STREAM:
         name = _NAMES.get(probe.type, str(probe.type))
         raise ValueError(
@@ -276,7 +270,7 @@ def _scheme_of(probe: socket.socket) -> str:
         )
     if not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise ValueError("it is one connection and does not listen; write Accept=no in the unit")
-    return "unix" if local else "tcp"
+    return SocketKind(local, takes_datagrams=False)
 
 
 def make_parents(path: str) -> None:

@@ -30,11 +30,11 @@ from relay.transport.sockets import (
     bind_stream,
     bind_unix,
     kernel_drops,
+    kind_of,
     make_parents,
     obstacle_to_socket,
     plain_address,
     receive_buffer_bytes,
-    scheme_of,
 )
 
 
@@ -232,41 +232,43 @@ def bound(family: int, kind: int, path: Path | None = None) -> Iterator[socket.s
 
 
 @pytest.mark.parametrize(
-    ("family", "kind", "scheme"),
+    ("family", "kind", "expected"),
     [
-        (socket.AF_INET, socket.SOCK_STREAM, "tcp"),
-        (socket.AF_INET6, socket.SOCK_STREAM, "tcp"),
-        (socket.AF_INET, socket.SOCK_DGRAM, "udp"),
-        (socket.AF_INET6, socket.SOCK_DGRAM, "udp"),
-        (socket.AF_UNIX, socket.SOCK_STREAM, "unix"),
-        (socket.AF_UNIX, socket.SOCK_DGRAM, "unixgram"),
+        (socket.AF_INET, socket.SOCK_STREAM, (False, False)),
+        (socket.AF_INET6, socket.SOCK_STREAM, (False, False)),
+        (socket.AF_INET, socket.SOCK_DGRAM, (False, True)),
+        (socket.AF_INET6, socket.SOCK_DGRAM, (False, True)),
+        (socket.AF_UNIX, socket.SOCK_STREAM, (True, False)),
+        (socket.AF_UNIX, socket.SOCK_DGRAM, (True, True)),
     ],
 )
-def test_a_socket_says_what_it_is(tmp_path: Path, family: int, kind: int, scheme: str) -> None:
+def test_a_socket_says_what_it_is(
+    tmp_path: Path, family: int, kind: int, expected: tuple[bool, bool]
+) -> None:
     path = tmp_path / "socket" if family == socket.AF_UNIX else None
     with bound(family, kind, path) as made:
-        assert scheme_of(made.fileno()) == scheme
+        assert kind_of(made.fileno()) == expected
         assert made.getsockname(), "it must stay open"
 
 
 def test_what_is_no_socket_to_listen_on(tmp_path: Path) -> None:
     with open(tmp_path / "file", "wb") as file, pytest.raises(ValueError, match="is not a socket"):
-        scheme_of(file.fileno())
+        kind_of(file.fileno())
     with pytest.raises(ValueError, match="descriptor 1000000 is not open"):
-        scheme_of(1_000_000)
+        kind_of(1_000_000)
     here, there = socket.socketpair()
     with here, there, pytest.raises(ValueError, match="write Accept=no"):
-        scheme_of(here.fileno())
+        kind_of(here.fileno())
     with (
         bound(socket.AF_UNIX, socket.SOCK_SEQPACKET, tmp_path / "packets") as made,
         pytest.raises(ValueError, match="SOCK_SEQPACKET socket; write ListenStream="),
     ):
-        scheme_of(made.fileno())
+        kind_of(made.fileno())
     with (
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as made,
         pytest.raises(ValueError, match="another family"),
     ):
-        scheme_of(made.fileno())
+        kind_of(made.fileno())
 
 
 @pytest.mark.parametrize(

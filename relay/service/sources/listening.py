@@ -45,9 +45,8 @@ from relay.transport.sockets import (
     adopt_socket,
     bind_stream,
     bind_unix,
+    kind_of,
     obstacle_to_socket,
-    scheme_of,
-    takes_datagrams,
 )
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.stream.proxy import ProxyFactory
@@ -57,6 +56,8 @@ from relay.wire.framing.charset import Charset
 
 KiB, MiB, GiB = 2**10, 2**20, 2**30
 
+_DATAGRAM_SCHEMES = ("udp", "unixgram")
+_STREAM_SCHEMES = ("tcp", "unix")
 LISTENER_TLS_WITHOUT = ("server_name",)
 """Keys for TLS that are for those who connect."""
 
@@ -296,6 +297,16 @@ def new_stream_source(
     )
 
 
+def scheme_of(descriptor: int) -> str:
+    """The scheme of what can be received on an open socket: udp, tcp, unixgram or unix.
+
+    Raises:
+        ValueError: It is something else; the text says what, and what to write.
+    """
+    kind = kind_of(descriptor)
+    return (_DATAGRAM_SCHEMES if kind.takes_datagrams else _STREAM_SCHEMES)[kind.is_local]
+
+
 def bind_inherited(
     source: SourceConfiguration, systemd: Systemd, *, receive_buffer_bytes: int = 0
 ) -> Callable[[], socket.socket]:
@@ -308,7 +319,7 @@ def bind_inherited(
     try:
         descriptor = systemd.descriptor_of(listen.inherited)
         found = scheme_of(descriptor)
-        if takes_datagrams(descriptor) and found != listen.scheme:
+        if found in _DATAGRAM_SCHEMES and found != listen.scheme:
             raise ValueError(
                 f"protocol {listen.scheme!r} needs a stream socket and this is a datagram socket "
                 f"({found}); write ListenStream= in the socket unit"

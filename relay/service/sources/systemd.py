@@ -14,10 +14,9 @@ from relay.service.configuration.url import Role
 from relay.service.refusal import StartRefused
 from relay.service.sources.datagrams import UDP, UNIXGRAM
 from relay.service.sources.kind import SourceKind, SourceParts
-from relay.service.sources.listening import NetworkSource, buffer_key
+from relay.service.sources.listening import NetworkSource, buffer_key, scheme_of
 from relay.service.sources.service import Receiving, SourceService
 from relay.service.sources.streams import RELP, RELP_TLS, TCP, TLS, UNIX
-from relay.transport.sockets import scheme_of
 
 _NAME = re.compile(r"[!-9;-~]{1,255}")  # ASCII, no space, no colon
 

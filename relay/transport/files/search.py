@@ -142,7 +142,9 @@ class FileSearch:
                 waiting.append((folder, rest))
             for entry in _entries(folder, found):
                 if step == ANY_DEPTH:
-                    if not entry.name.startswith(".") and _is_own_directory(entry):
+                    # Links could lead round in circles.
+                    is_own = _is_directory(entry, follow_symlinks=False)
+                    if is_own and not entry.name.startswith("."):
                         waiting.append((entry.path, steps))
                 elif not isinstance(step, str) and step(entry.name):
                     if not rest:
@@ -177,16 +179,9 @@ def _entries(folder: str, found: Found) -> list[os.DirEntry[str]]:
         return []
 
 
-def _is_directory(entry: os.DirEntry[str]) -> bool:
+def _is_directory(entry: os.DirEntry[str], *, follow_symlinks: bool = True) -> bool:
     try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _is_own_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)  # or links could lead round in circles
+        return entry.is_dir(follow_symlinks=follow_symlinks)
     except OSError:
         return False
 

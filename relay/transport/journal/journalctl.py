@@ -31,6 +31,8 @@ from relay.transport.connections import Timers
 
 Run = Literal["last", "backlog", "follow"]
 
+ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+"""Of the process: its errors are in English."""
 _PLACES = ("/usr/bin", "/bin")
 _KILL_SECONDS = 0.5  # after SIGTERM
 _STDERR_BYTES_MAX = 2048
@@ -91,14 +93,6 @@ class Journalctl(ProcessProtocol):
         self._ended = ended
         self._timers = Timers(clock)
         self._stderr = b""
-
-    def start(self, spawn: Callable[..., object], program: str, arguments: list[str]) -> None:
-        """Start it by the reactor's spawnProcess.
-
-        Raises:
-            OSError: The limit of processes or memory is reached.
-        """
-        spawn(self, program, [program, *arguments], env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
 
     def outReceived(self, data: bytes) -> None:
         self._take(data)

@@ -22,7 +22,7 @@ from relay.flow.intake import Intake
 from relay.model.clock import Reactor
 from relay.model.origin import Origin
 from relay.transport.connections import Timers
-from relay.transport.journal.journalctl import Journalctl, Run, Selection
+from relay.transport.journal.journalctl import ENVIRONMENT, Journalctl, Run, Selection
 from relay.transport.reception import OversizePolicy, Reception
 from relay.wire.journal_export import JournalEntry, JournalExportDecoder
 
@@ -182,7 +182,7 @@ class JournalReader:
         child = Journalctl(self._take, self._child_ended, clock=self._reactor)
         arguments = self._selection.arguments(run, self._cursor)
         try:
-            child.start(self._reactor.spawnProcess, program, arguments)
+            self._reactor.spawnProcess(child, program, [program, *arguments], env=ENVIRONMENT)
         except OSError as error:
             self._failed(f"cannot start {program}: {error.strerror}")
             return

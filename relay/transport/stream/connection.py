@@ -450,27 +450,22 @@ class InboundFactory(Factory):
 
     def admits(self, address: Any) -> bool:
         """Whether the peer at `address` may connect; a refusal is counted and logged."""
-        origin = self._origin
-        if getattr(address, "host", None) is not None:  # not a local one
-            origin = origin._replace(peer_host=plain_address(address.host), peer_port=address.port)
-            if not self.permitted.permits(origin.peer_host):
-                self.counters.connections_refused += 1
-                self.reception.warn_of(
-                    origin, "not-allowed", "refused: not allowed by allow and deny"
-                )
-                return False
-        lack = lack_of_descriptors(
-            DESCRIPTORS_RESERVED, "what the relay itself opens", "connections_max"
-        )
+        origin = self._origin_at(address)
+        if origin.peer_host and not self.permitted.permits(origin.peer_host):
+            self.counters.connections_refused += 1
+            self.reception.warn_of(origin, "not-allowed", "refused: not allowed by allow and deny")
+            return False
+        users = "what the relay itself opens"
+        lack = lack_of_descriptors(DESCRIPTORS_RESERVED, users, "connections_max")
         if lack:
             self.counters.connections_refused += 1
-            source = f"source {origin.source}"
             # One rate limit for all peers, which did not cause it.
+            source = f"source {origin.source}"
+            words = f"refused: {lack}"
             self.reception.notices.warn(
-                f"{source}, {origin.peer}", "descriptors", f"refused: {lack}", group=source
+                f"{source}, {origin.peer}", "descriptors", words, group=source
             )
-            return False
-        return True
+        return not lack
 
     def refusal(self, host: str) -> str:
         """Why the peer cannot have another connection; empty if it can."""
@@ -501,11 +496,17 @@ class InboundFactory(Factory):
 
     def origin_of(self, transport: Any) -> Origin:
         """The origin of messages from the peer of `transport`."""
-        peer = transport.getPeer()
-        if getattr(peer, "host", None) is not None:
-            return self._origin._replace(peer_host=plain_address(peer.host), peer_port=peer.port)
+        origin = self._origin_at(transport.getPeer())
+        if origin.peer_host:
+            return origin
         pid, uid, gid = peer_credentials(transport.getHandle())
-        return self._origin._replace(pid=pid, uid=uid, gid=gid)
+        return origin._replace(pid=pid, uid=uid, gid=gid)
+
+    def _origin_at(self, address: Any) -> Origin:
+        if getattr(address, "host", None) is None:  # a local one
+            return self._origin
+        host = plain_address(address.host)
+        return self._origin._replace(peer_host=host, peer_port=address.port)
 
     def connection_made(self, connection: InboundProtocol) -> None:
         self.connections.add(connection)

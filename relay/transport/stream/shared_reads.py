@@ -32,8 +32,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.model.clock import DelayedCall, Reactor
-from relay.transport.connections import ReadDescriptor
+from relay.model.clock import Reactor
+from relay.transport.connections import ReadDescriptor, Timers
 from relay.transport.turn_batch import TurnBatch
 
 PAUSE_SECONDS = 0.001
@@ -68,7 +68,7 @@ class SharedReads:
         self._readers: dict[int, ReadDescriptor] = {}
         self._descriptors: dict[ReadDescriptor, int] = {}  # which readers may have closed
         self._is_watched = False  # by the reactor
-        self._call: DelayedCall | None = None  # while it is not
+        self._timers = Timers(reactor)  # while it is not
         self._read_at = float("-inf")
         self._hurries = False
         self._unread: list[tuple[ReadDescriptor, int]] = []  # left to the next turn
@@ -136,10 +136,9 @@ class SharedReads:
             self._pause()
 
     def _pause(self) -> None:
-        self._call = self._reactor.callLater(PAUSE_SECONDS, self._pause_ended)
+        self._timers.set("read", PAUSE_SECONDS, self._pause_ended)
 
     def _pause_ended(self) -> None:
-        self._call = None
         has_read = self._read_all()
         if self._poller is None or self._is_watched:  # all have gone, and perhaps others have come
             return
@@ -195,9 +194,7 @@ class SharedReads:
             reader.connectionLost(Failure(why))
 
     def _close(self) -> None:
-        call, self._call = self._call, None
-        if call is not None and call.active():
-            call.cancel()
+        self._timers.cancel_all()
         if self._is_watched:
             self._unwatch()
         poller, self._poller = self._poller, None

@@ -84,6 +84,8 @@ class Reactor(Clock):
     def spawnProcess(self, protocol: Any, program: str, args: list[str], env: object) -> None:
         if self.error is not None:
             raise self.error
+        # Without a shell, and in a clean environment.
+        assert (program, env) == (args[0], {"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
         self.commands.append(args)
         self.protocols.append(protocol)
         protocol.makeConnection(Child())
