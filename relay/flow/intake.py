@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -24,7 +25,7 @@ from relay.wire.parse import read_lines
 from relay.wire.parse_options import Parser
 from relay.wire.parse_tags import is_parse_failure
 
-__all__ = ["Append", "Intake"]
+__all__ = ["Append", "Intake", "Quarantine", "Reading"]
 
 
 class Append(Protocol):
@@ -40,6 +41,29 @@ class Append(Protocol):
     ) -> Deferred[None]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the frames of a source are read, and what is checked in them."""
+
+    parser: Parser = lambda frames, arrival: read_lines(frames)
+    authorise: Authorise | None = None
+    """Assigns each message to an app; None disables authorisation."""
+    sequences: SequenceCheck | None = None
+    """Detects gaps in numbered messages; None disables gap detection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """What a source sets aside; the rest of what it refuses is dropped."""
+
+    long: bool = False
+    """Truncated frames."""
+    unauthorised: bool = False
+    """Messages of no app."""
+    bytes_max: int = 0
+    """Size limit of the quarantine."""
+
+
 class Intake:
     """Takes the frames of one source.
 
@@ -47,12 +71,6 @@ class Intake:
         routes: One for each destination that the source feeds.
         wall: Stamps the batches, with the time of day and with a clock that is never set.
         counters: Those of the source.
-        parser: Parses the frames of this source.
-        quarantines_long: Put truncated frames into the quarantine of the source.
-        quarantine_bytes_max: Size limit of that quarantine.
-        authorise: Assigns each message to an app; None disables authorisation.
-        quarantines_unauthorised: Put messages of no app into the quarantine of the source.
-        sequences: Detects gaps in numbered messages; None disables gap detection.
         answers: Senders wait for answers.
         on_unrouted: Called with the number of unrouted messages in a batch.
     """
@@ -64,12 +82,8 @@ class Intake:
         append: Append,
         wall: WallClock,
         counters: SourceCounters,
-        parser: Parser = lambda frames, arrival: read_lines(frames),
-        quarantines_long: bool = False,
-        quarantine_bytes_max: int = 0,
-        authorise: Authorise | None = None,
-        quarantines_unauthorised: bool = False,
-        sequences: SequenceCheck | None = None,
+        reading: Reading = Reading(),
+        quarantine: Quarantine = Quarantine(),
         answers: bool = False,
         on_unrouted: Callable[[int], None] = lambda count: None,
     ) -> None:
@@ -77,13 +91,10 @@ class Intake:
         self._append = append
         self._wall = wall
         self._counters = counters
-        self._parser = parser
-        self._needs_lines = bool(authorise or sequences or self._routes.need_lines)
-        self._quarantines_long = quarantines_long
-        self._quarantine_bytes_max = quarantine_bytes_max
-        self._authorise = authorise
-        self._quarantines_unauthorised = quarantines_unauthorised
-        self._sequences = sequences
+        self._is_routed = bool(self._routes)
+        self._reading = reading
+        self._needs_lines = bool(reading.authorise or reading.sequences or self._routes.need_lines)
+        self._quarantine = quarantine
         self._answers = answers
         self._on_unrouted = on_unrouted
 
@@ -120,11 +131,20 @@ class Intake:
         One transaction stores all of them, with `positions`, or none.  See `accept`.
         """
         counters = self._counters
-        counters.received_records += sum(len(batch.frames) for batch in batches)
-        counters.received_bytes += sum(octets_of(batch.frames) for batch in batches)
         refusals: list[Refusal] = []
-        taken = [self._taken(batch, refusals) for batch in batches]
-        taken = [batch for batch in taken if batch[0]]
+        taken: list[tuple[Sequence[bytes], Origin, Marks]] = []
+        for frames, origin, cut, pieces in batches:
+            counters.received_records += len(frames)
+            counters.received_bytes += octets_of(frames)
+            marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
+            if cut and self._quarantine.long:
+                frames, marks = self._without_long(frames, origin, marks, refusals)
+            if b"" in frames:
+                frames, marks = self._without_empty(frames, marks)
+            if frames and not self._is_routed:
+                self._not_routed(len(frames))
+            elif frames:
+                taken.append((frames, origin, marks))
         payloads: Mapping[str, Sequence[bytes]] = {}
         drops: Mapping[str, Mapping[str, int]] = {}
         count = 0
@@ -132,30 +152,16 @@ class Intake:
             payloads, drops, count = self._routed(taken, refusals)
         if not (payloads or drops or refusals or positions):
             return succeed(None)
-        aside = sum(len(refusal.frames) for refusal in refusals)
+        aside = sum(len(refusal.frames) for refusal in refusals) if refusals else 0
         senders: Collection[Hashable] = ()
         if self._answers:
             senders = {(origin.peer_host, origin.peer_port) for _, origin, _, _ in batches}
         stored = self._append(payloads, refusals, positions, drops, senders)
         return stored.addCallbacks(
-            lambda _: self._stored(count, aside),
-            lambda failure: self._not_stored(failure, count + aside),
+            *(self._stored, self._not_stored),
+            callbackArgs=(count, aside),
+            errbackArgs=(count + aside,),
         )
-
-    def _taken(
-        self, batch: Received, refusals: list[Refusal]
-    ) -> tuple[Sequence[bytes], Origin, Marks]:
-        """The frames of a batch to route; the others are counted or join `refusals`."""
-        frames, origin, cut, pieces = batch
-        marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
-        if cut and self._quarantines_long:
-            frames, marks = self._without_long(frames, origin, marks, refusals)
-        if b"" in frames:
-            frames, marks = self._without_empty(frames, marks)
-        if frames and not self._routes:
-            self._not_routed(len(frames))
-            frames = []
-        return frames, origin, marks
 
     def _routed(
         self, batches: list[tuple[Sequence[bytes], Origin, Marks]], refusals: list[Refusal]
@@ -166,10 +172,12 @@ class Intake:
             payloads, drops, _ = self._routes.pass_on(frames)
             return payloads, drops, len(frames)
         arrival = Arrival(runs, self._wall.now(), self._wall.elapsed())
-        lines = self._read(frames, arrival)
-        if self._sequences is not None:
-            self._counters.missing_records += self._sequences.look(lines.messages())
-        if self._authorise is not None:
+        lines = self._reading.parser(frames, arrival)
+        if odd := lines.odd():
+            self._counters.parse_failures += sum(map(is_parse_failure, lines.messages(odd)))
+        if self._reading.sequences is not None:
+            self._counters.missing_records += self._reading.sequences.look(lines.messages())
+        if self._reading.authorise is not None:
             lines, arrival, marks = self._authorised(lines, arrival, marks, refusals)
             if not lines:
                 return {}, {}, 0
@@ -183,13 +191,6 @@ class Intake:
             self._not_routed(unrouted)
         return payloads, drops, len(lines) - unrouted
 
-    def _read(self, frames: Sequence[bytes], arrival: Arrival) -> Lines:
-        lines = self._parser(frames, arrival)
-        if odd := lines.odd():
-            failures = [True for message in lines.messages(odd) if is_parse_failure(message)]
-            self._counters.parse_failures += len(failures)
-        return lines
-
     def _authorised(
         self,
         lines: Lines,
@@ -198,14 +199,15 @@ class Intake:
         refusals: list[Refusal],
     ) -> tuple[Lines, Arrival, list[tuple[int, Marks]]]:
         """The lines that belong to an app; the others join `refusals` or are counted."""
-        assert self._authorise is not None
+        authorise = self._reading.authorise
+        assert authorise is not None
         taken: list[SyslogMessage] = []
         runs: list[tuple[int, Origin]] = []
         kept: list[tuple[int, Marks]] = []
         marks_at = dict(marks)
         for start, stop, origin in arrival.each():
             own = lines.messages(range(start, stop))
-            messages, indexes, refused = self._authorise(own, origin)
+            messages, indexes, refused = authorise(own, origin)
             if start in marks_at:
                 kept.append((len(taken), marks_at[start].picked(indexes)))
             taken += messages
@@ -243,7 +245,7 @@ class Intake:
         self, refused: Mapping[str, list[bytes]], origin: Origin, refusals: list[Refusal]
     ) -> None:
         for reason, frames in refused.items():
-            if self._quarantines_unauthorised:
+            if self._quarantine.unauthorised:
                 refusals.append(self._refusal(frames, origin, reason))
             else:
                 self._counters.dropped[reason] += len(frames)
@@ -256,11 +258,11 @@ class Intake:
         original_bytes: Sequence[int] = (),
     ) -> Refusal:
         return Refusal(
-            *(origin.source, reason, origin.peer, frames, self._quarantine_bytes_max),
+            *(origin.source, reason, origin.peer, frames, self._quarantine.bytes_max),
             original_bytes,
         )
 
-    def _stored(self, count: int, aside: int) -> None:
+    def _stored(self, _: None, count: int, aside: int) -> None:
         self._counters.stored_records += count
         self._counters.quarantined_records += aside
 

@@ -24,7 +24,7 @@ import msgspec
 
 from relay.model.clock import Now
 from relay.model.counters import BELIEVED_RECORDS_MAX
-from relay.wire.relp.lineage import Have, LineageOffer
+from relay.wire.relp.lineage import HighWaterMark, LineageOffer
 
 __all__ = ["LINEAGES_MAX", "RECEIVED", "Lease", "Lineages"]
 
@@ -73,7 +73,7 @@ class Lease:
         lineage: _Lineage,
         offer: LineageOffer,
         identity: str | None,
-        granted: Callable[[Lease, Have], None],
+        granted: Callable[[Lease, HighWaterMark], None],
         lost: Callable[[], None],
     ) -> None:
         self.offer = offer
@@ -128,7 +128,7 @@ class Lease:
             self.leaps = missing > BELIEVED_RECORDS_MAX
             self.missing = 0 if self.leaps else missing
             lineage.missing_to = max(lineage.missing_to, self.offer.first)
-        self._granted(self, Have(have, lineage.position.epoch))
+        self._granted(self, HighWaterMark(have, lineage.position.epoch))
 
     def supersede(self) -> None:
         """Another connection has taken the lineage."""
@@ -169,7 +169,7 @@ class Lineages:
         offer: LineageOffer,
         identity: str | None,
         *,
-        granted: Callable[[Lease, Have], None],
+        granted: Callable[[Lease, HighWaterMark], None],
         lost: Callable[[], None],
     ) -> Lease | None:
         """Give a connection the lease of the lineage that it offers.

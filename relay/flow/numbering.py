@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from relay.flow.drain import Drain
 from relay.model.text import span
 from relay.queue.lineage import Lineage
-from relay.wire.relp.lineage import Have, LineageOffer, have_in, is_refused
+from relay.wire.relp.lineage import HighWaterMark, LineageOffer, high_water_mark_in, is_refused
 
 __all__ = ["Numbering"]
 
@@ -66,7 +66,7 @@ class Numbering:
         """
         if is_refused(answer):
             return self._refused()
-        have = have_in(answer)
+        have = high_water_mark_in(answer)
         if have is None:
             return None
         if have.seq < offer.first:
@@ -94,7 +94,7 @@ class Numbering:
         await self._save(renewed)
         self._renewed(renewed)
 
-    def _is_ours(self, offer: LineageOffer, have: Have) -> bool:
+    def _is_ours(self, offer: LineageOffer, have: HighWaterMark) -> bool:
         """Whether this queue has sent what the receiver has."""
         lineage = self._lineage
         return (
@@ -124,7 +124,7 @@ class Numbering:
         self._is_new = True
 
 
-def _behind(have: Have, offer: LineageOffer) -> str:
+def _behind(have: HighWaterMark, offer: LineageOffer) -> str:
     missing = offer.first - have.seq - 1
     return (
         f"the receiver has records up to {have.seq}, and {offer.first} is the next one here: "

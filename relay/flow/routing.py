@@ -100,6 +100,7 @@ class Routes:
         severities = lines.column("severity") if let else []
         routed = Routed({}, {}, 0)
         taken: set[int] = set()
+        payloads: Sequence[bytes]
         for route in self._routes:
             indexes: Sequence[int] | None = None  # all of them
             if route.match is not None:
@@ -111,8 +112,19 @@ class Routes:
                 own = [severities[index] for index in indexes]
                 kept = _let_in(routed, route, own, let[route.destination])
                 indexes = [indexes[index] for index in kept]
-            if indexes is None or indexes:
-                _add(routed, route, lines, indexes, arrival)
+            if indexes is not None and not indexes:
+                continue
+            if route.rewrite is not None:
+                payloads = route.rewrite.write(lines, indexes, arrival)
+            else:
+                payloads = frames = lines.frames
+                if indexes is not None:
+                    payloads = [frames[index] for index in indexes]
+            if payloads:
+                routed.payloads[route.destination] = payloads
+            if route.take_drops is not None and (drops := route.take_drops()):
+                shed = routed.drops.get(route.destination)
+                routed.drops[route.destination] = Counter(drops) + Counter(shed)
         if self._take_all:
             return routed
         return routed._replace(unrouted=len(lines) - len(taken))
@@ -125,25 +137,3 @@ def _let_in(
     if drops:
         routed.drops[route.destination] = drops
     return indexes
-
-
-def _add(
-    routed: Routed,
-    route: Route,
-    lines: Lines,
-    indexes: Sequence[int] | None,
-    arrival: Arrival,
-) -> None:
-    payloads: Sequence[bytes]
-    if route.rewrite is not None:
-        payloads = route.rewrite.write(lines, indexes, arrival)
-    else:
-        payloads = frames = lines.frames
-        if indexes is not None:
-            payloads = [frames[index] for index in indexes]
-    if payloads:
-        routed.payloads[route.destination] = payloads
-    if route.take_drops is not None and (drops := route.take_drops()):
-        routed.drops[route.destination] = Counter(drops) + Counter(
-            routed.drops.get(route.destination)
-        )

@@ -71,9 +71,9 @@ class RunInThread(Protocol):
 class CommitCallbacks:
     """Whom the committer calls, in the reactor's thread."""
 
-    on_stored: Callable[[str, int, Sequence[bytes]], None]
-    """After a commit that appended to a queue: with its id, its next seq and the payloads before
-    that; without payloads after a command."""
+    on_stored: Mapping[str, Callable[[int, Sequence[bytes]], None]]
+    """After a commit that appended to a queue, by its id: with its next seq and the payloads
+    before that; without payloads after a command.  Queues may be added at any time."""
     on_failure: Callable[[BaseException], None]
     """With every error of the store.  One that is no QueueError is a defect: nothing is committed
     any more, and the relay has to stop."""
@@ -232,14 +232,15 @@ class _Commits:
         self._admission.set_pending_bytes(self._appends.size)
         if self._store.misplaced:
             # It is on disk, but in a file that the next start would not find: no answer yet.
-            self._appends.withhold(appends)
+            self._appends.withheld += appends
             self._failed(QueueMisplaced(self._store.misplaced))
             self._try_again_later()
         else:
             self._recovered(appends, wholly=is_everything)
         for destination, payloads in transaction.appends.items():
-            if destination in changed:
-                self._callbacks.on_stored(destination, changed[destination].next_seq, payloads)
+            if destination in changed and destination in self._callbacks.on_stored:
+                next_seq = changed[destination].next_seq
+                self._callbacks.on_stored[destination](next_seq, payloads)
 
     def _not_committed(
         self, error: QueueError, appends: list[Append], removals: dict[str, Removal]
@@ -281,7 +282,8 @@ class _Commits:
         self._limits.look_again()
         self._admission.set_queue_bytes(self._store.used_bytes)
         for id, ledger in changed.items():
-            self._callbacks.on_stored(id, ledger.next_seq, ())
+            if id in self._callbacks.on_stored:
+                self._callbacks.on_stored[id](ledger.next_seq, ())
         done.callback(result)
 
     # When storing fails, and when it works again.
@@ -307,7 +309,8 @@ class _Commits:
             self._probes = False
             if self._admission.failure is not None:
                 self._admission.clear_failure()
-        for append in self._appends.answered(appends):
+        withheld, self._appends.withheld = self._appends.withheld, []
+        for append in (*withheld, *appends):
             append.done.callback(None)
 
     def _try_again_later(self) -> None:

@@ -31,6 +31,7 @@ class PendingAppends:
     Attributes:
         waiting: For a commit that is not under way yet.
         size: Bytes of what waits and of what is on its way to disk, about.
+        withheld: Committed to a file that is not in its place, and not answered.
         was_cut: The last batch left appends behind, which need not wait for others.
     """
 
@@ -40,7 +41,7 @@ class PendingAppends:
         self.waiting: list[Append] = []
         self._underway: list[Append] = []
         self._batch_bytes: int | None = None  # None = no limit
-        self._withheld: list[Append] = []  # committed to a file that is not in its place
+        self.withheld: list[Append] = []
 
     def add(self, append: Append) -> None:
         self.waiting.append(append)
@@ -98,15 +99,6 @@ class PendingAppends:
             self._batch_bytes = 2 * max(self._batch_bytes, stored)
         return is_everything
 
-    def withhold(self, batch: Sequence[Append]) -> None:
-        """`batch` is in a file that a restart would not find: hold its answers back."""
-        self._withheld += batch
-
-    def answered(self, batch: Sequence[Append]) -> list[Append]:
-        """The appends to answer now: `batch`, and those withheld before."""
-        withheld, self._withheld = self._withheld, []
-        return [*withheld, *batch]
-
     def give_up(self) -> tuple[list[Deferred[None]], Counter[str]]:
         """Forget everything that is not on disk.
 
@@ -116,7 +108,7 @@ class PendingAppends:
         """
         appends = [append for append in self._underway if not append.done.called]
         appends += self.waiting
-        withheld, self._withheld = self._withheld, []
+        withheld, self.withheld = self.withheld, []
         self._underway, self.waiting, self.size = [], [], 0
         lost: Counter[str] = Counter()
         for append in appends:

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from relay import __version__
 from relay.codec import IS_COMPILED
-from relay.flow.intake import Intake
+from relay.flow.intake import Intake, Quarantine, Reading
 from relay.flow.routing import Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, Reactor, WallClock
@@ -201,14 +201,18 @@ class _Relay:
             append=self.queue.committer.append,
             wall=self.wall,
             counters=counters,
-            parser=new_parser(source.parse, zone=local_zone()),
-            sequences=_sequences(source, self.notices),
+            reading=Reading(
+                new_parser(source.parse, zone=local_zone()),
+                new_authorise(source, self.configuration.apps, notices=self.notices),
+                _sequences(source, self.notices),
+            ),
+            quarantine=Quarantine(
+                long=source.oversize == "quarantine",
+                unauthorised=source.unauthorised == "quarantine",
+                bytes_max=self.configuration.quarantine_bytes_max,
+            ),
             answers=answers,
             on_unrouted=partial(_warn_unrouted, source.id, self.notices),
-            quarantines_long=source.oversize == "quarantine",
-            quarantine_bytes_max=self.configuration.quarantine_bytes_max,
-            authorise=new_authorise(source, self.configuration.apps, notices=self.notices),
-            quarantines_unauthorised=source.unauthorised == "quarantine",
         )
         admission = self.admission.for_source(marks, reserved=source.reserved)
         reception = Reception(

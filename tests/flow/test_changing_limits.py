@@ -114,7 +114,7 @@ def _committer(store: Any, limit: QueueLimit, clock: Clock) -> Committer:
         admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
         limits=[limit],
         callbacks=CommitCallbacks(
-            on_stored=lambda *_: None,
+            on_stored={},
             on_failure=fail,
             on_evicted=lambda destination, upto, count, reason: limit.dropped(count, reason),
         ),

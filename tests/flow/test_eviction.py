@@ -21,6 +21,7 @@ from relay.queue.committer import CommitCallbacks, Committer
 from relay.queue.cursor import Cursor
 from relay.queue.store import QueueStore
 from tests.flow_fakes import new_drain, new_refusals
+from tests.queue_listeners import OfAllQueues
 from tests.threads import LateThread
 
 PAGES_MAX = 6
@@ -71,7 +72,7 @@ class EvictionMachine(RuleBasedStateMachine):
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
             limits=[self.limit],
             callbacks=CommitCallbacks(
-                on_stored=self.stored,
+                on_stored=OfAllQueues(self.stored),
                 on_failure=self.fail,
                 on_evicted=lambda _, upto, count, reason: self.drain.evicted(upto, reason),
             ),

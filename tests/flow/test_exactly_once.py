@@ -152,7 +152,7 @@ class Receiver:
                 frame_bytes_max=480,
                 connections_max=1000,
                 idle_seconds_max=0,
-                handshake_seconds_max=0,
+                handshake_seconds_max=30,
             ),
             clock=self.clock,
             secure=False,

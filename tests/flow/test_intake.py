@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -9,7 +10,7 @@ from twisted.python.failure import Failure
 from relay.codec import Lines
 from relay.codec.messages import Messages
 from relay.flow.authorisation import Authorised
-from relay.flow.intake import Intake
+from relay.flow.intake import Intake, Quarantine, Reading
 from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
 from relay.flow.routing import Rewrite, Route
 from relay.flow.sequences import SequenceCheck
@@ -65,21 +66,16 @@ def counters() -> SourceCounters:
     return SourceCounters()
 
 
-def intake(queue: Queue, counters: SourceCounters, *routes: Route) -> Intake:
-    return Intake(routes=routes, append=queue.append, wall=wall_at(1000.5), counters=counters)
+def intake(queue: Queue, counters: SourceCounters, *routes: Route, **given: Any) -> Intake:
+    given.setdefault("wall", wall_at(1000.5))
+    return Intake(routes=routes, append=queue.append, counters=counters, **given)
 
 
 @pytest.mark.parametrize(("answers", "senders"), [(False, [()]), (True, [{("192.0.2.9", 7)}])])
 def test_who_waits_for_an_answer_is_told_to_the_queue(
     queue: Queue, counters: SourceCounters, answers: bool, senders: list[object]
 ) -> None:
-    both = Intake(
-        routes=[Route("a", None)],
-        append=queue.append,
-        wall=wall_at(1000.5),
-        counters=counters,
-        answers=answers,
-    )
+    both = intake(queue, counters, Route("a", None), answers=answers)
     both.accept([b"<13>x"], Origin("in", Transport.TCP, "192.0.2.9", 7))
     assert queue.senders == senders
 
@@ -103,11 +99,11 @@ def test_a_batch_has_its_moment_on_both_clocks(queue: Queue, counters: SourceCou
         origins.append(origin)
         return [message.raw for message in messages]
 
-    Intake(
-        routes=[Route("d", form_of(note))],
-        append=queue.append,
+    intake(
+        queue,
+        counters,
+        Route("d", form_of(note)),
         wall=WallClock(now=lambda: 1e9, elapsed=lambda: 5.0),
-        counters=counters,
     ).accept([b"<13>x"], ORIGIN)
     assert [(each.received_at, each.monotonic_at) for each in origins] == [(1e9, 5.0)]
 
@@ -189,13 +185,8 @@ def test_a_message_that_was_cut_says_so(queue: Queue, counters: SourceCounters) 
 
 
 def test_what_was_cut_can_go_to_the_quarantine(queue: Queue, counters: SourceCounters) -> None:
-    strict = Intake(
-        routes=[Route("raw", None)],
-        append=queue.append,
-        wall=wall_at(0.0),
-        counters=counters,
-        quarantines_long=True,
-        quarantine_bytes_max=1000,
+    strict = intake(
+        queue, counters, Route("raw", None), quarantine=Quarantine(long=True, bytes_max=1000)
     )
     strict.accept([b"a", b"bbb", b"c"], ORIGIN, cut={1: 5})
     assert queue.appended == [{"raw": [b"a", b"c"]}]
@@ -228,14 +219,13 @@ def by_first_letter(messages: Sequence[SyslogMessage], origin: Origin) -> Author
 def authorising(
     queue: Queue, counters: SourceCounters, *routes: Route, quarantines: bool = False
 ) -> Intake:
-    return Intake(
-        routes=routes,
-        append=queue.append,
+    return intake(
+        queue,
+        counters,
+        *routes,
         wall=wall_at(0.0),
-        counters=counters,
-        authorise=by_first_letter,
-        quarantines_unauthorised=quarantines,
-        quarantine_bytes_max=1000,
+        reading=Reading(authorise=by_first_letter),
+        quarantine=Quarantine(unauthorised=quarantines, bytes_max=1000),
     )
 
 
@@ -358,13 +348,7 @@ def test_what_cannot_be_parsed_is_counted(queue: Queue, counters: SourceCounters
 def test_missing_numbers_are_counted(queue: Queue, counters: SourceCounters) -> None:
     warned: list[tuple[str, int]] = []
     check = SequenceCheck(lambda counter, missing: warned.append((counter, missing)))
-    numbered = Intake(
-        routes=[Route("raw", None)],
-        append=queue.append,
-        wall=wall_at(0.0),
-        counters=counters,
-        sequences=check,
-    )
+    numbered = intake(queue, counters, Route("raw", None), reading=Reading(sequences=check))
     element = b'[meta sequenceId="%d"][syslogrelay@32473 from="web/central"]'
     numbered.accept([b"<13>1 - h a - - %s x" % (element % value) for value in (1, 2, 5)], ORIGIN)
     assert (warned, counters.missing_records) == ([("web/central", 2)], 2)
@@ -380,7 +364,9 @@ def test_what_a_full_queue_does_not_take_is_dropped_there_and_stored_elsewhere(
     queue: Queue, counters: SourceCounters
 ) -> None:
     both = intake(
-        *(queue, counters, Route("free", None)),
+        queue,
+        counters,
+        Route("free", None),
         Route("full", SHOUT, limit=full("full", "drop-by-severity", 870)),
     )
     done = fired(both.accept([b"<15>debug", b"<13>notice", b"<14>info"], ORIGIN))
@@ -418,11 +404,10 @@ def test_limits_and_apps_go_together(queue: Queue, counters: SourceCounters) -> 
 
 def test_what_no_destination_takes_is_told(queue: Queue, counters: SourceCounters) -> None:
     unrouted: list[int] = []
-    nobody = Intake(
-        routes=[Route("errors", None, field_in("severity", [3]))],
-        append=queue.append,
-        wall=wall_at(0.0),
-        counters=counters,
+    nobody = intake(
+        queue,
+        counters,
+        Route("errors", None, field_in("severity", [3])),
         on_unrouted=unrouted.append,
     )
     nobody.accept([b"<11>error", b"<13>a", b"<13>b"], ORIGIN)
@@ -453,12 +438,13 @@ def test_frames_are_read_by_the_parser_of_their_source(
         arrivals.append(arrival)
         return Messages([parse(frame)._replace(raw=b"read") for frame in frames])
 
-    both = Intake(
-        routes=[Route("loud", SHOUT), Route("raw", None)],
-        append=queue.append,
+    both = intake(
+        queue,
+        counters,
+        Route("loud", SHOUT),
+        Route("raw", None),
         wall=WallClock(now=lambda: 7.0, elapsed=lambda: 5.0),
-        counters=counters,
-        parser=parser,
+        reading=Reading(parser),
     )
     both.accept_all([Received([b"<15>a"], ORIGIN), Received([b"b", b"c"], OTHER)])
     assert arrivals == [Arrival([(1, ORIGIN), (3, OTHER)], 7.0, 5.0)]
@@ -469,13 +455,7 @@ def test_nobody_reads_frames_that_pass_as_they_are(queue: Queue, counters: Sourc
     def parser(frames: Sequence[bytes], arrival: Arrival) -> Lines:
         raise AssertionError(frames)
 
-    raw = Intake(
-        routes=[Route("raw", None)],
-        append=queue.append,
-        wall=wall_at(0.0),
-        counters=counters,
-        parser=parser,
-    )
+    raw = intake(queue, counters, Route("raw", None), reading=Reading(parser))
     raw.accept([b"<999>x"], ORIGIN, cut={0: 9})
     assert queue.appended == [{"raw": [b"<999>x"]}]
 
@@ -512,11 +492,11 @@ def test_one_moment_for_all_batches_that_came_together(
     queue: Queue, counters: SourceCounters
 ) -> None:
     seconds = iter(range(10))
-    loud = Intake(
-        routes=[Route("loud", SHOUT)],
-        append=queue.append,
+    loud = intake(
+        queue,
+        counters,
+        Route("loud", SHOUT),
         wall=WallClock(now=lambda: float(next(seconds)), elapsed=lambda: 5.0),
-        counters=counters,
     )
     loud.accept_all([Received([b"<13>a"], ORIGIN), Received([b"<13>b"], OTHER)])
     (appended,) = queue.appended
@@ -533,7 +513,9 @@ def test_marks_refusals_and_drops_of_each_origin_stay_with_it(
         return [message.raw for message in messages]
 
     split = intake(
-        *(queue, counters, Route("noted", form_of(note))),
+        queue,
+        counters,
+        Route("noted", form_of(note)),
         Route("full", None, limit=full("full", "drop-newest", 1000)),
     )
     split.accept_all(
@@ -545,13 +527,7 @@ def test_marks_refusals_and_drops_of_each_origin_stay_with_it(
     )
     assert tags == [(SPLIT_TAG,), (SPLIT_TAG,), (), (TRUNCATED_TAG,)]
     assert queue.drops == [{"full": {"queue-full": 4}}]
-    strict = Intake(
-        routes=[Route("raw", None)],
-        append=queue.append,
-        wall=wall_at(0.0),
-        counters=counters,
-        quarantines_long=True,
-    )
+    strict = intake(queue, counters, Route("raw", None), quarantine=Quarantine(long=True))
     strict.accept_all(
         [Received([b"x", b"long"], ORIGIN, cut={1: 9}), Received([b"y"], OTHER, cut={0: 8})]
     )
@@ -565,13 +541,7 @@ def test_marks_refusals_and_drops_of_each_origin_stay_with_it(
 def test_all_that_wait_for_an_answer_are_told_to_the_queue(
     queue: Queue, counters: SourceCounters
 ) -> None:
-    relp = Intake(
-        routes=[Route("a", None)],
-        append=queue.append,
-        wall=wall_at(0.0),
-        counters=counters,
-        answers=True,
-    )
+    relp = intake(queue, counters, Route("a", None), answers=True)
     relp.accept_all([Received([b"a"], ORIGIN), Received([b"b"], OTHER), Received([b"c"], ORIGIN)])
     assert queue.senders == [{("192.0.2.1", 40000), ("192.0.2.2", 40001)}]
 

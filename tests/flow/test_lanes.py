@@ -37,6 +37,7 @@ from relay.queue.store import QueueStore
 from relay.wire.relp.lineage import HAVE
 from tests.end_to_end.central import ascending_sequences
 from tests.flow_fakes import new_drain, new_refusals
+from tests.queue_listeners import OfAllQueues
 from tests.threads import LateThread
 
 SMALL = 4  # what is less does not become a lane, in most of these tests
@@ -651,7 +652,7 @@ class LanesMachine(RuleBasedStateMachine):
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
             limits=self.limits(),
             callbacks=CommitCallbacks(
-                on_stored=self.committed,
+                on_stored=OfAllQueues(self.committed),
                 on_failure=self.fail,
                 on_evicted=self.evicted,
             ),

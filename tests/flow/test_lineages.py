@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from relay.flow.lineages import RECEIVED, Lease, Lineages
-from relay.wire.relp.lineage import SEQ_MAX, Have, LineageOffer
+from relay.wire.relp.lineage import SEQ_MAX, HighWaterMark, LineageOffer
 
 A, B, C = (f"0b5a8d7e-58a3-4e63-9c5f-00000000000{letter}" for letter in "abc")
 EPOCH, LATER = "00000000000000e1", "00000000000000e2"
@@ -62,7 +62,7 @@ class Connection:
             offer, identity, granted=self._granted, lost=lambda: self.events.append("lost")
         )
 
-    def _granted(self, claim: Lease, have: Have) -> None:
+    def _granted(self, claim: Lease, have: HighWaterMark) -> None:
         self.events.append(have)
 
     def sent(self, count: int) -> tuple[Mapping[str, bytes], int]:
@@ -93,7 +93,7 @@ def disk() -> Disk:
 
 def test_who_is_not_known_begins_where_he_likes(disk: Disk) -> None:
     connection = Connection(disk, first=50)
-    assert connection.events == [Have(0, "0" * 16)]
+    assert connection.events == [HighWaterMark(0, "0" * 16)]
     assert connection.claim is not None
     assert (connection.claim.next_seq, connection.claim.missing) == (50, 0)
     assert disk.ids == set()
@@ -121,11 +121,11 @@ def test_it_is_known_what_was_stored(disk: Disk, starts_again: bool) -> None:
     if starts_again:
         disk.opened()
     again = Connection(disk, epoch=LATER)
-    assert again.events == [Have(7, EPOCH)]
+    assert again.events == [HighWaterMark(7, EPOCH)]
     assert again.claim is not None
     assert again.claim.next_seq == 8  # from 1 to 7 is not sent again
     again.stores(1)
-    assert Connection(disk).events == [Have(8, LATER)]
+    assert Connection(disk).events == [HighWaterMark(8, LATER)]
 
 
 def test_what_is_not_stored_is_not_known(disk: Disk) -> None:
@@ -135,7 +135,7 @@ def test_what_is_not_stored_is_not_known(disk: Disk) -> None:
     _, upto = connection.sent(4)
     connection.leaves()
     connection.claim.done(upto, stored=False)
-    assert Connection(disk).events == [Have(3, EPOCH)]
+    assert Connection(disk).events == [HighWaterMark(3, EPOCH)]
 
 
 def test_a_new_connection_waits_for_what_the_old_one_brought(disk: Disk) -> None:
@@ -146,10 +146,10 @@ def test_a_new_connection_waits_for_what_the_old_one_brought(disk: Disk) -> None
     old.store(first)
     assert new.events == []
     old.store(second)
-    assert new.events == [Have(7, EPOCH)]
+    assert new.events == [HighWaterMark(7, EPOCH)]
     old.leaves()  # says nothing any more
     new.stores(2)
-    assert Connection(disk).events == [Have(9, EPOCH)]
+    assert Connection(disk).events == [HighWaterMark(9, EPOCH)]
 
 
 def test_of_several_that_wait_the_last_one_is_granted(disk: Disk) -> None:
@@ -158,7 +158,7 @@ def test_of_several_that_wait_the_last_one_is_granted(disk: Disk) -> None:
     second, third = Connection(disk), Connection(disk)
     assert (second.events, third.events) == (["lost"], [])
     old.store(batch)
-    assert (second.events, third.events) == (["lost"], [Have(3, EPOCH)])
+    assert (second.events, third.events) == (["lost"], [HighWaterMark(3, EPOCH)])
 
 
 def test_one_that_waits_and_leaves_is_never_granted(disk: Disk) -> None:
@@ -168,13 +168,13 @@ def test_one_that_waits_and_leaves_is_never_granted(disk: Disk) -> None:
     waiting.leaves()
     old.store(batch)
     assert waiting.events == []
-    assert Connection(disk).events == [Have(3, EPOCH)]
+    assert Connection(disk).events == [HighWaterMark(3, EPOCH)]
 
 
 def test_missing_records_are_counted_once(disk: Disk) -> None:
     Connection(disk).stores(10)
     gap = Connection(disk, first=15)
-    assert gap.events == [Have(10, EPOCH)]
+    assert gap.events == [HighWaterMark(10, EPOCH)]
     assert gap.claim is not None and gap.claim.missing == 4
     again = Connection(disk, first=17)  # and nothing was stored meanwhile
     assert again.claim is not None and again.claim.missing == 2
@@ -195,10 +195,10 @@ def test_a_lineage_belongs_to_its_first_identity(disk: Disk) -> None:
     connection.stores(1)
     for identity in ("web-2", None):
         assert Connection(disk, identity=identity).claim is None
-    assert connection.events == [Have(1, EPOCH)]  # and does not hear of it
+    assert connection.events == [HighWaterMark(1, EPOCH)]  # and does not hear of it
     disk.opened()
     assert Connection(disk, identity=None).claim is None
-    assert Connection(disk, identity="web-1").events == [Have(2, EPOCH)]
+    assert Connection(disk, identity="web-1").events == [HighWaterMark(2, EPOCH)]
 
 
 def test_a_lineage_is_bound_before_anything_is_stored(disk: Disk) -> None:
@@ -215,7 +215,7 @@ def test_beyond_the_limit_the_one_seen_longest_ago_is_forgotten(disk: Disk) -> N
         connection.leaves()
     Connection(disk, C).stores(1)
     assert disk.ids == {A, C}
-    assert Connection(disk, B).events == [Have(0, "0" * 16)]
+    assert Connection(disk, B).events == [HighWaterMark(0, "0" * 16)]
 
 
 def test_the_order_of_forgetting_survives_a_start(disk: Disk) -> None:
@@ -246,4 +246,4 @@ def test_who_has_sent_nothing_takes_no_room(disk: Disk) -> None:
 
 def test_a_position_that_cannot_be_read_is_none(disk: Disk) -> None:
     disk.positions[f"{RECEIVED}/{A}"] = b"?"
-    assert Connection(disk).events == [Have(0, "0" * 16)]
+    assert Connection(disk).events == [HighWaterMark(0, "0" * 16)]

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from relay.flow.numbering import Numbering
 from relay.model.errors import QueueError
 from relay.queue.lineage import Lineage
-from relay.wire.relp.lineage import NOT_BELIEVED, Have, format_have
+from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark
 from relay.wire.relp.offers import parse_offers
 
 FIRST, END = 11, 21  # of what waits
@@ -47,7 +47,7 @@ class Setup:
         return self.numbering.begin(offer, parse_offers(line))
 
     def have(self, seq: int, epoch: str) -> Any:
-        return self.begin(format_have(Have(seq, epoch)))
+        return self.begin(format_high_water_mark(HighWaterMark(seq, epoch)))
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_what_was_set_aside_meanwhile_stays_so(setup: Setup) -> None:
     offer = setup.numbering.offer()
     assert offer is not None
     setup.drain.acknowledged_seq = 14
-    answer = parse_offers(format_have(Have(12, setup.lineage.epoch)))
+    answer = parse_offers(format_high_water_mark(HighWaterMark(12, setup.lineage.epoch)))
     assert setup.numbering.begin(offer, answer) == 13  # so the numbers do not fit: it reconnects
     assert setup.drain.skips == [14]
 

@@ -18,6 +18,7 @@ from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.ledger import Ledger
 from relay.queue.pending import COMMIT_BYTES_ENOUGH
 from relay.queue.transaction import RECORD_BYTES, Eviction, Refusal, SetAside, Transaction
+from tests.queue_listeners import OfAllQueues
 
 FULL = QueueFull("the queue's map is full")
 
@@ -124,7 +125,7 @@ class Relay:
             clock=self.clock,
             admission=self.admission,
             callbacks=CommitCallbacks(
-                on_stored=self._stored,
+                on_stored=OfAllQueues(self._stored),
                 on_failure=self.heard.append,
                 on_given_up=self.given_up.append,
             ),
@@ -748,7 +749,7 @@ class Limited(Relay):
             admission=self.admission,
             limits=[self.limit],
             callbacks=CommitCallbacks(
-                on_stored=lambda destination, seq, _: self.heard.append((destination, seq)),
+                on_stored=OfAllQueues(lambda queue, seq, _: self.heard.append((queue, seq))),
                 on_failure=self.heard.append,
                 on_evicted=lambda *evicted: self.heard.append(evicted),
             ),

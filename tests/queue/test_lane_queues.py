@@ -39,9 +39,7 @@ class Setup:
             clock=Clock(),
             admission=Admission(pending_bytes_max=2**30, queue_bytes_max=2**30),
             limits=[self.limit],
-            callbacks=CommitCallbacks(
-                on_stored=lambda queue, seq, payloads: None, on_failure=lambda error: None
-            ),
+            callbacks=CommitCallbacks(on_stored={}, on_failure=lambda error: None),
             pauses=CommitPauses(removal=0.02),
         )
         self.committer.start(self.store)

@@ -14,7 +14,7 @@ import pytest
 
 from relay import __version__
 from relay.codec import IS_COMPILED
-from relay.flow.intake import Intake
+from relay.flow.intake import Intake, Quarantine
 from relay.model.clock import WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.origin import Arrival, Origin, Transport
@@ -508,16 +508,14 @@ def test_an_intake_is_told_what_its_source_is_configured_to_do(
     }
     app, system = _told(tmp_path, monkeypatch, "Intake", app=strict, quarantine_bytes_max=999)
     for told, is_strict in ((app, True), (system, False)):
-        assert told["quarantines_long"] is is_strict
-        assert told["quarantines_unauthorised"] is is_strict
-        assert (told["authorise"] is not None) is is_strict
-        assert (told["sequences"] is not None) is is_strict
-        assert told["quarantine_bytes_max"] == 999
+        assert told["quarantine"] == Quarantine(is_strict, is_strict, bytes_max=999)
+        assert (told["reading"].authorise is not None) is is_strict
+        assert (told["reading"].sequences is not None) is is_strict
     assert app["counters"] is not system["counters"]
     line = [b"<13>1 - host app - - - text"]
-    (message,) = read_by(app["parser"], line, Origin("app", Transport.UNIX))
+    (message,) = read_by(app["reading"].parser, line, Origin("app", Transport.UNIX))
     assert message.hostname is None
-    (message,) = read_by(system["parser"], line, Origin("system", Transport.UNIX))
+    (message,) = read_by(system["reading"].parser, line, Origin("system", Transport.UNIX))
     assert message.hostname == b"host"
 
 
@@ -527,9 +525,9 @@ def test_an_encoding_alone_does_not_change_how_messages_are_read(
     parse = ParseOptions(encoding="latin-1")
     app, system = _told(tmp_path, monkeypatch, "Intake", app={"parse": parse})
     frames, origin = [b"<13>caf\xc3\xa9: x", b"no pri"], Origin("app", Transport.TCP, "192.0.2.1")
-    found = app["parser"](frames, Arrival.of_one(2, origin))
+    found = app["reading"].parser(frames, Arrival.of_one(2, origin))
     assert type(found) is type(read_lines(frames))
-    assert found.messages() == read_by(system["parser"], frames, origin)
+    assert found.messages() == read_by(system["reading"].parser, frames, origin)
 
 
 def test_stamps_without_a_zone_are_in_the_zone_of_the_host(

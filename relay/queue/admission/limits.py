@@ -237,12 +237,11 @@ class QueueLimits:
         """
         expiries, self._expiries = self._expiries, {}
         self.is_exceeded = False
-        evictions = {
-            queue: Eviction(QUEUE_FULL, bytes_max=bytes_max)
-            for limit in self._bounded.values()
-            if limit.has_to_evict
-            for queue, bytes_max in limit.bytes_max_of_queues(used_bytes).items()
-        }
+        evictions: dict[str, Eviction] = {}
+        for limit in self._bounded.values():
+            if limit.has_to_evict:
+                for queue, bytes_max in limit.bytes_max_of_queues(used_bytes).items():
+                    evictions[queue] = Eviction(QUEUE_FULL, bytes_max=bytes_max)
         # One rule for a queue in each commit: age now, and size is looked at again after it.
         for queue, before in expiries.items():
             evictions[queue] = Eviction(TOO_OLD, received_before=before)

@@ -106,7 +106,8 @@ class QueueService(Service):
         self.histories, self.exit_status = parts.histories, parts.exit_status
         self._limits = {limit.destination: limit for limit in settings.limits}
         self._lineages: dict[str, Lineage] = {}  # of the queues of destinations
-        self._subscribers: dict[str, tuple[_Stored, _Evicted]] = {}
+        self._stored: dict[str, _Stored] = {}
+        self._on_evicted: dict[str, _Evicted] = {}
         self._writer = Worker("queue-writer", call_from_thread=parts.reactor.callFromThread)
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
         self._accounts = {*settings.queues, *map(account_of_source, settings.sources)}
@@ -203,18 +204,15 @@ class QueueService(Service):
             evicted: Called when the records before a seq have left undelivered, with the
                 reason.
         """
-        self._subscribers[queue] = stored, evicted
+        self._stored[queue] = stored
+        self._on_evicted[queue] = evicted
 
     def limit(self, destination: str) -> QueueLimit | None:
         return self._limits.get(destination)
 
-    def _stored(self, queue: str, next_seq: int, payloads: Sequence[bytes]) -> None:
-        if queue in self._subscribers:
-            self._subscribers[queue][0](next_seq, payloads)
-
     def _evicted(self, queue: str, upto: int, count: int, reason: str) -> None:
-        if queue in self._subscribers:
-            self._subscribers[queue][1](upto, reason)
+        if queue in self._on_evicted:
+            self._on_evicted[queue](upto, reason)
         if (limit := self._limits.get(destination_of(queue))) is not None:
             limit.dropped(count, reason)
 

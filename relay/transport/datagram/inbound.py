@@ -92,6 +92,7 @@ class DatagramReader:
         self._rates = rates
         self._kernel_drops = 0
         self._is_shut = False
+        self._has_more = False  # after the last read
         self._many = None
         self._is_local = bound.family == socket.AF_UNIX
         if many is not None and not self._is_local:
@@ -105,10 +106,6 @@ class DatagramReader:
 
     def connectionLost(self, reason: Failure) -> None:
         self._socket.close()
-
-    def doRead(self) -> None:
-        """Take what has come (called by the reactor)."""
-        self._read()
 
     def forget_kernel_drops(self) -> None:
         """Count from here on: the socket is older than we are, and so is its count."""
@@ -127,25 +124,26 @@ class DatagramReader:
                 self._socket.shutdown(socket.SHUT_RD)
                 self._is_shut = True
         for _ in range(_FINAL_READS_MAX):
-            if not self._read():
+            self.doRead()
+            if not self._has_more:
                 break
         self._socket.close()
 
-    def _read(self) -> bool:
-        """Take what has come, up to a limit; whether there may be more."""
+    def doRead(self) -> None:
+        """Take what has come, up to a limit (called by the reactor)."""
         received = self._receive_each() if self._many is None else self._many.receive()
         if received.error is not None:
             self._warn("receive", f"cannot receive: {received.error}")
-        taken = [
-            batch
-            for sender, frames in received.batches.items()
-            if (batch := self._taken(sender, frames, received.long.get(sender))) is not None
-        ]
+        self._has_more = received.more
+        taken = []
+        for sender, frames in received.batches.items():
+            batch = self._taken(sender, frames, received.long.get(sender))
+            if batch is not None:
+                taken.append(batch)
         if taken:
             self._intake.accept_all(taken).addErrback(self._not_stored)
         if not self._is_local:
             self._count_kernel_drops()
-        return received.more
 
     def _receive_each(self) -> Datagrams:
         """Take what has come one by one, up to a limit."""
@@ -210,7 +208,7 @@ class DatagramReader:
     ) -> Received | None:
         """What is to be stored of the datagrams of one sender; the others are counted."""
         host = sender[0]
-        if host and not self._permitted.permits(host):
+        if host and self._permitted.is_limited and not self._permitted.permits(host):
             self._drop(sender, frames, "not-allowed", "not allowed by allow and deny")
             return None
         frames = [frame.removeprefix(BYTE_ORDER_MARK) for frame in frames]

@@ -137,16 +137,18 @@ class ManyDatagrams:
                 )
             sizes = self._sizes[:count].tolist()
             names = bytes(self._all_names[: count * _NAME_BYTES])
-            self._sort(sizes, names, received.batches, received.long)
+            first = names[:_NAME_BYTES]
+            if max(sizes) <= self._frame_bytes_max and names == first * count:  # of one sender
+                frames = cut_slots(self._all_octets, self._slot_bytes, sizes)
+                received.batches.setdefault(_sender(first), []).extend(frames)
+            else:
+                self._sort(sizes, names, received.batches, received.long)
             if count < DATAGRAMS_MAX:
                 return received
             octets += sum(sizes)
             if octets >= OCTETS_MAX:
                 break
         return received._replace(more=True)
-
-    def _frames(self, sizes: list[int]) -> list[bytes]:
-        return cut_slots(self._all_octets, self._slot_bytes, sizes)
 
     def _sort(
         self,
@@ -157,11 +159,7 @@ class ManyDatagrams:
     ) -> None:
         """Add the datagrams of one call by sender, and note those that are too long."""
         limit, slot = self._frame_bytes_max, self._slot_bytes
-        are_long = max(sizes, default=0) > limit
-        frames = self._frames([min(size, slot) for size in sizes] if are_long else sizes)
-        if not are_long and names == names[:_NAME_BYTES] * len(sizes):
-            batches.setdefault(_sender(names[:_NAME_BYTES]), []).extend(frames)
-            return
+        frames = cut_slots(self._all_octets, slot, [min(size, slot) for size in sizes])
         of_name: dict[bytes, list[bytes]] = {}
         starts = range(0, len(names), _NAME_BYTES)
         for frame, size, start in zip(frames, sizes, starts, strict=True):

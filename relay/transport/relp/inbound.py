@@ -19,7 +19,7 @@ from relay.flow.lineages import Lease, Lineages
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.text import printable
 from relay.transport.stream.connection import InboundProtocol
-from relay.wire.relp.lineage import NOT_BELIEVED, Have, format_have
+from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark
 from relay.wire.relp.server import RelpServerSession
 
 __all__ = ["RelpServerProtocol"]
@@ -159,7 +159,7 @@ class RelpServerProtocol(InboundProtocol):
         )
         session.answer_open(NOT_BELIEVED)
 
-    def _granted(self, lease: Lease, have: Have) -> None:
+    def _granted(self, lease: Lease, have: HighWaterMark) -> None:
         """Nothing of an earlier connection is underway: the client may begin."""
         offer, counters = lease.offer, self.factory.counters
         if lease.leaps:
@@ -186,7 +186,7 @@ class RelpServerProtocol(InboundProtocol):
         elif have.seq >= offer.first:
             again = have.seq + 1 - offer.first
             counters.duplicate_records += again if again <= BELIEVED_RECORDS_MAX else 0
-        self._session.answer_open(format_have(have))
+        self._session.answer_open(format_high_water_mark(have))
         self._write()
 
     def _superseded(self) -> None:

@@ -62,11 +62,11 @@ __all__ = [
     "LINEAGE",
     "NOT_BELIEVED",
     "SEQ_MAX",
-    "Have",
+    "HighWaterMark",
     "LineageOffer",
-    "format_have",
+    "format_high_water_mark",
     "format_lineage",
-    "have_in",
+    "high_water_mark_in",
     "is_refused",
     "parse_lineage",
 ]
@@ -97,7 +97,7 @@ class LineageOffer(NamedTuple):
     """The seq after its newest record."""
 
 
-class Have(NamedTuple):
+class HighWaterMark(NamedTuple):
     """How far a server has stored a lineage."""
 
     seq: int
@@ -121,12 +121,12 @@ def parse_lineage(values: Sequence[bytes]) -> LineageOffer | None:
     return LineageOffer(values[0].decode("ascii"), values[1].decode("ascii"), first, end)
 
 
-def format_have(have: Have) -> bytes:
+def format_high_water_mark(have: HighWaterMark) -> bytes:
     """The server's line in its answer."""
     return HAVE + b"=%d,%s" % (have.seq, have.epoch.encode("ascii"))
 
 
-def have_in(offers: Mapping[bytes, Sequence[bytes]]) -> Have | None:
+def high_water_mark_in(offers: Mapping[bytes, Sequence[bytes]]) -> HighWaterMark | None:
     """How far the server is, or None if its offers say nothing that can be understood.
 
     That it does not believe us is said by `is_refused`.
@@ -135,7 +135,7 @@ def have_in(offers: Mapping[bytes, Sequence[bytes]]) -> Have | None:
     if len(values) != 2 or not _EPOCH.match(values[1]):
         return None
     seq = _seq(values[0])
-    return None if seq is None else Have(seq, values[1].decode("ascii"))
+    return None if seq is None else HighWaterMark(seq, values[1].decode("ascii"))
 
 
 def is_refused(offers: Mapping[bytes, Sequence[bytes]]) -> bool:

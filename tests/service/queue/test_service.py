@@ -18,7 +18,7 @@ from relay.queue.lineage import Lineage
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Transaction
 from relay.service.refusal import StartRefused
-from relay.wire.relp.lineage import Have, LineageOffer
+from relay.wire.relp.lineage import HighWaterMark, LineageOffer
 from tests.connections import fired
 from tests.queue_files import kept, put
 from tests.queue_service import Setup
@@ -111,7 +111,7 @@ def test_a_lineage_with_a_damaged_position_is_a_new_one(setup: Setup) -> None:
     position = b'{"have":900,"epoch":"0000000000000001","seen":5}'
     put(setup.path, "positions", key, stored[:9] + position)
     service = setup.started()
-    granted: list[Have] = []
+    granted: list[HighWaterMark] = []
     service.lineages.lease(
         OFFER, None, granted=lambda claim, have: granted.append(have), lost=lambda: None
     )
@@ -233,7 +233,7 @@ def test_a_full_disk_costs_exactly_once_and_not_the_start(
 def test_what_was_received_of_lineages_is_known_again(setup: Setup) -> None:
     offer = LineageOffer("0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b", "00000000deadbeef", 1, 9)
     service = setup.started()
-    haves: list[Have] = []
+    haves: list[HighWaterMark] = []
 
     def claimed() -> Lease:
         claim = service.lineages.lease(

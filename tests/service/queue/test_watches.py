@@ -265,7 +265,7 @@ def test_what_could_not_leave_because_a_commit_failed_leaves_with_the_next_look(
         now=clock.seconds,
         clock=clock,
         admission=admission,
-        callbacks=CommitCallbacks(on_stored=lambda *_: None, on_failure=failures.append),
+        callbacks=CommitCallbacks(on_stored={}, on_failure=failures.append),
     )
     committer.start(store)
     queue: Any = Queue()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.wire.relp.inflight import Inflight
+from relay.wire.relp.client import Inflight
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from relay.wire.relp.lineage import (
     LINEAGE,
     NOT_BELIEVED,
     SEQ_MAX,
-    Have,
+    HighWaterMark,
     LineageOffer,
-    format_have,
+    format_high_water_mark,
     format_lineage,
-    have_in,
+    high_water_mark_in,
     is_refused,
     parse_lineage,
 )
@@ -36,8 +36,8 @@ def test_an_offer_comes_back(id: object, epoch: str, one: int, other: int) -> No
 
 @given(st.integers(min_value=0, max_value=SEQ_MAX), epochs)
 def test_an_answer_comes_back(seq: int, epoch: str) -> None:
-    offers = parse_offers(format_have(Have(seq, epoch)))
-    assert have_in(offers) == Have(seq, epoch)
+    offers = parse_offers(format_high_water_mark(HighWaterMark(seq, epoch)))
+    assert high_water_mark_in(offers) == HighWaterMark(seq, epoch)
     assert not is_refused(offers)
 
 
@@ -79,7 +79,7 @@ def test_another_number_of_fields_is_malformed(count: int) -> None:
 @given(st.lists(st.binary()))
 def test_anything_can_be_parsed(values: list[bytes]) -> None:
     parse_lineage(values)
-    have_in({HAVE: values})
+    high_water_mark_in({HAVE: values})
     is_refused({HAVE: values})
 
 
@@ -87,7 +87,7 @@ def test_anything_can_be_parsed(values: list[bytes]) -> None:
     "line", [b"", HAVE + b"=", HAVE + b"=5", HAVE + b"=x,0123456789abcdef", NOT_BELIEVED]
 )
 def test_answers_that_say_no_number(line: bytes) -> None:
-    assert have_in(parse_offers(line)) is None
+    assert high_water_mark_in(parse_offers(line)) is None
 
 
 def test_a_refusal() -> None:
