@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from relay.flow.drain import Drain, DrainEvents, Forgets
+from relay.flow.drain import Drain, DrainEvents
 from relay.flow.pacing import Allowance, Pacing, Window
 from relay.flow.refusals import Refusals
 from relay.model.clock import Clock
@@ -25,7 +26,7 @@ def new_drain(
     queue_id: str,
     *,
     cursor: Cursor,
-    queue: Forgets,
+    queue: Any,
     begins: int,
     ends: int,
     clock: Clock,

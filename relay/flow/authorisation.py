@@ -22,16 +22,6 @@ from relay.model.origin import Origin
 from relay.model.token import Token, redacted_secret
 from relay.rewrite.forms.token import find_claim, names_of, parse_rest, without_name
 
-__all__ = [
-    "UNAUTHORISED",
-    "UNKNOWN_TOKEN",
-    "App",
-    "Authorisation",
-    "Authorise",
-    "Authorised",
-    "Network",
-]
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 UNAUTHORISED = "unauthorised"

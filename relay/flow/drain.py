@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -30,23 +29,12 @@ from relay.model.clock import Clock
 from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
 from relay.model.text import span
+from relay.queue.committer import Committer
 from relay.queue.cursor import Cursor
 from relay.queue.ledger import Ledger
 
-__all__ = ["BY_PURGE", "Drain", "DrainEvents", "Forgets"]
-
 BY_PURGE = "purge"
 """Who holds a drain to take records out of its queue."""
-
-
-class Forgets(Protocol):
-    """The queue, as far as the drain changes it."""
-
-    def acknowledge(self, destination: str, upto: int) -> None: ...
-
-    def acknowledge_late(self, destination: str, count: int, reason: str) -> None: ...
-
-    def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +74,7 @@ class Drain:
         queue_id: str,
         *,
         cursor: Cursor,
-        queue: Forgets,
+        queue: Committer,
         ledger: Ledger,
         allowance: Allowance,
         clock: Clock,

@@ -25,8 +25,6 @@ from relay.wire.parse import read_lines
 from relay.wire.parse_options import Parser
 from relay.wire.parse_tags import is_parse_failure
 
-__all__ = ["Append", "Intake", "Quarantine", "Reading"]
-
 
 class Append(Protocol):
     """Stores payloads by destination; fires when they are on disk."""

@@ -35,8 +35,6 @@ from relay.model.errors import QueueError
 from relay.model.text import counted
 from relay.queue.lane_queues import LaneQueues
 
-__all__ = ["BACKLOG_RECORDS_MIN", "Lane", "Lanes"]
-
 BACKLOG_RECORDS_MIN = START_RECORDS + 1
 """Fewer records go out with the first window: two lanes would only change their order."""
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["LateAcknowledgements"]
-
 
 class LateAcknowledgements:
     """The overtaken records of one session.

@@ -26,8 +26,6 @@ from relay.model.clock import Now
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.wire.relp.lineage import HighWaterMark, LineageOffer
 
-__all__ = ["LINEAGES_MAX", "RECEIVED", "Lease", "Lineages"]
-
 RECEIVED = "/received"
 """Where the positions are; no source's id contains a slash."""
 LINEAGES_MAX = 10_000

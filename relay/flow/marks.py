@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from relay.model.message import SyslogMessage
 
-__all__ = ["NO_MARKS", "ORIGINAL_BYTES", "SPLIT_TAG", "TRUNCATED_TAG", "Marks"]
-
 ORIGINAL_BYTES = ".syslogrelay.original_bytes"
 """Name of the pair that says how long a message was before it was cut, in octets."""
 TRUNCATED_TAG = b"syslogrelay.truncated"

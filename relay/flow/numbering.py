@@ -15,8 +15,6 @@ from relay.model.text import span
 from relay.queue.lineage import Lineage
 from relay.wire.relp.lineage import HighWaterMark, LineageOffer, high_water_mark_in, is_refused
 
-__all__ = ["Numbering"]
-
 
 class Numbering:
     """The lineage of one queue: the producer id and epoch of its records.

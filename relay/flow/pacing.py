@@ -14,8 +14,6 @@ from relay.flow.refusals import Refusals
 from relay.model.clock import Clock
 from relay.model.policy import DrainRate
 
-__all__ = ["BATCH_RECORDS_MAX", "START_RECORDS", "Allowance", "Pace", "Pacing", "Window"]
-
 BATCH_RECORDS_MAX = 8192
 """Most records in one batch; see `pump.BATCH_BYTES_MAX`."""
 START_RECORDS = 256

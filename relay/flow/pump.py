@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import ensureDeferred
 from twisted.python.failure import Failure
@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 from relay.flow.pacing import Allowance
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import DamagedRange, QueueError
-from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
 
-__all__ = ["BATCH_BYTES_MAX", "Fill", "Pump", "Session", "SessionDrain"]
+if TYPE_CHECKING:
+    from relay.flow.drain import Drain
 
 # A batch is sent when all of the one before it is with the kernel, so it is what a busy turn of
 # the reactor can send: less than sources bring in a turn would let the drain fall behind them.
@@ -61,28 +61,6 @@ class SessionDrain(Protocol):
         """The oldest record in flight was refused; false = the session has to end."""
 
 
-class Sends(Protocol):
-    """The drain, as far as the pump needs it."""
-
-    interruptions: int
-    """Grows whenever a read that is under way must not be sent."""
-
-    @property
-    def open_session(self) -> Session | None:
-        """Where to send now; None = nowhere."""
-
-    @property
-    def in_flight(self) -> int: ...
-
-    end: int
-    """Seq after the newest record on disk."""
-
-    def send(self, session: Session, seqs: SeqRange, payloads: Sequence[bytes]) -> None: ...
-
-    def set_damaged_aside(self, damage: DamagedRange) -> bool:
-        """Returns: whether to read on behind the damage."""
-
-
 class Pump:
     """Reads for one drain; one read at a time.
 
@@ -93,7 +71,7 @@ class Pump:
 
     def __init__(
         self,
-        drain: Sends,
+        drain: Drain,
         cursor: Cursor,
         *,
         allowance: Allowance,

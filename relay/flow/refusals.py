@@ -15,8 +15,6 @@ from collections.abc import Callable
 from relay.model.clock import Now, in_utc
 from relay.model.text import Document, counted
 
-__all__ = ["REFUSED_IN_ROW_MAX", "Refusals", "Suspects"]
-
 REFUSED_IN_ROW_MAX = 20
 """Different messages refused with none taken between them: then it is the upstream."""
 

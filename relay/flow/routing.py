@@ -14,8 +14,6 @@ from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import Condition, chosen
 from relay.wire.parse import severity_of
 
-__all__ = ["Rewrite", "Route", "Routed", "Routes"]
-
 TakeDrops = Callable[[], dict[str, int]]
 
 

@@ -15,8 +15,6 @@ from relay.rewrite.steps.changes import (
     SEQUENCE_NAME,
 )
 
-__all__ = ["SequenceCheck"]
-
 _COUNTERS_MAX = 10_000
 _COUNTER_OCTETS_MAX = 255
 

@@ -17,30 +17,15 @@ A `Share` stands where an ordinary drain has its `Pace`, so a drain knows nothin
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from relay.flow.drain import Drain
 from relay.flow.pacing import Pace
 from relay.model.clock import Clock
-
-__all__ = ["AHEAD_RECORDS_MAX", "Share", "Shares"]
 
 AHEAD_RECORDS_MAX = 512
 """How far a lane may get ahead of its share, in records."""
 
 _STUCK_SECONDS = 1.0  # without a record sent, although there are some to send
 _LOOK_SECONDS = 0.05  # a lane that stops to contend does not say so; the other one looks
-
-
-class Sends(Protocol):
-    """A drain, as far as a share looks at it."""
-
-    @property
-    def in_flight(self) -> int: ...
-
-    @property
-    def has_more(self) -> bool: ...
-
-    def pump(self) -> None: ...
 
 
 class Shares:
@@ -90,7 +75,7 @@ class Share:
         served: What it has had: records, each times the percentage of the other lane.
     """
 
-    drain: Sends
+    drain: Drain
 
     def __init__(self, shares: Shares) -> None:
         self.served = 0

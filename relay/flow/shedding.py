@@ -11,8 +11,6 @@ from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.admission.limits import QUEUE_FULL, QueueLimit, queue_full_reason
 from relay.wire.parse import severity_of
 
-__all__ = ["indexes_let_in", "let_in", "severities_let_in"]
-
 _ALL = len(SEVERITY_NAMES) - 1
 
 

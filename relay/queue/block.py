@@ -25,24 +25,6 @@ from relay.codec import cut_records, encode_records, runs
 from relay.queue.files.trees import BlockCursor, Cursor, Octets
 from relay.queue.files.values import Unreadable
 
-__all__ = [
-    "BLOCK_BYTES_TARGET",
-    "KEY",
-    "Block",
-    "BlockDamaged",
-    "block_header",
-    "crc32",
-    "decode_block",
-    "encode_block",
-    "header_of",
-    "payload_bytes",
-    "payload_bytes_of",
-    "received_at",
-    "seq_of",
-    "split",
-    "to_block_with",
-]
-
 KEY = struct.Struct(">Q")
 """A seq as a key.  Big endian keeps keys in numeric order."""
 

@@ -43,8 +43,6 @@ from relay.queue.transaction import (
 )
 from relay.queue.view import MapUsage, TransactionView, database_bytes
 
-__all__ = ["OPERATOR", "Changes", "Command", "RemovesOnly"]
-
 OPERATOR = "operator"
 """The reason for records that were dropped by hand."""
 _QUARANTINE_FULL = "quarantine-full"

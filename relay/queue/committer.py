@@ -54,8 +54,6 @@ from relay.queue.transaction import (
     transaction_of,
 )
 
-__all__ = ["CommitCallbacks", "CommitPauses", "Committer", "RunInThread"]
-
 _REMOVALS_MAX = 1000  # records that a crash may send again, beside what is in flight
 
 _Result = TypeVar("_Result")

@@ -20,14 +20,6 @@ from relay.queue.committer import RunInThread
 from relay.queue.store import QueueStore
 from relay.queue.transaction import RECORD_BYTES
 
-__all__ = [
-    "AHEAD_BYTES_MAX",
-    "READ_BYTES_MAX",
-    "READ_RECORDS_MAX",
-    "Batch",
-    "Cursor",
-]
-
 AHEAD_BYTES_MAX = 16 * 1024 * 1024
 """Size from which commits leave nothing more in memory for one cursor, `RECORD_BYTES` a
 record included.  Some commits' worth: while one is written, the drain sends the one before it."""

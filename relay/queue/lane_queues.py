@@ -20,8 +20,6 @@ from relay.queue.inspect.commands import Adopt
 from relay.queue.store import QueueStore
 from relay.queue.transaction import account_of_lane
 
-__all__ = ["LANES", "LaneQueues"]
-
 LANES = "/lanes"
 """Where those positions are; no source's id contains a slash."""
 

@@ -22,8 +22,6 @@ import msgspec
 
 from relay.model.errors import QueueFormatError
 
-__all__ = ["Ledger", "added_up", "decode_ledger"]
-
 
 class Ledger(msgspec.Struct, forbid_unknown_fields=True):
     """Counts since the queue was made.  Kept as JSON, so that people can read it."""

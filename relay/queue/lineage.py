@@ -17,8 +17,6 @@ from itertools import pairwise
 
 import msgspec
 
-__all__ = ["EPOCHS_MAX", "SENT", "Lineage"]
-
 SENT = "/sent"
 """Where the positions of lineages are; no source's id contains a slash."""
 EPOCHS_MAX = 1000

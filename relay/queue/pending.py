@@ -17,8 +17,6 @@ from twisted.internet.defer import Deferred
 from relay.model.clock import Clock, DelayedCall
 from relay.queue.transaction import Append, Removal, account_of_source, split
 
-__all__ = ["COMMIT_BYTES_ENOUGH", "NOT_STORED", "PendingAppends", "PendingRemovals"]
-
 COMMIT_BYTES_ENOUGH = 4 * 1024 * 1024
 """Size of its appends from which a commit takes no more of them."""
 NOT_STORED = "not-stored"

@@ -17,8 +17,6 @@ import msgspec
 from relay.model.clock import ClockStep
 from relay.queue.block import crc32
 
-__all__ = ["CLOCK", "decode_steps", "encode_steps", "sealed", "unsealed"]
-
 CLOCK = "/clock"
 """Where the steps of the clock are; no source's id contains a slash."""
 

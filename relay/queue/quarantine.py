@@ -16,8 +16,6 @@ import msgspec
 
 from relay.queue.block import crc32
 
-__all__ = ["DAMAGED", "Label", "read_entry", "write_entry"]
-
 DAMAGED = "damaged"
 """The kind of an entry that a disk has changed; its bytes were never sent by anybody."""
 _CRC = re.compile(rb'\{"crc":"([0-9a-f]{8})",')

@@ -84,8 +84,6 @@ from relay.queue.repair.replace import Recovery, prepare_file, remove_unfinished
 from relay.queue.transaction import Transaction, account_of_source
 from relay.queue.view import MapUsage, TransactionView
 
-__all__ = ["QueueStore"]
-
 _PROBE_BYTES = 64 * 1024
 _Found = TypeVar("_Found")
 

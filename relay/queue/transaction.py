@@ -12,24 +12,6 @@ from twisted.internet.defer import Deferred
 from relay.codec import joined, octets_of
 from relay.model.seq import SeqRange
 
-__all__ = [
-    "RECORD_BYTES",
-    "Append",
-    "size_of",
-    "source_of",
-    "split",
-    "transaction_of",
-    "Eviction",
-    "Refusal",
-    "Removal",
-    "SetAside",
-    "Transaction",
-    "account_of_lane",
-    "account_of_source",
-    "destination_of",
-    "is_of_source",
-]
-
 RECORD_BYTES = 64
 """What a record that waits for its commit takes beside its bytes, about."""
 

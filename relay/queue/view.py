@@ -13,8 +13,6 @@ from relay.queue.ledger import Ledger, decode_ledger
 from relay.queue.positions import unsealed
 from relay.queue.repair.guarded import GuardedTransaction
 
-__all__ = ["MapUsage", "TransactionView", "database_bytes"]
-
 _LEDGER = b"ledger/"
 
 

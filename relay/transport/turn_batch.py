@@ -22,8 +22,6 @@ from relay.codec import octets_of
 from relay.model.clock import Clock, DelayedCall
 from relay.model.origin import Received
 
-__all__ = ["OCTETS_ENOUGH", "RECORDS_ENOUGH", "Intake", "TurnBatch"]
-
 RECORDS_ENOUGH = 256
 """More of them gain nothing by waiting for the end of the turn."""
 OCTETS_ENOUGH = 64 * 1024

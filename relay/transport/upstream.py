@@ -42,18 +42,6 @@ from relay.model.errors import RelayError, UpstreamError
 from relay.transport.connections import SocketConnection
 from relay.transport.tls.failure import tls_failure
 
-__all__ = [
-    "SEND_BYTES_MAX",
-    "CountingWrapper",
-    "DeliveringProtocol",
-    "PreparedEndpoint",
-    "RetryClock",
-    "Timeouts",
-    "UpstreamProtocol",
-    "UpstreamState",
-    "failure_words",
-]
-
 SEND_BYTES_MAX = BATCH_BYTES_MAX
 """The most that the kernel is handed of one connection in a turn of the reactor: a batch."""
 _USELESS_MAX = 2  # connections in a row that are reported before one has been of use

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.codec import beginning_with, cut_run, fitting, octets_of, reference
-from relay.wire.relp.frame import TXNR_MAX, RelpFrame, RelpFrameDecoder, encode_syslog
+from relay.codec import (
+    TXNR_MAX,
+    beginning_with,
+    cut_run,
+    encode_syslog,
+    fitting,
+    octets_of,
+    reference,
+)
+from relay.wire.relp.frame import RelpFrame, RelpFrameDecoder
 
 MANY = [b"%03d" % number + b"x" * 97 for number in range(40)]  # enough to be cut as a whole
 LIMIT = 200

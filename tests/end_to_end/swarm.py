@@ -7,7 +7,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from relay.wire.relp.frame import encode_answers, encode_frame, encode_syslog
+from relay.codec import encode_syslog
+from relay.wire.relp.frame import encode_answers, encode_frame
 
 __all__ = ["MESSAGES_EACH", "Swarm"]
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from relay.wire.relp.frame import encode_answers, encode_frame, encode_syslog
+from relay.codec import encode_syslog
+from relay.wire.relp.frame import encode_answers, encode_frame
 
 __all__ = [
     "ENVELOPES",

@@ -38,7 +38,7 @@ from relay.wire.relp.lineage import (
     LINEAGE,
     SEQ_MAX,
     format_lineage,
-    have_in,
+    high_water_mark_in,
     is_refused,
     parse_lineage,
 )
@@ -188,7 +188,7 @@ def check_offers(block: bytes, source: random.Random) -> None:
     if lineage is not None:
         assert 1 <= lineage.first <= lineage.end <= SEQ_MAX
         assert parse_lineage(parse_offers(format_lineage(lineage))[LINEAGE]) == lineage
-    have = have_in(offers)
+    have = high_water_mark_in(offers)
     assert have is None or (0 <= have.seq <= SEQ_MAX and not is_refused(offers))
 
 

@@ -20,8 +20,6 @@ from relay.model.message import SEVERITY_NAMES
 from relay.model.text import size
 from relay.queue.admission.watermark import Level, Watermark
 
-__all__ = ["URGENT_SEVERITY_MAX", "Admission", "Failure", "Pausable", "SourceAdmission"]
-
 URGENT_SEVERITY_MAX = 2
 """Least severe messages that may use the reserve, whatever their source: crit."""
 _LEAST_SEVERE = len(SEVERITY_NAMES) - 1

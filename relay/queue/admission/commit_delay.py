@@ -19,8 +19,6 @@ from twisted.internet.defer import Deferred
 
 from relay.model.clock import Clock, DelayedCall
 
-__all__ = ["CommitDelay"]
-
 
 class CommitDelay:
     """Decides when the next commit may begin.

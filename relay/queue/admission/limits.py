@@ -25,8 +25,6 @@ from relay.queue.admission.trend import Trend
 from relay.queue.admission.watermark import Level, Watermark
 from relay.queue.transaction import Append, Eviction
 
-__all__ = ["QUEUE_FULL", "TOO_OLD", "QueueLimit", "QueueLimits", "queue_full_reason"]
-
 QUEUE_FULL = "queue-full"
 TOO_OLD = "too-old"
 

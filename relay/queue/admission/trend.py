@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["Trend"]
-
 
 class Trend:
     """The rate of change since the last turn.

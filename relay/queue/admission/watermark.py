@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Watermark", "Level"]
-
 
 class Level(NamedTuple):
     close_at: int

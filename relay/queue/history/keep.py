@@ -42,16 +42,6 @@ from relay.queue.repair.guarded import GuardedTransaction
 from relay.queue.transaction import SetAside
 from relay.queue.view import database_bytes
 
-__all__ = [
-    "ENTRIES_PER_STEP_MAX",
-    "Histories",
-    "HistoryLimit",
-    "acknowledged_at",
-    "block_in",
-    "oldest_in",
-    "records_in",
-]
-
 _PREFIX = b"history/"
 _STAMP = struct.Struct("<d")
 ENTRIES_PER_STEP_MAX = 2048

@@ -33,8 +33,6 @@ from relay.transport.turn_batch import Intake
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.framing.long_frame import split_frame
 
-__all__ = ["DatagramReader"]
-
 _DATAGRAMS_MAX = 200  # a wake-up, so that other sockets get their turn
 _FINAL_READS_MAX = 500  # while senders go on and the relay stops
 _SPLIT_BYTES_MAX = 2**20  # of a datagram to split; UDP cannot carry more than 64 KiB

@@ -16,8 +16,6 @@ from relay.model.clock import Clock, DelayedCall
 from relay.transport.notices import Notices
 from relay.transport.upstream import UpstreamState
 
-__all__ = ["DATAGRAM_BYTES_MAX", "DatagramSession"]
-
 DATAGRAM_BYTES_MAX = 65507
 """Largest payload of a UDP datagram over IPv4, in bytes."""
 

@@ -20,17 +20,6 @@ from typing import NamedTuple
 from relay.codec import cut_slots
 from relay.transport.sockets import plain_address
 
-__all__ = [
-    "CALLS_MAX",
-    "DATAGRAMS_MAX",
-    "OCTETS_MAX",
-    "SENDERS_MAX",
-    "Datagrams",
-    "ManyDatagrams",
-    "Sender",
-    "host_and_port",
-]
-
 DATAGRAMS_MAX = 128
 """Of one call."""
 CALLS_MAX = 8

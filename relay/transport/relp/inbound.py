@@ -22,8 +22,6 @@ from relay.transport.stream.connection import InboundProtocol
 from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark
 from relay.wire.relp.server import RelpServerSession
 
-__all__ = ["RelpServerProtocol"]
-
 
 @dataclass(slots=True)
 class _Batch:

@@ -17,8 +17,6 @@ from relay.transport.upstream import DeliveringProtocol, Timeouts, UpstreamState
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.lineage import format_lineage
 
-__all__ = ["RelpClientProtocol"]
-
 _ANSWERS_SECONDS_MAX = 1.0  # what a refusal waits for the answers to what was sent behind it
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from relay.codec import encode_syslog
 from relay.model.errors import RelpError
 from relay.model.text import printable
 from relay.wire.relp.frame import (
@@ -25,11 +26,8 @@ from relay.wire.relp.frame import (
     RelpFrameDecoder,
     encode_answers,
     encode_frame,
-    encode_syslog,
 )
 from relay.wire.relp.offers import format_offers, parse_offers
-
-__all__ = ["Inflight", "RelpClientSession"]
 
 # Answers are short; librelp allows 128 KiB for one.
 _ANSWER_BYTES_MAX = 128 * 1024

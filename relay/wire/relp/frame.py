@@ -15,20 +15,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from relay.codec import TXNR_MAX, cut_run, encode_consecutive_answers, encode_syslog
+from relay.codec import TXNR_MAX, cut_run, encode_consecutive_answers
 from relay.model.errors import RelpError
 from relay.wire.framing.long_frame import SplitFrame
-
-__all__ = [
-    "SERVERCLOSE",
-    "TXNR_MAX",
-    "RelpFrame",
-    "RelpFrameDecoder",
-    "encode_answers",
-    "encode_frame",
-    "encode_syslog",
-    "next_txnr",
-]
 
 SERVERCLOSE = b"0 serverclose 0\n"
 """The one hint in use: the server is about to close (not answered)."""

@@ -57,20 +57,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = [
-    "HAVE",
-    "LINEAGE",
-    "NOT_BELIEVED",
-    "SEQ_MAX",
-    "HighWaterMark",
-    "LineageOffer",
-    "format_high_water_mark",
-    "format_lineage",
-    "high_water_mark_in",
-    "is_refused",
-    "parse_lineage",
-]
-
 LINEAGE = b"syslogrelay_lineage"
 HAVE = b"syslogrelay_have"
 NOT_BELIEVED = HAVE + b"=no"

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["OFFERS_MAX", "format_offers", "parse_offers", "refusal_of"]
-
 OFFERS_MAX = 64
 """Offers beyond this many are ignored."""
 

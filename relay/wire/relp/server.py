@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from relay.codec import TXNR_MAX
 from relay.model.errors import RelpError
 from relay.wire.relp.frame import (
     SERVERCLOSE,
-    TXNR_MAX,
     RelpFrame,
     RelpFrameDecoder,
     encode_answers,
@@ -31,8 +31,6 @@ from relay.wire.relp.frame import (
 )
 from relay.wire.relp.lineage import LINEAGE, LineageOffer, parse_lineage
 from relay.wire.relp.offers import format_offers, parse_offers, refusal_of
-
-__all__ = ["RelpServerSession"]
 
 
 class RelpServerSession:

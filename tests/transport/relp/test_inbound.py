@@ -10,13 +10,14 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from relay.codec import encode_syslog
 from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.counters import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Transport
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
-from relay.wire.relp.frame import encode_frame, encode_syslog
+from relay.wire.relp.frame import encode_frame
 from relay.wire.relp.lineage import SEQ_MAX, LineageOffer, format_lineage
 from tests.connections import (
     EachChunkATurn,

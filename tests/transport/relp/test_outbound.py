@@ -8,11 +8,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from relay.codec import encode_syslog
 from relay.model.errors import QueueError
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.upstream import Timeouts, UpstreamState
 from relay.wire.relp.client import RelpClientSession
-from relay.wire.relp.frame import encode_answers, encode_frame, encode_syslog
+from relay.wire.relp.frame import encode_answers, encode_frame
 from relay.wire.relp.lineage import LineageOffer, format_lineage
 from tests.connections import RecordingDrain, Wire, lose
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.codec import encode_syslog
 from relay.wire.relp.client import RelpClientSession
-from relay.wire.relp.frame import RelpFrameDecoder, encode_answers, encode_frame, encode_syslog
+from relay.wire.relp.frame import RelpFrameDecoder, encode_answers, encode_frame
 
 VECTORS = [
     pytest.param(vector, id=vector["name"])

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.codec import TXNR_MAX, encode_syslog
 from relay.wire.relp.frame import (
     SERVERCLOSE,
-    TXNR_MAX,
     RelpFrame,
     RelpFrameDecoder,
     encode_answers,
     encode_frame,
-    encode_syslog,
     next_txnr,
 )
 

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.codec import TXNR_MAX, encode_syslog
 from relay.wire.framing.long_frame import split_frame
 from relay.wire.relp.frame import (
     SERVERCLOSE,
-    TXNR_MAX,
     RelpFrame,
     RelpFrameDecoder,
     encode_answers,
     encode_frame,
-    encode_syslog,
 )
 from relay.wire.relp.server import RelpServerSession
 
