@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 BELIEVED_RECORDS_MAX = 100_000_000
-"""What a peer may say at once that it has numbered and did not come, or came already.
+"""The most records that one statement of a peer may declare missing or duplicate.
 
 Three hours of 10,000 messages a second.  Numbers are the peer's own; what is more says
 nothing, and counting it would spoil the count for everybody."""

@@ -52,21 +52,21 @@ class Expression:
     """
 
     def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
-        octets = pattern.encode()
+        encoded = pattern.encode()
         flags = re.IGNORECASE if ignore_case else 0
         try:
-            self._reference = re.compile(octets, flags)
+            self._reference = re.compile(encoded, flags)
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression: {error}") from None
         self.pattern = pattern
         self._seconds_max = SECONDS_MAX
-        self._linear = _linear(octets, ignore_case=ignore_case)
+        self._linear = _linear(encoded, ignore_case=ignore_case)
         if self._linear is None:
             # Not at the top: it takes 1 MiB, and hardly any configuration has such an expression.
             import regex
 
             try:
-                self._limited = regex.compile(octets, flags)
+                self._limited = regex.compile(encoded, flags)
             except regex.error as error:
                 raise ValueError(f"not a regular expression: {error}") from None
 

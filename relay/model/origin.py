@@ -22,7 +22,7 @@ class Transport(StrEnum):
 
 
 class Origin(NamedTuple):
-    """Where and when a batch of frames came in.
+    """Where and when a batch of frames was received.
 
     A protocol makes one per connection; the intake puts the time of each batch into it
     (`received`).

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-_SECRET_OCTETS_MAX = 255
-_APP_NAME_OCTETS_MAX = 48  # RFC 5424 §6
+_SECRET_BYTES_MAX = 255
+_APP_NAME_BYTES_MAX = 48  # RFC 5424 §6
 _FORM = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_SECRET = re.compile(rb"[!-~]{1,%d}" % _SECRET_OCTETS_MAX)
+_SECRET = re.compile(rb"[!-~]{1,%d}" % _SECRET_BYTES_MAX)
 
 
 class Token:
@@ -24,9 +24,9 @@ class Token:
     __slots__ = ("_secret",)
 
     def __init__(self, secret: bytes) -> None:
-        if not 1 <= len(secret) <= _SECRET_OCTETS_MAX:
+        if not 1 <= len(secret) <= _SECRET_BYTES_MAX:
             raise ValueError(
-                f"a token has 1 to {_SECRET_OCTETS_MAX} characters, this one {len(secret)}"
+                f"a token has 1 to {_SECRET_BYTES_MAX} characters, this one {len(secret)}"
             )
         if not is_secret(secret):
             raise ValueError("a token is printable ASCII without spaces, this one is not")
@@ -58,10 +58,10 @@ def check_place(mode: str, token: Token) -> None:
         ValueError: It cannot; the message does not contain it.
     """
     secret = token.reveal()
-    if mode == "tag" and any(octet in secret for octet in b":[]"):
+    if mode == "tag" and any(byte in secret for byte in b":[]"):
         raise ValueError("a token that is sent as a tag cannot contain a colon or a bracket")
-    if mode == "app-name" and len(secret) > _APP_NAME_OCTETS_MAX:
-        raise ValueError(f"a token that is sent as APP-NAME has {_APP_NAME_OCTETS_MAX} characters")
+    if mode == "app-name" and len(secret) > _APP_NAME_BYTES_MAX:
+        raise ValueError(f"a token that is sent as APP-NAME has {_APP_NAME_BYTES_MAX} characters")
 
 
 def is_secret(text: bytes) -> bool:
@@ -77,6 +77,6 @@ def has_token_form(text: bytes) -> bool:
 def redacted_secret(secret: bytes) -> str:
     """At most the first and last four characters of a possible secret; accepts any bytes."""
     ends = secret[:4] + secret[-4:]
-    if len(secret) < 16 or not all(0x21 <= octet <= 0x7E for octet in ends):
+    if len(secret) < 16 or not all(0x21 <= byte <= 0x7E for byte in ends):
         return "****"  # too short to show any of it, or no token at all
     return f"{ends[:4].decode('ascii')}…{ends[4:].decode('ascii')}"

@@ -3,10 +3,10 @@
     rfc5424   <PRI>1 STAMP HOST APP-NAME PROCID MSGID STRUCTURED-DATA MSG
     rfc3164   <PRI>STAMP HOST PROGRAM[PID]: MSG
 
-Rules that bind this file:
+Rules:
 
-1. A header holds nothing but PRINTUSASCII and single spaces, whatever came in; and what
-   has been written is read again as the same fields.
+1. A header holds nothing but PRINTUSASCII and single spaces, and is read again as the
+   same fields.
 2. Each message makes one payload.  One that a template leaves empty is a single space,
    because an empty record cannot be sent.  An empty payload stands for a message
    that the selection of a JSON object has dropped, as its `on_error` says.
@@ -117,8 +117,8 @@ def rfc5424(context: MacroContext) -> Writer:
 def rfc3164(context: MacroContext) -> Writer:
     """Write RFC 3164: stamp, host and tag are never missing.
 
-    A BSD stamp says no offset, so that whoever reads it takes it for local time: it
-    is written in the time_zone of `context`, or else in its local zone.
+    A BSD stamp has no offset, and receivers take it for local time: it is written in the
+    time_zone of `context`, or else in its local zone.
     """
     is_iso = context.ts_format == "iso"
     convert = _iso_stamps(context, to_rfc3339) if is_iso else bsd_stamps(context)
@@ -150,7 +150,7 @@ def _program_and_text(message: SyslogMessage, bytes_max: int) -> tuple[bytes | N
 
 
 def _tag_and_text(message: SyslogMessage) -> bytes:
-    """The tag as it came if it can be, and MSG; without a tag MSG alone if it looks like none."""
+    """The tag, as received if possible, and MSG; MSG alone if it had no tag and looks like none."""
     literal, msg = legacy_header(message), message.msg
     if message.hostname not in _FIRST_OF_A_PHRASE:
         if literal and _PRINTABLE.fullmatch(literal) is not None:

@@ -8,16 +8,14 @@ The forms are the three that Sematext documents:
 
 STAMP is RFC 3339 in all of them, HOST is never missing.
 
-Rules that bind this file:
+Rules:
 
-1. A message that already carries a token keeps it, and gets no other one in any place.
-   A token is a member of the JSON object that is MSG, if its value is a text that can be
-   one; or a TAG or APP-NAME in the form of a token, or one of those that are known.  In a
-   header it is no PROGRAM: `cee` moves it into the object.
-2. Rewriting what a rewrite has made changes nothing.  Two relays in a row send
-   what one would.
-3. Nothing in a header but PRINTUSASCII and single spaces.  MSG may hold any byte
-   in the tag and app-name forms; framing escapes what its transport cannot carry.
+1. A message that carries a token keeps it and gets no second one.  A token is a member of
+   the JSON object that is MSG, if its value can be one, or a TAG or APP-NAME that has the
+   form of a token or is a known one.  `cee` moves a token from the header into the object.
+2. Rewriting is idempotent: two relays in a row send the same as one.
+3. A header holds nothing but PRINTUSASCII and single spaces.  In the tag and app-name forms
+   MSG may hold any byte; framing escapes those that its transport cannot carry.
 """
 
 from __future__ import annotations
@@ -59,7 +57,7 @@ IsToken = Callable[[bytes | None], bool]
 TOKEN_KEY = "logsene-app-token"
 """The member of an object that names an app token."""
 _TOKEN_KEY_BYTES = TOKEN_KEY.encode("ascii")
-# A text that came in an envelope may end with these; the next hop would strip them.
+# The text in an envelope may end with these; the next hop would strip them.
 _DELIMITERS = b"\n\r\0"
 
 _without_token = member_cutter(TOKEN_KEY)
@@ -492,8 +490,8 @@ def redacted(payload: bytes, known: Collection[bytes] = ()) -> bytes:
 #
 # The token belongs at `offset`, a decimal number of bytes, of the payload behind LF.  `key` says
 # which of a destination's tokens it is.  A payload of a form with a token begins with ``<``, so
-# none looks like this.  The writers write a placeholder that nobody outside can know, and
-# `with_slots` looks for it; a message with a token of its own has no placeholder, and is complete.
+# none looks like this.  The writers write a random placeholder, which
+# `with_slots` finds; a message with a token of its own has no placeholder, and is complete.
 _NUL = 0
 _SLOT = re.compile(rb"\0TOKEN ([!-~]{1,64}) ([0-9]{1,9})\n")
 

@@ -23,7 +23,7 @@ _NAME_TOKEN = re.compile(r"\.*(?:@[0-9]+(?:\.[0-9]+)*|[^.])++(?:\.+\Z)?|\.+\Z")
 
 # Names come from peers; the product bounds the cache.
 _LAYOUTS_MAX = 1024
-_LAYOUT_OCTETS_MAX = 4096
+_LAYOUT_BYTES_MAX = 4096
 _DEPTH_MAX = 32
 
 _Tree: TypeAlias = dict[str, "_Tree | int"]
@@ -53,7 +53,7 @@ class Layouts:
         found = self._known.get(names)
         if found is None:
             found = _layout(names)
-            if len(found[0]) <= _LAYOUT_OCTETS_MAX:
+            if len(found[0]) <= _LAYOUT_BYTES_MAX:
                 if len(self._known) >= _LAYOUTS_MAX:
                     self._known.clear()
                 self._known[names] = found

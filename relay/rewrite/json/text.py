@@ -30,7 +30,7 @@ _OPENING = re.compile(
 )
 _TEXT_VALUE = re.compile(rb"(%s)%s(?:(,)%s|(?=\}))" % (_STRING, _SPACE, _SPACE), re.DOTALL)
 _STRUCTURE = re.compile(rb"%s|[][{},]" % _STRING, re.DOTALL)
-_NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"{}[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 
 # Values stay raw: their syntax is checked, but they are not decoded.
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -129,7 +129,7 @@ def text_cutter(name: str) -> Callable[[bytes], tuple[bytes, list[bytes]] | None
             value = _TEXT_VALUE.match(msg, position) if depth == 1 else None
             if value is None:
                 continue
-            texts.append(_octets_of(value[1]))
+            texts.append(_text_or_raw(value[1]))
             parts.append(msg[kept : found.start()])
             kept = position = value.end()
             if not value[2]:  # the last one goes with the comma before it
@@ -208,7 +208,7 @@ def _depth(text: bytes, depth: int) -> int:
     return depth
 
 
-def _octets_of(value: bytes) -> bytes:
+def _text_or_raw(value: bytes) -> bytes:
     """What a JSON string stands for; what stands for nothing, as it is written."""
     text = text_of_string(value)
     return value if text is None else text

@@ -20,9 +20,9 @@ from relay.rewrite.steps.pipeline import Change
 HASH_DIGITS = 16
 """Hexadecimal digits of a hash that are kept: 64 bits."""
 
-_OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 KINDS: Mapping[str, re.Pattern[bytes]] = {
-    "ipv4": re.compile(rb"(?<![0-9.])%s(?:\.%s){3}(?![0-9]|\.[0-9])" % (_OCTET, _OCTET)),
+    "ipv4": re.compile(rb"(?<![0-9.])%s(?:\.%s){3}(?![0-9]|\.[0-9])" % (_BYTE, _BYTE)),
     "ipv6": re.compile(
         rb"(?<![0-9A-Fa-f:])(?:(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}"
         rb"|(?=[0-9A-Fa-f:]*::)(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?::"
@@ -79,6 +79,6 @@ def _digest(text: bytes, key: bytes) -> bytes:
 
 def _is_card(text: bytes) -> bool:
     """Whether the check digit is right (ISO/IEC 7812-1, annex B)."""
-    digits = [octet - 0x30 for octet in text if 0x30 <= octet <= 0x39]
+    digits = [byte - 0x30 for byte in text if 0x30 <= byte <= 0x39]
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0

@@ -47,7 +47,7 @@ class Outcome:
     destination: str
     taken: bool
     why: str
-    """Why it is taken or not, in words."""
+    """The reason, one phrase."""
     message: SyslogMessage | None = None
     """As it is when it is written; None if it is not sent."""
     payload: bytes | None = None
@@ -60,13 +60,13 @@ class Explanation:
 
     message: SyslogMessage
     refused: str = ""
-    """Why nobody gets it: it belongs to no app; empty = it is taken."""
+    """Why it belongs to no app and reaches no destination; empty = it is taken."""
     outcomes: list[Outcome] = field(default_factory=list)
     """One for each destination, in their order."""
 
 
 class _Quiet:
-    """Takes warnings that nobody has to see here."""
+    """Discards warnings: an explanation logs nothing."""
 
     def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None:
         pass
@@ -222,16 +222,16 @@ def described(
     *,
     now: float,
     zone: tzinfo,
-    text: Callable[[bytes], str] = lambda octets: octets.decode("latin-1"),
+    text: Callable[[bytes], str] = lambda raw: raw.decode("latin-1"),
 ) -> Document:
     """The fields of a message, ready for JSON.
 
     Args:
-        text: What makes text of octets; latin-1, one character an octet, loses none.
+        text: Decodes bytes; latin-1, one character a byte, loses none.
     """
 
-    def optional(octets: bytes | None) -> str | None:
-        return None if octets is None else text(octets)
+    def optional(raw: bytes | None) -> str | None:
+        return None if raw is None else text(raw)
 
     elements = parse_structured_data(message.structured_data)
     failures = [tag for tag in message.tags if is_parse_failure(message._replace(tags=(tag,)))]
@@ -325,11 +325,11 @@ def _differences(expected: Expectation, message: SyslogMessage) -> Iterator[str]
 
 
 def _difference(name: str, wanted: bytes | Literal[False], found: bytes | None) -> Iterator[str]:
-    words = repr(_text(wanted) if wanted is not False else False)
+    wish = repr(_text(wanted) if wanted is not False else False)
     if found is None and wanted is not False:
-        yield f"{name} is missing, expected {words}"
+        yield f"{name} is missing, expected {wish}"
     elif found is not None and found != wanted:
-        yield f"{name} is {_text(found)!r}, expected {words}"
+        yield f"{name} is {_text(found)!r}, expected {wish}"
 
 
 def _payload_differences(expected: Expectation, payload: bytes) -> Iterator[str]:
@@ -342,5 +342,5 @@ def _payload_differences(expected: Expectation, payload: bytes) -> Iterator[str]
         yield f"{_text(wanted)!r} is not in what is sent, {_text(payload)!r}"
 
 
-def _text(octets: bytes) -> str:
-    return octets.decode(errors="backslashreplace")
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace")

@@ -118,7 +118,7 @@ class LateTokens:
 
 
 class TokenWatch(PeriodicService):
-    """Looks for missing tokens every minute, and when it is told to.
+    """Looks for missing tokens every minute, and on SIGHUP.
 
     Args:
         tokens: By destination.
@@ -136,13 +136,13 @@ class TokenWatch(PeriodicService):
     def look(self) -> None:
         for id, tokens in list(self._missing.items()):
             tokens.look()
-            words, now = tokens.needed.words, self._clock.seconds()
-            if not words:
+            trouble, now = tokens.needed.words, self._clock.seconds()
+            if not trouble:
                 del self._missing[id]
                 self._log.info("destination {id}: its token is in use", id=id)
                 continue
-            if self._reminders[id].is_due(words, now):
-                self._notices.warn(f"destination {id}", "token", words)
+            if self._reminders[id].is_due(trouble, now):
+                self._notices.warn(f"destination {id}", "token", trouble)
 
 
 def with_tokens(

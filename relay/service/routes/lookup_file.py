@@ -105,14 +105,14 @@ def _stamp(path: str) -> _Stamp | None:
 def _read(path: str) -> dict[bytes, bytes]:
     try:
         with open(path, "rb") as file:
-            octets = file.read(_BYTES_MAX + 1)
+            content = file.read(_BYTES_MAX + 1)
     except OSError as error:
         raise ValueError(f"cannot read the table {path}: {error.strerror}") from None
-    if len(octets) > _BYTES_MAX:
+    if len(content) > _BYTES_MAX:
         raise ValueError(f"the table {path} is larger than {_BYTES_MAX >> 20} MiB")
     values = {}
-    # latin-1 makes a character of each octet and back, whatever the encoding is
-    text = without_byte_order_mark(octets).decode("latin-1")
+    # latin-1 makes a character of each byte and back, whatever the encoding is
+    text = without_byte_order_mark(content).decode("latin-1")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:

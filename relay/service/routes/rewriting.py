@@ -1,4 +1,4 @@
-"""From what a destination is told about messages to the route that does it."""
+"""From the configuration of a destination to the route of its messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from relay.service.routes.late_tokens import LateTokens
 from relay.service.routes.stages import Conditions, Stages
 
 Warn = Callable[[str, str, str], None]
-"""Is told a destination's id, a kind of trouble and one line about it."""
+"""Logs a warning: the destination's id, the kind of trouble, and one line about it."""
 
 _TOKEN_WRITERS: Mapping[str, Callable[..., Writer]] = {"cee": cee, "tag": tag, "app-name": app_name}
 _TYPE_CAST = "type-cast"
@@ -49,7 +49,7 @@ _needs_rfc5424 = any_of(
         negated(lambda origin: FieldIn("structured_data", frozenset((None,)))),
     ]
 )
-_WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # others were asked for in so many words
+_WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # the configuration asks for the others by name
 
 
 class Rewriting:

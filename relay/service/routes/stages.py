@@ -228,6 +228,6 @@ def _secret(path: str) -> bytes:
         raise ValueError(f"cannot read the key file {path}: {error.strerror}") from None
     if not 16 <= len(key) <= _KEY_BYTES_MAX:
         raise ValueError(
-            f"the key file {path} holds {len(key)} octets; a key has 16 to {_KEY_BYTES_MAX}"
+            f"the key file {path} holds {len(key)} bytes; a key has 16 to {_KEY_BYTES_MAX}"
         )
     return key

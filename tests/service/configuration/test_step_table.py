@@ -219,6 +219,6 @@ def test_expressions_that_can_be_slow_are_warned_of(key: str) -> None:
 
 def test_a_short_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("tiny5")
-    with pytest.raises(ValueError, match="key holds 5 octets; a key has 16 to 4096") as caught:
+    with pytest.raises(ValueError, match="key holds 5 bytes; a key has 16 to 4096") as caught:
         run('{ hash = "ipv4", key_file = "key" }', str(tmp_path))
     assert "tiny5" not in str(caught.value)
