@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.rewrite.batch import in_zone, moment_of
-from relay.rewrite.template.time_macros import bsd_date
+from relay.rewrite.macros import bsd_date
 from relay.wire.headers.timestamp import (
     BSD_STAMP,
     ISO_STAMP,

@@ -21,7 +21,7 @@ from datetime import tzinfo
 
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin
-from relay.rewrite.forms.token import Writer, hostname_of, sender_of
+from relay.rewrite.forms.token import Writer, hostname_of, sender_of, unix_pairs
 from relay.rewrite.json.text import json_string
 from relay.wire.ewmm import APP_NAME, NAME_TOKEN, PEER_NAME, STAMP_NAME, TAGS_NAME
 from relay.wire.headers.rfc5424 import header_field
@@ -73,7 +73,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
                 _json_object(
                     _pairs_of_message(message, own, sender)
                     | _added_pairs(message.tags, origin, exact[message.timestamp])
-                    | _unix_pairs(origin)
+                    | unix_pairs(origin)
                 ),
             )
             for message in messages
@@ -103,7 +103,7 @@ def suffixes_of_origin(
     origin: Origin, sender: bytes, tags: tuple[bytes, ...]
 ) -> tuple[bytes, bytes, bytes]:
     """The suffixes of the envelopes of an origin: without an exact stamp, before and behind one."""
-    own = _pairs_of_origin(origin, sender) | _unix_pairs(origin)
+    own = _pairs_of_origin(origin, sender) | unix_pairs(origin)
     pairs = {name: value for name, value in own.items() if name[0] == "."}
     end = b"," + _json_object(pairs | _added_pairs(tags, origin, b""))[1:]
     # No JSON has a NUL in it: it marks the place of the stamp.
@@ -132,12 +132,6 @@ def _pairs_of_origin(origin: Origin, sender: bytes) -> dict[str, bytes]:
     if _is_on_the_network(origin.peer_host):
         pairs[PEER_NAME] = origin.peer_host.encode("ascii", "replace")
     return pairs
-
-
-def _unix_pairs(origin: Origin) -> dict[str, bytes]:
-    """The kernel's word on a local sender, which comes before all others."""
-    numbers = (("pid", origin.pid), ("uid", origin.uid), ("gid", origin.gid))
-    return {f".unix.{name}": b"%d" % number for name, number in numbers if number is not None}
 
 
 def _is_on_the_network(peer_host: str) -> bool:

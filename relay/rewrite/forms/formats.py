@@ -31,8 +31,7 @@ from relay.rewrite.forms.token import (
     writer_of,
 )
 from relay.rewrite.json.value_pairs import Report, ValuePairs
-from relay.rewrite.template.macros import compile_template
-from relay.rewrite.template.time_macros import bsd_date, iso_date
+from relay.rewrite.macros import bsd_date, compile_template, iso_date
 from relay.wire.headers.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
 from relay.wire.headers.tag import NO_TAG, format_tag, read_tag
 from relay.wire.headers.timestamp import Convert, to_rfc3339, to_rfc5424

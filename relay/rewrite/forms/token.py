@@ -30,10 +30,11 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.token import Token, check_place, has_token_form, is_secret, redacted_secret
 from relay.rewrite.fields import PREFIX, element_pairs
-from relay.rewrite.json.layout import Layouts, Strings
 from relay.rewrite.json.text import (
     COOKIE,
     JsonObject,
+    Layouts,
+    Strings,
     add_members,
     find_object,
     json_string,
@@ -243,6 +244,12 @@ def members_of(token: Token, tags: Sequence[str] = ()) -> bytes:
 def sender_of(origin: Origin, relay_name: bytes) -> bytes:
     """HOST of a message that names none: the peer, or this relay for local senders."""
     return origin.peer_host.encode("ascii", "replace") or relay_name
+
+
+def unix_pairs(origin: Origin) -> dict[str, bytes]:
+    """The kernel's word on a local sender, by syslog-ng's names."""
+    numbers = (("pid", origin.pid), ("uid", origin.uid), ("gid", origin.gid))
+    return {f".unix.{name}": b"%d" % number for name, number in numbers if number is not None}
 
 
 def hostname_of(message: SyslogMessage) -> bytes | None:

@@ -23,8 +23,8 @@ from relay.model.message import JsonText, SyslogMessage
 from relay.model.output import Pair, Rekey, Selection
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.fields import PREFIX, array_of, element_pairs
-from relay.rewrite.json.layout import Layouts, Strings
-from relay.rewrite.template.macros import (
+from relay.rewrite.json.text import Layouts, Strings
+from relay.rewrite.macros import (
     ALIASES,
     FIELD_NAMES,
     HARD_MACROS,

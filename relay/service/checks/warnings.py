@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.model.expression import Expression
 from relay.model.template import macros_of
-from relay.rewrite.template.macros import ALIASES, FIELD_NAMES, HARD_MACROS
+from relay.rewrite.macros import ALIASES, FIELD_NAMES, HARD_MACROS
 from relay.service.configuration import step_table as steps
 from relay.service.configuration.keys import entries_of
 from relay.service.configuration.kinds import Places

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import Literal
 
-from relay.flow.routing import Route
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.text import Document
@@ -165,13 +164,10 @@ class Explainer:
         if route.match is not None and not holds(route.match, message, origin):
             return Outcome(id, False, self._misfit(destination, message, origin))
         taken = "takes everything" if destination.match is None else "match fits"
+        outcome = Outcome(id, True, taken)
         if route.rewrite is None:
-            return Outcome(id, True, taken, message, self._masked(message.raw))
-        return self._rewritten(route, message, origin, Outcome(id, True, taken))
-
-    def _rewritten(
-        self, route: Route, message: SyslogMessage, origin: Origin, outcome: Outcome
-    ) -> Outcome:
+            outcome.message, outcome.payload = message, self._masked(message.raw)
+            return outcome
         pipeline = route.rewrite
         assert isinstance(pipeline, Pipeline)
         changed = pipeline.changed([message], origin)

@@ -14,10 +14,11 @@ from relay.model.template import constant_of
 from relay.model.text import counted
 from relay.model.token import Token
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.conditions import Condition, FieldIn, all_of, always, any_of, field_in, negated
+from relay.rewrite.conditions import Condition, all_of, always, any_of, field_in, negated
 from relay.rewrite.forms.form import Form, form_of, format_program, token_program
 from relay.rewrite.forms.formats import new_format
 from relay.rewrite.forms.token import Writer, app_name, cee, tag
+from relay.rewrite.macros import compile_template
 from relay.rewrite.steps.changes import Lookup, Template
 from relay.rewrite.steps.pipeline import (
     Constant,
@@ -27,7 +28,6 @@ from relay.rewrite.steps.pipeline import (
     Stage,
     without_empty,
 )
-from relay.rewrite.template.macros import compile_template
 from relay.service.configuration.filter_table import ALWAYS
 from relay.service.configuration.model import (
     Configuration,
@@ -44,10 +44,7 @@ Warn = Callable[[str, str, str], None]
 _TOKEN_WRITERS: Mapping[str, Callable[..., Writer]] = {"cee": cee, "tag": tag, "app-name": app_name}
 _TYPE_CAST = "type-cast"
 _needs_rfc5424 = any_of(
-    [
-        lambda origin: FieldIn("version", frozenset((1,))),
-        negated(lambda origin: FieldIn("structured_data", frozenset((None,)))),
-    ]
+    [field_in("version", [1]), negated(field_in("structured_data", [None]))],
 )
 _WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # the configuration asks for the others by name
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import JsonText
-from relay.rewrite.json.layout import Layouts, Strings
+from relay.rewrite.json.text import Layouts, Strings
 
 
 def write(pairs: dict[str, bytes]) -> bytes:

@@ -12,7 +12,7 @@ from relay.model.origin import Origin
 from relay.model.output import ON_ERROR, SCOPES, TYPES, Pair, Pattern, Rekey, Selection
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.json.value_pairs import DEFAULT_SCOPES, Scope, ValuePairs
-from relay.rewrite.template.macros import HARD_MACROS
+from relay.rewrite.macros import HARD_MACROS
 from relay.wire.parse import parse
 from tests.any_messages import LOCAL, NETWORK, messages, names, origins
 

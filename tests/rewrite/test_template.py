@@ -8,7 +8,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.template import constant_of, macros_of
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.template.macros import Escape, compile_template
+from relay.rewrite.macros import Escape, compile_template
 from relay.wire.parse import parse_all
 from tests.any_messages import NETWORK, messages, origins
 

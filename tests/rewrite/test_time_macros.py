@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.template.time_macros import TIME_MACROS, compile_time_macro
+from relay.rewrite.macros import TIME_MACROS, compile_time_macro
 from relay.wire.parse import parse
 from tests.any_messages import NETWORK, messages, origins
 

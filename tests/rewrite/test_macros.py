@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin, Transport
 from relay.rewrite.batch import Batch, MacroContext
-from relay.rewrite.template.macros import (
+from relay.rewrite.macros import (
     HARD_MACROS,
     check_settable,
     compile_macro,
