@@ -22,7 +22,7 @@ from datetime import tzinfo
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.forms.token import Writer, hostname_of, sender_of, unix_pairs
-from relay.rewrite.json.text import json_string
+from relay.rewrite.json.text import Layout, Layouts, Strings, json_string
 from relay.wire.ewmm import APP_NAME, NAME_TOKEN, PEER_NAME, STAMP_NAME, TAGS_NAME
 from relay.wire.headers.rfc5424 import header_field
 from relay.wire.headers.structured_data import is_structured_data, without_controls
@@ -61,7 +61,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
         stamps = StampTable(to_milliseconds, origin.received_at, zone)
         exact = StampTable(to_exact, origin.received_at, zone)
         sender = sender_of(origin, relay_name)
-        own = _pairs_of_origin(origin, sender)
+        own, local, strings = _pairs_of_origin(origin, sender), unix_pairs(origin), Strings()
         return [
             (_as_received(message) if message.app_name == APP_NAME else None)
             or b"<%d>1 %s %s %s %s"
@@ -70,10 +70,11 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
                 stamps[message.timestamp],
                 header,
                 b"-" if message.structured_data is None else _made_safe(message.structured_data),
-                _json_object(
+                _objects.write(
                     _pairs_of_message(message, own, sender)
                     | _added_pairs(message.tags, origin, exact[message.timestamp])
-                    | unix_pairs(origin)
+                    | local,
+                    strings,
                 ),
             )
             for message in messages
@@ -105,9 +106,11 @@ def suffixes_of_origin(
     """The suffixes of the envelopes of an origin: without an exact stamp, before and behind one."""
     own = _pairs_of_origin(origin, sender) | unix_pairs(origin)
     pairs = {name: value for name, value in own.items() if name[0] == "."}
-    end = b"," + _json_object(pairs | _added_pairs(tags, origin, b""))[1:]
+    end = b"," + _objects.write(pairs | _added_pairs(tags, origin, b""), Strings())[1:]
     # No JSON has a NUL in it: it marks the place of the stamp.
-    marked = b"," + _json_object(pairs | _added_pairs(tags, origin, JsonText(b"\0")))[1:]
+    marked = (
+        b"," + _objects.write(pairs | _added_pairs(tags, origin, JsonText(b"\0")), Strings())[1:]
+    )
     before, _, behind = marked.partition(b"\0")
     return end, before, behind
 
@@ -167,24 +170,24 @@ def _pairs_of_message(
     return pairs
 
 
-def _json_object(pairs: dict[str, bytes]) -> bytes:
-    """Write `pairs` with names in descending order, nested at their dots.
+def _layout(names: tuple[str, ...]) -> Layout:
+    """Names in descending order, nested at their dots.
 
     A name that is also the beginning of another one (``a`` and ``a.b``) becomes a
     member of the object of that name, as syslog-ng has it.  Where that would happen to
     MESSAGE and the like, or write a name twice in one object, so that receivers lose one
     of them, no name is nested.
     """
-    names = sorted(pairs, key=_encoded, reverse=True)
-    nested = _nested(names, pairs)
-    if nested is not None:
-        return nested
-    members = [b"%s:%s" % (json_string(_encoded(name)), _json_value(pairs[name])) for name in names]
-    return b"{%s}" % b",".join(members)
+    order = sorted(range(len(names)), key=lambda index: _encoded(names[index]), reverse=True)
+    ordered = [names[index] for index in order]
+    pattern = _nested(ordered)
+    if pattern is None:
+        pattern = b"{%s}" % b",".join([_key(name) + b"%s" for name in ordered])
+    return pattern, tuple(order)
 
 
-def _nested(names: Sequence[str], pairs: dict[str, bytes]) -> bytes | None:
-    """The object with nested names, or None if a name would be in an object twice."""
+def _nested(names: Sequence[str]) -> bytes | None:
+    """The pattern with nested names, or None if a name would be in an object twice."""
     parts: list[bytes] = []
     opened: list[str] = []  # names of the objects that are open, outermost first
     written: set[tuple[str, ...]] = set()
@@ -199,7 +202,7 @@ def _nested(names: Sequence[str], pairs: dict[str, bytes]) -> bytes | None:
             del opened[shared:]
         parts.append(separator)
         for token in tokens[shared:-1]:
-            parts.append(b"%s:{" % json_string(_encoded(token)))
+            parts.append(_key(token) + b"{")
             opened.append(token)
             if (path := tuple(opened)) in written:
                 return None
@@ -209,10 +212,14 @@ def _nested(names: Sequence[str], pairs: dict[str, bytes]) -> bytes | None:
         if len(path) > len(tokens) and name in _NEVER_MOVED:
             return None
         written.add(path)
-        parts.append(b"%s:%s" % (json_string(_encoded(tokens[-1])), _json_value(pairs[name])))
+        parts.append(_key(tokens[-1]) + b"%s")
         separator = b","
     parts.append(b"}" * (len(opened) + 1))
     return b"".join(parts)
+
+
+def _key(name: str) -> bytes:
+    return json_string(_encoded(name)).replace(b"%", b"%%") + b":"
 
 
 def _tokens(name: str) -> list[str]:
@@ -228,10 +235,6 @@ def _tokens(name: str) -> list[str]:
     return tokens or [name]
 
 
-def _json_value(value: bytes) -> bytes:
-    return value if isinstance(value, JsonText) else json_string(value)
-
-
 def _encoded(name: str) -> bytes:
     """`name` as it is written, so that the order is the same at the next hop."""
     try:
@@ -239,3 +242,6 @@ def _encoded(name: str) -> bytes:
     except UnicodeEncodeError:
         text = name.encode(errors="surrogateescape").decode(errors="backslashreplace").encode()
     return text.replace(b"\0", b"\\x00")
+
+
+_objects = Layouts(_layout)

@@ -38,6 +38,10 @@ class Strings(dict[bytes, bytes]):
         return string
 
 
+Layout = tuple[bytes, tuple[int, ...] | None]
+"""A pattern, and which value goes where if that is not the order of the names."""
+
+
 class Layouts:
     """Writes objects from names and values, nested at the dots of the names.
 
@@ -49,17 +53,21 @@ class Layouts:
     numbers of an enterprise id stay together (``x@1.2.3``).  Where ``a`` itself has a
     value, too, ``a.b`` is written with its dot: ``{"a":…,"a.b":…}``.  So every name finds its
     place and no object has two members of one name.  More than 32 levels are not made.
+
+    Args:
+        layout: Makes the pattern for a set of names, if it is another than this.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], tuple[bytes, tuple[int, ...] | None]] = {}
+    def __init__(self, layout: Callable[[tuple[str, ...]], Layout] | None = None) -> None:
+        self._layout = layout or _layout
+        self._known: dict[tuple[str, ...], Layout] = {}
 
     def write(self, pairs: Mapping[str, bytes], strings: Strings) -> bytes:
         """`pairs` as one JSON object on one line."""
         names = tuple(pairs)
         found = self._known.get(names)
         if found is None:
-            found = _layout(names)
+            found = self._layout(names)
             if len(found[0]) <= _LAYOUT_BYTES_MAX:
                 if len(self._known) >= _LAYOUTS_MAX:
                     self._known.clear()
@@ -73,8 +81,7 @@ class Layouts:
         return pattern % tuple(values)
 
 
-def _layout(names: tuple[str, ...]) -> tuple[bytes, tuple[int, ...] | None]:
-    """A pattern, and which value goes where if that is not the order of the names."""
+def _layout(names: tuple[str, ...]) -> Layout:
     order: list[int] = []
     pattern = _pattern(_tree(names), order)
     return pattern, None if order == list(range(len(names))) else tuple(order)
