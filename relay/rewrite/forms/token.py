@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import tzinfo
+from functools import lru_cache
 from typing import NamedTuple
 
 from relay.codec import beginning_with
@@ -62,6 +63,9 @@ _TOKEN_KEY_BYTES = TOKEN_KEY.encode("ascii")
 _DELIMITERS = b"\n\r\0"
 
 _without_token = member_cutter(TOKEN_KEY)
+# Few hosts and programs send most messages.  Names may be as long as a frame, so few are kept.
+_host = lru_cache(128)(format_hostname)
+_tag = lru_cache(128)(format_tag)
 
 
 def token_test(token: Token, known: Collection[bytes]) -> IsToken:
@@ -140,7 +144,7 @@ def cee(
         elif is_irregular(message) and find_object(message.msg) is None:
             app_name, procid = None, None
             message = message._replace(msg=text_with_tag(message))
-        tag = format_tag(app_name, procid)
+        tag = _tag(app_name, procid)
         return b"%s%s%s %s" % (
             legacy_start(message, stamp, host),
             tag,
@@ -259,7 +263,7 @@ def hostname_of(message: SyslogMessage) -> bytes | None:
 
 def legacy_start(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
     """``<PRI>STAMP HOST`` and a space."""
-    return b"<%d>%s %s " % (message.pri, stamp, format_hostname(host))
+    return b"<%d>%s %s " % (message.pri, stamp, _host(host))
 
 
 def _has_token(message: SyslogMessage) -> bool:
@@ -333,7 +337,7 @@ def is_irregular(message: SyslogMessage) -> bool:
     literal = legacy_header(message)
     if not literal:
         return False
-    tag = format_tag(message.app_name, message.procid)[:-1] if message.app_name else b""
+    tag = _tag(message.app_name, message.procid)[:-1] if message.app_name else b""
     if message.procid and not message.app_name:
         return True
     return not literal.startswith(tag) or literal[len(tag) :] not in _ENDS

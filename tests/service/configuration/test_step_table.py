@@ -195,7 +195,7 @@ def test_what_is_wrong_is_said_with_its_place(text: str, problem: str) -> None:
         ("{ subst = 'a', with = '\\2' }", "cannot put in '\\\\2': invalid group reference"),
         ('{ map = "a.txt", key = "x", into = "y" }', "cannot read /etc/a.txt"),
         ('{ hash = "ipv4", key_file = "none" }', "cannot read the key file /etc/none: No"),
-        ('{ hash = true, key_file = "/dev/null" }', "the key file /dev/null holds 0 octets"),
+        ('{ hash = true, key_file = "/dev/null" }', "the key file /dev/null holds 0 bytes"),
         ('{ parse = "csv" }', "columns is missing; write for example"),
     ],
 )
