@@ -30,6 +30,7 @@ from relay.service.routes.late_tokens import LateTokens
 from relay.transport.upstream import UpstreamState
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
+_BACKLOG_SECONDS_MIN = 2.0  # age of the oldest record; younger ones are just on their way
 _BY_HAND = "hand"  # who holds the drains of a destination that is paused
 
 
@@ -296,9 +297,6 @@ class DestinationService(Service):
         """The lanes, the backlog first."""
         order = self._order
         return sorted(self.lanes, key=lambda lane: order is not None and lane is order.newer)
-
-
-_BACKLOG_SECONDS_MIN = 2.0  # age of the oldest record; younger ones are just on their way
 
 
 @dataclass(slots=True)

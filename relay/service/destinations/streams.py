@@ -1,4 +1,7 @@
-"""Upstreams behind a connection, with or without TLS: what kinds of them have in common."""
+"""Upstreams behind a connection, with or without TLS: plain syslog (RFC 6587, RFC 5425) and RELP.
+
+The kernel of the upstream answers for plain syslog, its program for RELP.
+"""
 
 from __future__ import annotations
 

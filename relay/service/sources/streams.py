@@ -1,4 +1,7 @@
-"""Plain syslog over connections: TCP, TLS (RFC 5425) and unix stream sockets."""
+"""Connections: plain syslog over TCP, TLS (RFC 5425) and unix sockets, RELP, and sets of listeners.
+
+RELP answers every message after the commit.
+"""
 
 from __future__ import annotations
 

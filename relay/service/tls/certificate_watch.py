@@ -1,4 +1,4 @@
-"""Notice new certificate, key, CA and revocation files, and use them without a restart."""
+"""Use new certificate, key, CA and revocation files without a restart; warn before they expire."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from relay.transport.notices import Notices
 from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream, load_crls
 
 _CHECK_SECONDS = 60.0
+_DAY_SECONDS = 86400.0
+_CERTIFICATE_WARNINGS = (0.0, 1 * _DAY_SECONDS, 7 * _DAY_SECONDS, 30 * _DAY_SECONDS)
 _UNUSABLE = "new TLS files cannot be used, the old ones still are: "
 
 Stamp = tuple[int, int, int] | None
@@ -169,10 +171,6 @@ def _stamp(path: str) -> Stamp:
     except OSError:  # gone, out of reach, or not named at all
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-_DAY_SECONDS = 86400.0
-_CERTIFICATE_WARNINGS = (0.0, 1 * _DAY_SECONDS, 7 * _DAY_SECONDS, 30 * _DAY_SECONDS)
 
 
 @dataclass(slots=True)

@@ -223,12 +223,9 @@ def name_matches(wanted: str, found: str) -> bool:
     On either side ``*`` may stand for the left-most label, exactly one.  In a
     certificate two more labels have to follow it.
     """
-    if is_address(wanted) or is_address(found):
-        return (
-            is_address(wanted)
-            and is_address(found)
-            and ipaddress.ip_address(wanted) == ipaddress.ip_address(found)
-        )
+    addresses = _address(wanted), _address(found)
+    if any(addresses):
+        return addresses[0] == addresses[1]
     wanted, found = wanted.lower().rstrip("."), found.lower().rstrip(".")
     wanted_first, _, wanted_rest = wanted.partition(".")
     found_first, _, found_rest = found.partition(".")
@@ -273,11 +270,14 @@ def fingerprints_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def is_address(host: str) -> bool:
+    return _address(host) is not None
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _common_names(certificate: x509.Certificate) -> Sequence[str]:
