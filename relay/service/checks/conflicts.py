@@ -23,7 +23,7 @@ def find_conflicts(
     *,
     name_source: Callable[[str], str],
     name_destination: Callable[[str], str],
-) -> list[str]:
+) -> Iterator[str]:
     """Listeners in each other's way, files written twice, lost messages and loops.
 
     Args:
@@ -31,15 +31,31 @@ def find_conflicts(
             dotted path of its URL, or the flag.
         name_destination: The same for a destination.
 
-    Returns:
+    Yields:
         One line for each problem.
     """
-    return [
-        *_taken_addresses(sources, kinds, name_source),
-        *_shared_files(destinations, kinds, name_destination),
-        *_unfed(sources, destinations, name_source),
-        *_loops(sources, destinations, kinds, name_destination),
-    ]
+    for one, other in combinations(sources, 2):
+        pair = [kinds.source(each.listen.scheme) for each in (one, other)]
+        if _same_place(one.listen, other.listen, pair):
+            yield (
+                f"{name_source(other.id)}: {other.listen} is already taken by "
+                f"{name_source(one.id)} ({one.listen}); choose another one"
+            )
+    for first, second in combinations(destinations, 2):
+        path, kind = first.connect.local_path, kinds.destination(first.connect.scheme)
+        if path and path == second.connect.local_path and not kind.shared:
+            yield (
+                f"{name_destination(second.id)}: {second.connect} is already written by "
+                f"{name_destination(first.id)}; choose another file"
+            )
+    fed = {id for destination in destinations for id in destination.sources}
+    for source in sources:
+        if source.id not in fed and destinations:
+            yield (
+                f"{name_source(source.id)}: feeds no destination, so its messages would be lost; "
+                f"add {source.id!r} to the sources of one"
+            )
+    yield from _loops(sources, destinations, kinds, name_destination)
 
 
 def control_socket_problems(key: str, state_dir: str) -> list[str]:
@@ -56,18 +72,6 @@ def control_socket_problems(key: str, state_dir: str) -> list[str]:
         f"{key}: {state_dir} has {octets} octets; the control socket in it leaves room for "
         f"{octets_max}: choose a shorter path"
     ]
-
-
-def _taken_addresses(
-    sources: Sequence[SourceConfiguration], kinds: AnyKinds, name: Callable[[str], str]
-) -> Iterator[str]:
-    for first, second in combinations(sources, 2):
-        pair = [kinds.source(each.listen.scheme) for each in (first, second)]
-        if _same_place(first.listen, second.listen, pair):
-            yield (
-                f"{name(second.id)}: {second.listen} is already taken by "
-                f"{name(first.id)} ({first.listen}); choose another one"
-            )
 
 
 def _same_place(one: Url, other: Url, kinds: Sequence[AnyUrlKind]) -> bool:
@@ -95,33 +99,6 @@ def _covers(wildcard: str, host: str) -> bool:
         return ipaddress.ip_address(wildcard).version == ipaddress.ip_address(host).version
     except ValueError:
         return False
-
-
-def _shared_files(
-    destinations: Sequence[DestinationConfiguration], kinds: AnyKinds, name: Callable[[str], str]
-) -> Iterator[str]:
-    for first, second in combinations(destinations, 2):
-        path = first.connect.local_path
-        kind = kinds.destination(first.connect.scheme)
-        if path and path == second.connect.local_path and not kind.shared:
-            yield (
-                f"{name(second.id)}: {second.connect} is already written by {name(first.id)}; "
-                "choose another file"
-            )
-
-
-def _unfed(
-    sources: Sequence[SourceConfiguration],
-    destinations: Sequence[DestinationConfiguration],
-    name: Callable[[str], str],
-) -> Iterator[str]:
-    fed = {id for destination in destinations for id in destination.sources}
-    for source in sources:
-        if source.id not in fed and destinations:
-            yield (
-                f"{name(source.id)}: feeds no destination, so its messages would be lost; add "
-                f"{source.id!r} to the sources of one"
-            )
 
 
 def _loops(

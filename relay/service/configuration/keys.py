@@ -5,7 +5,8 @@
         receive_buffer_bytes: int = key(Size(4 * KiB, 1 * GiB), 8 * MiB, "SO_RCVBUF to ask for")
 
 Such a class is a group of keys.  A class may have whole groups as fields: their keys stand in the
-same table of the file, so the names of all of them are different.
+same table of the file, so the names of all of them are different.  A group of a source or of a
+destination may have a method `problems` (`model.Examinable`) for what does not fit together in it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple
+
+from relay.service.configuration.table import join_path
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+)
@@ -23,7 +26,6 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _PART_OF_PATH = re.compile(r'\.?([A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*")|\[([0-9]+)\]')
 _STATE_DIR = re.compile(
     r"""(?:["']?relay["']?\s*\.\s*)?["']?state_dir["']?\s*=\s*(?:"([^"\\]+)"|'([^']+)')\s*(?:\#.*)?"""
@@ -189,10 +191,8 @@ def _twice(text: str, line: int, column: int) -> str:
     path = last.path
     if last.is_table and path[-1:] == ("0",) and any(path[:-1] == one.path for one in found[:-1]):
         path = path[:-1]  # [[a]] after [a]
-    for earlier in found[:-1]:
-        if earlier.path == path:
-            return _said_twice(path, earlier, last)
-    for earlier in found[:-1]:
+    # The same path goes before one that begins or ends with it.
+    for earlier in sorted(found[:-1], key=lambda each: each.path != path):
         shorter = min(len(earlier.path), len(path))
         is_around = earlier.is_table and len(earlier.path) < len(path)
         if earlier.path[:shorter] == path[:shorter] and not is_around:
@@ -201,21 +201,18 @@ def _twice(text: str, line: int, column: int) -> str:
 
 
 def _said_twice(path: Sequence[str], earlier: Place, last: Place) -> str:
-    name = _dotted(path)
+    name = reduce(join_path, path, "")
     if earlier.is_table and last.is_table:
         name = f"[{name}]"
+    where = f"lines {earlier.line} and {last.line}"
     if earlier.line == last.line:
-        return f"{name} is there twice, on line {last.line}; remove one"
-    return f"{name} is there twice, on lines {earlier.line} and {last.line}; remove one"
+        where = f"line {last.line}"
+    return f"{name} is there twice, on {where}; remove one"
 
 
 def _until(text: str, line: int, column: int) -> str:
     lines = text.split("\n")
     return "\n".join([*lines[: line - 1], lines[line - 1][: column - 1]])
-
-
-def _dotted(path: Sequence[str]) -> str:
-    return ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in path)
 
 
 class _Reader:

@@ -13,7 +13,7 @@ from tests.configurations import new_destination, new_source
 
 def conflicts(sources: dict[str, str], destinations: dict[str, tuple[str, str]]) -> list[str]:
     """Sources are id: URL, destinations are id: (URL, ids of its sources)."""
-    return find_conflicts(
+    found = find_conflicts(
         [new_source(id, KINDS.url(url, "listen", base_dir="/")) for id, url in sources.items()],
         [
             new_destination(id, KINDS.url(url, "connect", base_dir="/"), sources=tuple(ids.split()))
@@ -23,6 +23,7 @@ def conflicts(sources: dict[str, str], destinations: dict[str, tuple[str, str]])
         name_source=lambda id: f"sources.{id}.listen",
         name_destination=lambda id: f"destinations.{id}.connect",
     )
+    return list(found)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_paths_behind_a_port_belong_to_another_host() -> None:
     urls = [Url("relp", host=host, port=443, path="/in") for host in ("a", "b")]
     assert [str(url) for url in urls] == ["relp://a:443/in", "relp://b:443/in"]
     pair = [new_destination(url.host, url) for url in urls]
-    assert find_conflicts([], pair, KINDS, name_source=str, name_destination=str) == []
+    assert not list(find_conflicts([], pair, KINDS, name_source=str, name_destination=str))
     ids = [id_from_url(replace(urls[0], path=path)) for path in ("", "/in", "/out")]
     assert len(set(ids)) == 3 and ids[0] == "relp-a-443"
 
