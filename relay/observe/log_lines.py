@@ -10,27 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from twisted.logger import (
-    LogEvent,
-    LogLevel,
-    eventAsText,
-    formatTime,
-)
+from twisted.logger import LogEvent, LogLevel, eventAsText, formatTime
 
-_PRIORITIES: Mapping[object, int] = {
-    LogLevel.debug: 7,
-    LogLevel.info: 6,
-    LogLevel.warn: 4,
-    LogLevel.error: 3,
-    LogLevel.critical: 2,
+_LEVELS: Mapping[object, tuple[int, str]] = {
+    LogLevel.debug: (7, "debug: "),
+    LogLevel.info: (6, ""),
+    LogLevel.warn: (4, "warning: "),
+    LogLevel.error: (3, "error: "),
+    LogLevel.critical: (2, "critical: "),
 }
-_WORDS: Mapping[object, str] = {
-    LogLevel.debug: "debug: ",
-    LogLevel.info: "",
-    LogLevel.warn: "warning: ",
-    LogLevel.error: "error: ",
-    LogLevel.critical: "critical: ",
-}
+"""Priority in the journal, and the word elsewhere."""
 _REMARKS = (None, LogLevel.debug, LogLevel.info)
 _OURS = ("relay", "stdout", "stderr")
 
@@ -50,8 +39,8 @@ def journal_line(event: LogEvent) -> str | None:
     text = _text(event)
     if text is None:
         return None
-    start = f"<{_PRIORITIES.get(event.get('log_level'), 6)}>"
-    return "".join(f"{start}{line}\n" for line in text.splitlines())
+    priority, _ = _level_of(event)
+    return "".join(f"<{priority}>{line}\n" for line in text.splitlines())
 
 
 def file_line(
@@ -61,9 +50,13 @@ def file_line(
     text = _text(event)
     if text is None:
         return None
-    word = _WORDS.get(event.get("log_level"), "")
+    _, word = _level_of(event)
     lines = "\n\t".join(text.splitlines())
     return f"{format_time(event.get('log_time'))} {word}{lines}\n"
+
+
+def _level_of(event: LogEvent) -> tuple[int, str]:
+    return _LEVELS.get(event.get("log_level"), _LEVELS[LogLevel.info])
 
 
 def _text(event: LogEvent) -> str | None:
