@@ -147,6 +147,8 @@ def show(explained: Explanation, screen: Screen, *, now: float, zone: tzinfo) ->
         style = GOOD if outcome.taken else WARNING
         screen.say(f"{mark} {outcome.destination}: {outcome.why}", style)
         if outcome.payload is not None:
+            if outcome.key is not None:
+                screen.say(f"key: {_visible(outcome.key)}")
             click.echo(f"    {_visible(outcome.payload)}")  # to be copied: never wrapped
     click.echo()
 
@@ -179,6 +181,7 @@ def _write_json(explained: Explanation, now: float, zone: tzinfo, *, with_outcom
                 "taken": outcome.taken,
                 "why": outcome.why,
                 "payload": None if outcome.payload is None else outcome.payload.decode("latin-1"),
+                **({} if outcome.key is None else {"key": outcome.key.decode("latin-1")}),
             }
             for outcome in explained.outcomes
         }

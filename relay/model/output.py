@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 FORMATS = ("rfc5424", "rfc3164", "ewmm", "json", "template", "raw")
@@ -26,6 +27,20 @@ ON_ERROR = (
     *("silently-drop-message", "silently-drop-property", "silently-fallback-to-string"),
 )
 """Handling of a value that does not fit its type."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTemplate:
+    """How the key of each record is made (`relay.rewrite.forms.record_key`)."""
+
+    text: str
+    """A template; right ones only."""
+    escape: Callable[[bytes], bytes]
+    """Applied to values and defaults of macros, not to the text around them; may see any bytes."""
+    finish: Callable[[bytes], bytes]
+    """Applied to the whole; depends on nothing else.  Of its result NUL and LF become ``_``, and
+    what is longer than 1,024 bytes is cut."""
+
 
 Transform = tuple[str, int | str | tuple[str, str]]
 """One of `value_pairs.TRANSFORMS` and its argument."""

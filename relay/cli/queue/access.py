@@ -28,6 +28,7 @@ from relay.queue.inspect.queries import (
 )
 from relay.queue.store import QueueStore
 from relay.queue.transaction import is_of_source
+from relay.rewrite.forms.record_key import split_key
 from relay.rewrite.forms.token import redacted
 
 _ANSWER_SECONDS_MAX = 40.0
@@ -194,6 +195,12 @@ def stamp(at: float) -> str:
     """A time in UTC, as in ``2026-10-01T22:14:15.003Z``."""
     text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def key_and_text(record: bytes, secrets: list[bytes]) -> tuple[dict[str, str], str]:
+    """The key of a record under ``key``, if it has one, and the text of its payload."""
+    key, payload = split_key(record)
+    return {} if key is None else {"key": text_of(key, secrets)}, text_of(payload, secrets)
 
 
 def text_of(payload: bytes, secrets: list[bytes]) -> str:

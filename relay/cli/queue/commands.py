@@ -15,7 +15,7 @@ import msgspec
 from relay.cli.control_client import ask
 from relay.cli.groups import Commands
 from relay.cli.output import binary_output, give_up, wait_while_read
-from relay.cli.queue.access import Access, accounts, opened, page_of, records, stamp, text_of
+from relay.cli.queue.access import Access, accounts, key_and_text, opened, page_of, records, stamp
 from relay.cli.queue.changes import adopt, compact, purge, verify
 from relay.cli.queue.periods import Chosen, period_options
 from relay.cli.queue.replay import replay, requeue
@@ -26,6 +26,7 @@ from relay.model.text import Document, counted, duration, size
 from relay.queue.inspect.queries import Record
 from relay.queue.transaction import account_of_lane
 from relay.rewrite.conditions import glob, regex, substring
+from relay.rewrite.forms.record_key import split_key
 from relay.wire.parse import parse
 
 _POLL_SECONDS = 0.5
@@ -223,7 +224,7 @@ def grep(
     def fitting(all_records: Iterator[Record]) -> Iterator[Record]:
         nonlocal found
         for record in all_records:
-            if record.damaged or fits(record.payload):
+            if record.damaged or fits(split_key(record.payload)[1]):
                 found += not record.damaged
                 yield record
 
@@ -292,7 +293,8 @@ def severities(text: str) -> frozenset[int]:
 def export(where: Where, destination: str, lines: bool, orphan: bool, chosen: Chosen) -> None:
     """Write the records to standard output unchanged, tokens included.
 
-    Records are framed by octet counting (RFC 6587), as `queue replay` reads them.
+    Records are framed by octet counting (RFC 6587), as `queue replay` reads them, and begin
+    with their keys if they have some; with --lines they are left out.
     They stay in the queue.
     """
     output = binary_output()
@@ -306,8 +308,9 @@ def export(where: Where, destination: str, lines: bool, orphan: bool, chosen: Ch
                 click.echo(f"from record {record.seq} on: {record.damaged}", err=True)
                 continue
             count += 1
-            with_line_feeds += lines and b"\n" in record.payload
-            payload = record.payload
+            # `queue replay` needs the keys, and knows no lines with them.
+            payload = split_key(record.payload)[1] if lines else record.payload
+            with_line_feeds += lines and b"\n" in payload
             output.write(payload + b"\n" if lines else b"%d %s" % (len(payload), payload))
     output.flush()
     click.echo(counted(count, "record"), err=True)
@@ -337,15 +340,19 @@ def _show_some(where: Where, found: Iterator[Record], as_json: bool) -> None:
         if record.damaged:
             click.echo(f"from record {record.seq} on: {record.damaged}", err=True)
             continue
-        text = text_of(record.payload, secrets)
+        key, text = key_and_text(record.payload, secrets)
         if as_json:
-            line = {"seq": record.seq, "at": stamp(record.at), "payload": text}
+            line = {"seq": record.seq, "at": stamp(record.at), **key, "payload": text}
             if record.acknowledged_at:
                 line["delivered_at"] = stamp(record.acknowledged_at)
             click.echo(msgspec.json.encode(line))
         else:
             delivered = f"  {stamp(record.acknowledged_at)}" if record.acknowledged_at else ""
-            click.echo(f"{record.seq}  {stamp(record.at)}{delivered}  {text}")
+            click.echo(f"{record.seq}  {stamp(record.at)}{delivered}  {_bracketed(key)}{text}")
+
+
+def _bracketed(key: dict[str, str]) -> str:
+    return "".join(f"[{text}] " for text in key.values())
 
 
 for each in (adopt, compact, purge, replay, requeue, verify):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from relay.cli.control_client import AskFailed
 from relay.cli.groups import Commands
 from relay.cli.output import binary_output, give_up
-from relay.cli.queue.access import Access, accounts, opened, pages, stamp, text_of
+from relay.cli.queue.access import Access, accounts, key_and_text, opened, pages, stamp, text_of
 from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
@@ -19,6 +19,7 @@ from relay.queue.inspect.commands import PurgeQuarantined, ReplayQuarantined, Ta
 from relay.queue.inspect.queries import Entry, EntryPage, ReadEntries, Tally
 from relay.queue.quarantine import DAMAGED
 from relay.queue.transaction import destination_of, is_of_source
+from relay.rewrite.forms.record_key import split_key
 
 _PREVIEW_BYTES = 200
 _WHOLE_BYTES = 32 * 1024 * 1024
@@ -87,7 +88,8 @@ def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
         click.echo(f"{entry.seq}  {stamp(entry.at)}  {_kind(entry)}{peer}: {_reason(entry)}")
         more = "…" if entry.octets > len(entry.payload) else ""
         if entry.kind not in ("block", DAMAGED):
-            click.echo(f"    {text_of(entry.payload, where.secrets)}{more}")
+            _, text = key_and_text(entry.payload, where.secrets)
+            click.echo(f"    {text}{more}")
 
 
 @quarantine.command()
@@ -105,21 +107,23 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
         give_up(f"quarantine of {id}: there is no {seq}")
     entry = page.entries[0]
     if raw:
-        binary_output().write(entry.payload)
+        binary_output().write(split_key(entry.payload)[1])
     elif as_json:
         click.echo(msgspec.json.encode(_document(where, entry)))
     else:
+        key, text = key_and_text(entry.payload, where.secrets)
         cut = f", cut from {entry.original_bytes:,}" if entry.original_bytes else ""
-        for name, text in (
+        for name, value in (
             ("seq", entry.seq),
             ("set aside", stamp(entry.at)),
             ("reason", _reason(entry)),
             ("what", _kind(entry)),
             ("peer", entry.peer or "-"),
             ("bytes", f"{entry.octets:,}{cut}"),
+            *key.items(),
         ):
-            click.echo(f"{name:>9}  {text}")
-        click.echo(f"\n{text_of(entry.payload, where.secrets)}")
+            click.echo(f"{name:>9}  {value}")
+        click.echo(f"\n{text}")
 
 
 @quarantine.command()
@@ -209,4 +213,5 @@ def _reason(entry: Entry) -> str:
 def _document(where: Where, entry: Entry) -> dict[str, object]:
     names = ("seq", "at", "reason", "kind", "peer", "records", "octets", "original_bytes")
     fields = {name: getattr(entry, name) for name in names}
-    return {**fields, "at": stamp(entry.at), "payload": text_of(entry.payload, where.secrets)}
+    key, text = key_and_text(entry.payload, where.secrets)
+    return {**fields, "at": stamp(entry.at), **key, "payload": text}

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar, Protocol, runtime_checkable
 
 from relay.model.origin import Transport
+from relay.model.output import KeyTemplate
 from relay.model.parse_options import ParseOptions
 from relay.model.policy import POLICIES, WAYS, DrainRate
 from relay.model.token import Token
@@ -389,6 +390,12 @@ class DestinationConfiguration(Endpoint):
     retry: Retry = group(Retry)
     limits: DestinationLimits = group(DestinationLimits)
     kept: History = group(History)
+
+    @property
+    def record_key(self) -> KeyTemplate | None:
+        """Makes the key of each record, which its sessions split off again; None = there is none,
+        and sessions get payloads."""
+        return None
 
     @property
     def in_flight_max(self) -> int:

@@ -21,6 +21,7 @@ from relay.model.clock import Clock, WallClock, in_utc
 from relay.model.errors import QueueError
 from relay.model.text import Document, printable
 from relay.queue.ledger import added_up
+from relay.rewrite.forms.record_key import without_keys
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.destinations.kind import Delivery, DestinationParts
 from relay.service.destinations.lane import Lane
@@ -63,7 +64,10 @@ class DestinationService(Service):
         self._clock: Clock = parts.reactor
         self._delivery = delivery
         self._prerequisites = [*delivery.prerequisites, *([tokens.needed] if tokens else [])]
-        self._fill: Fill = tokens.fill if tokens else lambda payloads: payloads
+        fill: Fill = tokens.fill if tokens else lambda payloads: payloads
+        # What was queued for another kind of destination may have keys.
+        has_keys = configuration.record_key is not None
+        self._fill = fill if has_keys else lambda payloads: without_keys(fill(payloads))
         self._order: Lanes | None = None  # of the two lanes, if there are two
         self._refusals = Refusals(
             configuration.refusals_max,

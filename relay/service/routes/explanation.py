@@ -15,6 +15,7 @@ from relay.model.text import Document
 from relay.model.token import Token
 from relay.rewrite.conditions import holds
 from relay.rewrite.fields import getter
+from relay.rewrite.forms.record_key import split_key
 from relay.rewrite.forms.token import redacted
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.configuration.expectations import Expectation, octets_of
@@ -51,6 +52,8 @@ class Outcome:
     """As it is when it is written; None if it is not sent."""
     payload: bytes | None = None
     """What would be sent, tokens masked; None if nothing."""
+    key: bytes | None = None
+    """The key of its record; None if it has none."""
 
 
 @dataclass(slots=True)
@@ -173,7 +176,8 @@ class Explainer:
         changed = pipeline.changed([message], origin)
         payloads = pipeline.write_messages(changed, origin)
         if payloads:
-            outcome.message, outcome.payload = changed[-1], self._masked(payloads[-1])
+            outcome.key, payload = split_key(payloads[-1])
+            outcome.message, outcome.payload = changed[-1], self._masked(payload)
         else:
             reasons = ", ".join(pipeline.take_drops())
             outcome.taken, outcome.why = False, f"dropped by its rewrite: {reasons}"

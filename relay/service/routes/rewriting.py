@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
 from itertools import count
 
 from relay.flow.routing import Route
 from relay.model.clock import Now
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin
 from relay.model.template import constant_of
 from relay.model.text import counted
 from relay.model.token import Token
@@ -17,6 +19,7 @@ from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.conditions import Condition, all_of, always, any_of, field_in, negated
 from relay.rewrite.forms.form import Form, form_of, format_program, token_program
 from relay.rewrite.forms.formats import new_format
+from relay.rewrite.forms.record_key import Keyed
 from relay.rewrite.forms.token import Writer, app_name, cee, tag
 from relay.rewrite.macros import compile_template
 from relay.rewrite.steps.changes import Lookup, Template
@@ -93,7 +96,10 @@ class Rewriting:
         drops = Drops()
         context = self._context(destination)
         stages = self._stages(destination, context, drops)
-        self.tokens[destination.id] = LateTokens(destination.rewrite, self._token_form)
+        self.tokens[destination.id] = LateTokens(
+            destination.rewrite,
+            lambda rewrite: _keyed(self._token_form(rewrite), destination, context),
+        )
         form = self._form(destination, context, drops, changes=bool(stages))
         match = self._match(destination)
         if form is None:
@@ -139,11 +145,22 @@ class Rewriting:
         changes: bool,
     ) -> Form | None:
         """How messages are written; None if frames pass as they are."""
-        rewrite, form = destination.rewrite, destination.format
-        if rewrite.mode == "ewmm":
-            return self._format("ewmm", context)
-        if rewrite.token is not None:
+        if destination.rewrite.token is not None:
             return self.tokens[destination.id].form
+        form = self._payload_form(destination, context, changes=changes)
+        if destination.record_key is not None:
+            form = _keyed(form or form_of(_frames), destination, context)
+        if form is None or destination.format is None or destination.format.name != "json":
+            return form
+        return form_of(without_empty(form.write_messages, _TYPE_CAST, drops))
+
+    def _payload_form(
+        self, destination: DestinationConfiguration, context: MacroContext, *, changes: bool
+    ) -> Form | None:
+        """How payloads without tokens are written; None if frames pass as they are."""
+        form = destination.format
+        if destination.rewrite.mode == "ewmm":
+            return self._format("ewmm", context)
         if form is not None and form.name in ("json", "template"):
             report = partial(self._cast_failed, destination.id)
             writer = new_format(
@@ -154,7 +171,7 @@ class Rewriting:
                 report=report,
             )
             assert writer is not None, form
-            return form_of(without_empty(writer, _TYPE_CAST, drops))
+            return form_of(writer)
         if form is not None and form.name != "raw":
             return self._format(form.name, context)
         if not changes:
@@ -247,6 +264,16 @@ def token_form(
     if structured_data:
         return form_of(write(structured_data=True))
     return form_of(write(), token_program(mode, token, zone, relay_name=relay_name, known=known))
+
+
+def _keyed(form: Form, destination: DestinationConfiguration, context: MacroContext) -> Form:
+    """`form` with the keys of the destination's records, if they have some."""
+    template = destination.record_key
+    return form if template is None else Keyed(form, template, context)
+
+
+def _frames(messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+    return [message.raw for message in messages]
 
 
 def _template(text: str, *, context: MacroContext) -> Template:

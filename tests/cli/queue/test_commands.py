@@ -304,3 +304,18 @@ def test_both_lanes_are_listed_in_the_words_of_status(
     assert {row["id"]: row["state"] for row in listed} == words
     lines = CliRunner().invoke(main, arguments).output.splitlines()
     assert {f"{id}: {state}" for id, state in words.items()} <= set(lines)
+
+
+def test_keys_are_shown_apart(queue: Queue) -> None:
+    with queue_files.opened(queue.path, "a", "b") as store:
+        queue_files.append(
+            store, at=2000.0, b=[b"\0KEY web/1.log\0<13>Oct 11 22:14:15 web su: one"]
+        )
+    (line,) = queue.run("peek", "b").splitlines()
+    assert line.endswith("Z  [web/1.log] <13>Oct 11 22:14:15 web su: one")
+    shown = json.loads(queue.run("peek", "b", "--json"))
+    assert (shown["key"], shown["payload"]) == ("web/1.log", "<13>Oct 11 22:14:15 web su: one")
+    assert queue.run("grep", "b", "su", "--hostname", "web", "--count") == "1\n"
+    assert queue.run("grep", "b", "1.log", "--count", status=1) == "0\n"
+    assert queue.run("export", "b", "--lines").startswith("<13>Oct 11 22:14:15 web su: one\n")
+    assert queue.run("export", "b").startswith("46 \0KEY web/1.log\0<13>")

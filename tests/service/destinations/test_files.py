@@ -51,3 +51,15 @@ def test_a_session_that_writes_a_file_is_told_all_it_needs(
     assert setup.notices.said == [("destination out", "reopened", "it was removed")]
     assert callable(keywords.pop("run_in_thread")) and callable(keywords.pop("on_failure"))
     assert keywords == {"drain": service.lanes[0].drain, "clock": setup.reactor}
+
+
+def test_a_record_that_was_queued_for_a_kind_with_keys_is_written_without_its_key(
+    setup: Setup, tmp_path: Path
+) -> None:
+    setup.queue.read = lambda destination, **_: [b"\0KEY web\0one", b"two"]
+    service = setup.build(Url("file", path=str(tmp_path / "log")))
+    service.startService()
+    for _ in range(3):
+        setup.run()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+    assert fired(service.stopService()) == [None]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC
 from typing import Any
 
@@ -10,7 +10,7 @@ from relay.codec import IS_COMPILED
 from relay.flow.routing import Route
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Transport
-from relay.model.output import Pair, Selection
+from relay.model.output import KeyTemplate, Pair, Selection
 from relay.model.token import Token
 from relay.rewrite.conditions import holds
 from relay.rewrite.forms import form as form_module
@@ -18,6 +18,7 @@ from relay.rewrite.steps import pipeline
 from relay.service.configuration.model import (
     AppConfiguration,
     Configuration,
+    DestinationConfiguration,
     FormatConfiguration,
     RewriteConfiguration,
     Url,
@@ -245,3 +246,46 @@ def test_cee_has_structured_data_where_that_is_asked_for() -> None:
     route = Maker().route(rewrite=rewrite)
     assert route.rewrite is not None
     assert b'"_SDATA":{"x@1"' in write_frames(route.rewrite, frames, ORIGIN)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedConfiguration(DestinationConfiguration):
+    @property
+    def record_key(self) -> KeyTemplate:
+        return KeyTemplate("$HOST", escape=bytes, finish=bytes)
+
+
+@pytest.mark.parametrize(
+    ("keys", "payload"),
+    [
+        ({}, LEGACY.raw),
+        ({"format": FormatConfiguration("raw")}, LEGACY.raw),
+        ({"format": FormatConfiguration("template", "$MSG")}, b"hello"),
+        ({"format": FormatConfiguration("rfc3164")}, LEGACY.raw),
+        ({"format": FormatConfiguration("json")}, b'{"HOST":"web"'),
+        ({"rewrite": RewriteConfiguration("ewmm")}, b"<11>1 2026-10-11T22:14:15"),
+        ({"rewrite": RewriteConfiguration("tag", TOKEN)}, b"<11>2026-10-11T22:14:15"),
+        ({"rewrite": RewriteConfiguration(steps=steps_of({"set": {"HOST": "web"}}))}, LEGACY.raw),
+    ],
+)
+def test_every_form_has_the_keys_that_its_destination_needs(
+    keys: dict[str, Any], payload: bytes
+) -> None:
+    plain = new_destination("d", Url("relp", host="central", port=20514), ("in",), **keys)
+    values = {each.name: getattr(plain, each.name) for each in fields(DestinationConfiguration)}
+    route = Maker().rewriting.route(KeyedConfiguration(**values))
+    assert route.rewrite is not None
+    (record,) = write(route.rewrite, [LEGACY], ORIGIN)
+    assert record.startswith(b"\0KEY web\0" + payload)
+
+
+def test_a_message_that_json_drops_is_counted_with_keys_too() -> None:
+    form = FormatConfiguration(
+        "json", selection=Selection(pairs=(Pair("n", "x", "int"),), on_error="drop-message")
+    )
+    plain = new_destination("d", Url("relp", host="h", port=1), ("in",), format=form)
+    values = {each.name: getattr(plain, each.name) for each in fields(DestinationConfiguration)}
+    route = Maker().rewriting.route(KeyedConfiguration(**values))
+    assert route.rewrite is not None and route.take_drops is not None
+    assert write(route.rewrite, [LEGACY], ORIGIN) == []
+    assert route.take_drops() == {"type-cast": 1}
