@@ -1,4 +1,9 @@
-"""Routes from a source to its destinations: filter, shed, rewrite."""
+"""Routes from a source to its destinations: filter, shed, rewrite.
+
+A route takes a message if its filter fits, even if its rewrite or a full queue then drops it.  What
+a final route takes reaches no later route.  Fallback routes come after all others, and share what
+none of these has taken.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +47,10 @@ class Route:
     """Decides what is shed; None = nothing ever is."""
     reserved: bool = False
     """Messages of this route may use the reserve."""
+    final: bool = False
+    """What it takes reaches no later route."""
+    fallback: bool = False
+    """It gets only what no route takes that is not a fallback."""
 
 
 class Routed(NamedTuple):
@@ -59,13 +68,14 @@ class Routes:
     """The routes of one source.
 
     Args:
-        routes: Destinations are distinct.
+        routes: Destinations are distinct; their order counts behind a final one.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = tuple(routes)
+        self._routes = _reachable(routes)
         self._limited = tuple(route for route in self._routes if route.limit is not None)
-        self._take_all = any(route.match is None for route in routes)
+        self._take_all = any(route.match is None for route in self._routes)
+        self._note_taken = not self._take_all or any(route.fallback for route in self._routes)
 
     def __bool__(self) -> bool:
         return bool(self._routes)
@@ -96,15 +106,10 @@ class Routes:
         """Route and rewrite the lines of one batch."""
         let = severities_let_in(self._limited) if self._limited else {}
         severities = lines.column("severity") if let else []
-        routed = Routed({}, {}, 0)
-        taken: set[int] = set()
+        shares, unrouted = self._shares(lines, arrival)
+        routed = Routed({}, {}, unrouted)
         payloads: Sequence[bytes]
-        for route in self._routes:
-            indexes: Sequence[int] | None = None  # all of them
-            if route.match is not None:
-                indexes = chosen(route.match, lines, None, arrival)
-                if not self._take_all:
-                    taken.update(indexes)
+        for route, indexes in shares:
             if route.destination in let:
                 indexes = range(len(lines)) if indexes is None else indexes
                 own = [severities[index] for index in indexes]
@@ -123,9 +128,50 @@ class Routes:
             if route.take_drops is not None and (drops := route.take_drops()):
                 shed = routed.drops.get(route.destination)
                 routed.drops[route.destination] = Counter(drops) + Counter(shed)
-        if self._take_all:
-            return routed
-        return routed._replace(unrouted=len(lines) - len(taken))
+        return routed
+
+    def _shares(
+        self, lines: Lines, arrival: Arrival
+    ) -> tuple[list[tuple[Route, Sequence[int] | None]], int]:
+        """Which lines each route takes, None = all, and how many none takes."""
+        shares: list[tuple[Route, Sequence[int] | None]] = []
+        taken: set[int] = set()
+        left: Sequence[int] | None = None  # what no final route has taken; None = all
+        are_fallbacks = False
+        for route in self._routes:
+            if route.fallback and not are_fallbacks:
+                are_fallbacks = True
+                left = _without(taken, left, lines)
+            if left is not None and not left:
+                break
+            indexes = left
+            if route.match is not None:
+                indexes = chosen(route.match, lines, left, arrival)
+            shares.append((route, indexes))
+            if self._note_taken:
+                taken.update(range(len(lines)) if indexes is None else indexes)
+            if route.final and indexes is not None:
+                left = _without(set(indexes), left, lines)
+        return shares, 0 if self._take_all else len(lines) - len(taken)
+
+
+def _reachable(routes: Sequence[Route]) -> tuple[Route, ...]:
+    """Those of `routes` that get messages, in the order in which they are asked."""
+    reachable: list[Route] = []
+    all_taken = False  # by a route that is no fallback
+    for route in sorted(routes, key=lambda route: route.fallback):
+        if route.fallback and all_taken:
+            break
+        reachable.append(route)
+        all_taken |= route.match is None and not route.fallback
+        if route.final and route.match is None:
+            break
+    return tuple(reachable)
+
+
+def _without(taken: set[int], left: Sequence[int] | None, lines: Lines) -> list[int]:
+    every = range(len(lines)) if left is None else left
+    return [index for index in every if index not in taken]
 
 
 def _let_in(

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay.codec import Lines
 from relay.flow.routing import Route, Routed, Routes
@@ -192,3 +194,66 @@ def test_lines_of_several_origins_go_where_their_source_goes() -> None:
     }
     none = Routes([Route("b", None, source_in([lambda text: text == b"nobody"]))])
     assert none.route(LINES, moment) == ({}, {}, 3)
+
+
+# Final and fallback routes.
+
+Asked = tuple[set[int] | None, bool, bool]
+"""The severities that a route takes, None = all; whether it is final, and a fallback."""
+asked_routes = st.lists(
+    st.tuples(st.none() | st.sets(st.integers(0, 3)), st.booleans(), st.booleans()), max_size=5
+)
+
+
+def plain_model(asked: list[Asked], severities: list[int]) -> tuple[dict[str, list[bytes]], int]:
+    """What each route gets, message by message, by the words of docs/rewriting.md."""
+    got: dict[str, list[bytes]] = {}
+    unrouted = 0
+    for number, severity in enumerate(severities):
+        takers: list[int] = []
+        ended = False
+        for is_fallback in (False, True):
+            if is_fallback and takers:
+                break
+            for index, (wanted, final, fallback) in enumerate(asked):
+                if fallback is is_fallback and not ended and (wanted is None or severity in wanted):
+                    takers.append(index)
+                    ended = final
+        for index in takers:
+            got.setdefault(str(index), []).append(b"<%d>%d" % (severity, number))
+        unrouted += not takers
+    return got, unrouted
+
+
+@given(asked_routes, st.lists(st.integers(0, 3), min_size=1, max_size=6), st.booleans())
+def test_final_and_fallback_are_as_documented(
+    asked: list[Asked], severities: list[int], is_written: bool
+) -> None:
+    raw = form_of(lambda messages, origin: [message.raw for message in messages])
+    routes = Routes(
+        [
+            Route(
+                str(index),
+                raw if is_written else None,
+                None if wanted is None else field_in("severity", sorted(wanted)),
+                final=final,
+                fallback=fallback,
+            )
+            for index, (wanted, final, fallback) in enumerate(asked)
+        ]
+    )
+    frames = [b"<%d>%d" % (severity, number) for number, severity in enumerate(severities)]
+    lines = read_lines(frames)
+    expected = plain_model(asked, severities)
+    routed = routes.route(lines, Arrival.of_one(len(lines), ORIGIN))
+    assert (routed.payloads, routed.unrouted) == expected
+    if routes and not routes.need_lines:
+        routed = routes.pass_on(frames)
+        assert (routed.payloads, routed.unrouted) == expected
+
+
+def test_a_final_route_takes_what_its_full_queue_drops() -> None:
+    full = limit("a", "drop-newest", 1000)
+    ways = [Route("a", None, field_in("severity", [3]), limit=full, final=True), Route("b", None)]
+    routed = route(Routes(ways))
+    assert routed == ({"b": FRAMES[1:]}, {"a": {"queue-full": 1}}, 0)

@@ -50,6 +50,7 @@ def configuration_warnings(configuration: Configuration, places: Places) -> list
             warnings += _certificate_warnings(destination.tls, where, "client")
         warnings += destination.warnings(partial(join_path, where))
         warnings += _macro_warnings(destination, where)
+        warnings += _unreachable(destination, configuration.destinations, where)
     return list(dict.fromkeys(warnings))
 
 
@@ -110,6 +111,28 @@ def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extens
         return certificate.extensions.get_extension_for_class(kind).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return None
+
+
+def _unreachable(
+    destination: DestinationConfiguration, all: Iterable[DestinationConfiguration], where: str
+) -> Iterator[str]:
+    """A destination that gets nothing, since others take everything from each of its sources."""
+    takers: dict[str, str] = {}
+    for other in sorted(all, key=lambda other: other.routing.fallback):
+        if other is destination:
+            break
+        is_superior = destination.routing.fallback and not other.routing.fallback
+        is_same = (other.match, other.apps) == (destination.match, destination.apps)
+        if (other.routing.final or is_superior) and (other.takes_all or is_same):
+            key = "a destination" if is_superior else "final"
+            takers.update(dict.fromkeys(other.sources, f"{other.id!r} is {key}"))
+    if destination.sources and set(destination.sources) <= set(takers):
+        reasons = ", ".join(dict.fromkeys(takers[id] for id in destination.sources))
+        own = "fallback" if destination.routing.fallback else "sources"
+        yield (
+            f"{where}.{own}: no message reaches this destination: {reasons} and takes all of its "
+            "messages; give the others a narrower match, or write this one before them"
+        )
 
 
 def _macro_warnings(destination: DestinationConfiguration, where: str) -> Iterator[str]:

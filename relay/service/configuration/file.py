@@ -280,6 +280,8 @@ class _FileReader:
                     self._reading.add(f"{where}.sources", unknown_name("source", id, known))
         else:
             sources = known
+        if table.get("catch_all") is True:
+            sources = known
         members = self._places.members
         each = (member for id in sources for member in members.get(id, (id,)))
         table["sources"] = tuple(dict.fromkeys(each))

@@ -341,6 +341,26 @@ class DestinationLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """How a destination shares the messages of its sources with others."""
+
+    final: bool = key(
+        Flag(), False, "what it takes goes to no later destination; order is that of the file"
+    )
+    fallback: bool = key(
+        Flag(), False, "it gets only what no other destination takes that is not a fallback"
+    )
+    catch_all: bool = key(Flag(), False, "it takes from all sources")
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        if self.catch_all and "sources" in given:
+            yield (
+                f"{where('catch_all')}: contradicts the list `sources`, which names the only "
+                "sources that it takes from; remove one of them"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """Delivered messages that are kept for a while."""
 
@@ -373,6 +393,7 @@ class DestinationConfiguration(Endpoint):
         default_words="all, and messages of no app",
     )
     match: Filter | None = key(MATCH, None, "filter of its messages", default_words="all")
+    routing: Routing = group(Routing)
     rewrite: RewriteConfiguration = key(
         Rewrites(), RewriteConfiguration(), "a mode, or a list of steps"
     )
@@ -396,6 +417,11 @@ class DestinationConfiguration(Endpoint):
         """Makes the key of each record, which its sessions split off again; None = there is none,
         and sessions get payloads."""
         return None
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it takes every message of its sources that reaches it."""
+        return self.match is None and not self.apps
 
     @property
     def in_flight_max(self) -> int:

@@ -139,24 +139,41 @@ class Explainer:
                 explanation.refused = next(iter(authorised.refused))
                 return explanation
             explanation.message = authorised.messages[0]
-        explanation.outcomes = [
-            self._outcome(destination, known, explanation.message, origin)
-            for destination in self._configuration.destinations
-        ]
+        explanation.outcomes = self._outcomes(known, explanation.message, origin)
         return explanation
 
+    def _outcomes(
+        self, source: SourceConfiguration, message: SyslogMessage, origin: Origin
+    ) -> list[Outcome]:
+        """One for each destination, decided in the order in which a relay asks them."""
+        destinations = self._configuration.destinations
+        outcomes: dict[str, Outcome] = {}
+        taker = final = ""
+        for destination in sorted(destinations, key=lambda each: each.routing.fallback):
+            id, routing = destination.id, destination.routing
+            if source.id not in destination.sources:
+                outcomes[id] = Outcome(id, False, f"is not fed by the source {source.id}")
+            elif destination.apps and message.app not in destination.apps:
+                words = f"takes the apps {', '.join(destination.apps)} only"
+                outcomes[id] = Outcome(id, False, words)
+            elif final:
+                outcomes[id] = Outcome(id, False, f"{final} comes before it, takes it and is final")
+            elif routing.fallback and taker:
+                outcomes[id] = Outcome(id, False, f"is a fallback, and {taker} takes it")
+            else:
+                outcomes[id], fits = self._outcome(destination, message, origin)
+                if fits and routing.final:
+                    final = id
+                    outcomes[id].why += "; final: later destinations do not get it"
+                if fits and not routing.fallback:
+                    taker = taker or id
+        return [outcomes[destination.id] for destination in destinations]
+
     def _outcome(
-        self,
-        destination: DestinationConfiguration,
-        source: SourceConfiguration,
-        message: SyslogMessage,
-        origin: Origin,
-    ) -> Outcome:
+        self, destination: DestinationConfiguration, message: SyslogMessage, origin: Origin
+    ) -> tuple[Outcome, bool]:
+        """What becomes of a message that reaches a destination, and whether its match fits."""
         id = destination.id
-        if source.id not in destination.sources:
-            return Outcome(id, False, f"is not fed by the source {source.id}")
-        if destination.apps and message.app not in destination.apps:
-            return Outcome(id, False, f"takes the apps {', '.join(destination.apps)} only")
         # A new one each time: steps may remember what they have seen.
         rewriting = Rewriting(
             self._configuration, zone=self._zone, now=lambda: self._now, lookup=LookupFile
@@ -165,12 +182,14 @@ class Explainer:
         if rewriting.problems:
             raise ValueError("; ".join(rewriting.problems))
         if route.match is not None and not holds(route.match, message, origin):
-            return Outcome(id, False, self._misfit(destination, message, origin))
+            return Outcome(id, False, self._misfit(destination, message, origin)), False
         taken = "takes everything" if destination.match is None else "match fits"
+        if destination.routing.fallback:
+            taken = f"{taken}, and is a fallback: no other destination takes it"
         outcome = Outcome(id, True, taken)
         if route.rewrite is None:
             outcome.message, outcome.payload = message, self._masked(message.raw)
-            return outcome
+            return outcome, True
         pipeline = route.rewrite
         assert isinstance(pipeline, Pipeline)
         changed = pipeline.changed([message], origin)
@@ -181,7 +200,7 @@ class Explainer:
         else:
             reasons = ", ".join(pipeline.take_drops())
             outcome.taken, outcome.why = False, f"dropped by its rewrite: {reasons}"
-        return outcome
+        return outcome, True
 
     def _misfit(
         self, destination: DestinationConfiguration, message: SyslogMessage, origin: Origin

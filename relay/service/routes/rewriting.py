@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from functools import partial
 from itertools import count
@@ -101,12 +102,18 @@ class Rewriting:
             lambda rewrite: _keyed(self._token_form(rewrite), destination, context),
         )
         form = self._form(destination, context, drops, changes=bool(stages))
-        match = self._match(destination)
+        route = Route(
+            destination.id,
+            None,
+            self._match(destination),
+            final=destination.routing.final,
+            fallback=destination.routing.fallback,
+        )
         if form is None:
-            return Route(destination.id, None, match)
+            return route
         pipeline = Pipeline(stages, form, drops)
         take_drops = partial(self._take_drops, destination.id, pipeline)
-        return Route(destination.id, pipeline, match, take_drops)
+        return replace(route, rewrite=pipeline, take_drops=take_drops)
 
     def _match(self, destination: DestinationConfiguration) -> Condition | None:
         conditions = []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,42 @@ def test_problems_do_not_hide_warnings_of_other_tables(tmp_path: Path) -> None:
     (problem,), (warning,) = caught.value.problems, caught.value.warnings
     assert "destinations.e.x: unknown key" in problem
     assert warning.startswith("destinations.d.template: there is no macro MSGG")
+
+
+def destination(id: str, text: str) -> str:
+    return f'[destinations.{id}]\nconnect = "file:///tmp/{id}.log"\n{text}\n'
+
+
+@pytest.mark.parametrize(
+    ("texts", "place"),
+    [
+        (("final = true", ""), "b.sources: no message reaches this destination: 'a' is final"),
+        (("fallback = true", ""), "a.fallback: no message reaches .* 'b' is a destination"),
+        (
+            ('match = { severity = "err" }\nfinal = true', 'match = { severity = "err" }'),
+            "b.sources: ",
+        ),
+        (("fallback = true\nfinal = true", "fallback = true"), "b.fallback: .* 'a' is final"),
+        (('sources = ["in"]\nfinal = true', 'sources = ["in"]'), "b.sources: "),
+        (('sources = ["in"]\nfinal = true', ""), ""),
+        (('match = { severity = "err" }\nfinal = true', ""), ""),
+        (("", "final = true"), ""),
+        (("fallback = true", 'match = { severity = "err" }'), ""),
+        (('sources = ["in"]\nfinal = true', 'sources = ["in"]\nfallback = true'), "b.fallback: "),
+    ],
+)
+def test_destinations_that_nothing_reaches(
+    tmp_path: Path, texts: tuple[str, str], place: str
+) -> None:
+    sources = SOURCE + '[sources.other]\nlisten = "tcp://:514"\n'
+    written = "".join(map(destination, "cab", ('sources = ["other"]', *texts)))
+    found = [text for text in warnings(tmp_path, sources + written) if "no message" in text]
+    assert len(found) == bool(place)
+    for text in found:
+        assert re.match(f"destinations.{place}", text), text
+
+
+def test_catch_all_and_a_list_of_sources_contradict(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"destinations.a.catch_all: contradicts"):
+        warnings(tmp_path, SOURCE + destination("a", 'sources = ["in"]\ncatch_all = true'))
+    assert warnings(tmp_path, SOURCE + destination("a", "catch_all = true")) == []

@@ -146,3 +146,85 @@ def test_a_line_is_read_as_its_source_reads_it(
     )
     explained = explainer.explain(b"<13>Oct 11 22:14:15 web su: hi", peer_host=peer)
     assert explained.message.hostname == hostname
+
+
+ROUTING = """
+[sources.a]
+listen = "tcp://127.0.0.1:5514"
+[sources.b]
+listen = "udp://127.0.0.1:5514"
+[destinations.rest]
+connect = "file:///var/log/rest"
+fallback = true
+[destinations.early]
+connect = "file:///var/log/early"
+sources = ["a"]
+match = { severity = "..err" }
+[destinations.login]
+connect = "file:///var/log/login"
+sources = ["a"]
+match = { app_name = "su" }
+rewrite = [{ drop = "noise", match = { msg = "ping" } }]
+final = true
+[destinations.late]
+connect = "file:///var/log/late"
+sources = ["a"]
+match = { severity = "..notice" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("frame", "source", "expected"),
+    [
+        (
+            b"<11>su: x",
+            "a",
+            {
+                "rest": "✗ login comes before it, takes it and is final",
+                "early": "→ match fits",
+                "login": "→ match fits; final: later destinations do not get it",
+                "late": "✗ login comes before it, takes it and is final",
+            },
+        ),
+        (
+            b"<13>su: ping",
+            "a",
+            {
+                "rest": "✗ login comes before it, takes it and is final",
+                "early": "✗ match does not fit: severity",
+                "login": "✗ dropped by its rewrite: noise; final: later destinations do not get it",
+                "late": "✗ login comes before it, takes it and is final",
+            },
+        ),
+        (
+            b"<13>cron: x",
+            "a",
+            {
+                "rest": "✗ is a fallback, and late takes it",
+                "early": "✗ match does not fit: severity",
+                "login": "✗ match does not fit: app_name",
+                "late": "→ match fits",
+            },
+        ),
+        (
+            b"<13>cron: x",
+            "b",
+            {
+                "rest": "→ takes everything, and is a fallback: no other destination takes it",
+                "early": "✗ is not fed by the source b",
+                "login": "✗ is not fed by the source b",
+                "late": "✗ is not fed by the source b",
+            },
+        ),
+    ],
+)
+def test_routing_is_explained(
+    tmp_path: Path, frame: bytes, source: str, expected: dict[str, str]
+) -> None:
+    (tmp_path / "relay.toml").write_text(ROUTING)
+    configuration = read_configuration(str(tmp_path / "relay.toml"), KINDS)
+    explanation = Explainer(configuration, now=NOW, zone=UTC).explain(frame, source=source)
+    assert {
+        outcome.destination: f"{'→' if outcome.taken else '✗'} {outcome.why}"
+        for outcome in explanation.outcomes
+    } == expected
