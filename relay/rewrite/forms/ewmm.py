@@ -62,6 +62,16 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
         exact = StampTable(to_exact, origin.received_at, zone)
         sender = sender_of(origin, relay_name)
         own, local, strings = _pairs_of_origin(origin, sender), unix_pairs(origin), Strings()
+        tags = _TagLists(origin)
+
+        def pairs_of(message: SyslogMessage) -> dict[str, bytes]:
+            pairs = _pairs_of_message(message, own, sender)
+            pairs[TAGS_NAME] = tags[message.tags]
+            if stamp := exact[message.timestamp]:
+                pairs[STAMP_NAME] = stamp
+            pairs.update(local)
+            return pairs
+
         return [
             (_as_received(message) if message.app_name == APP_NAME else None)
             or b"<%d>1 %s %s %s %s"
@@ -70,12 +80,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
                 stamps[message.timestamp],
                 header,
                 b"-" if message.structured_data is None else _made_safe(message.structured_data),
-                _objects.write(
-                    _pairs_of_message(message, own, sender)
-                    | _added_pairs(message.tags, origin, exact[message.timestamp])
-                    | local,
-                    strings,
-                ),
+                _objects.write(pairs_of(message), strings),
             )
             for message in messages
         ]
@@ -106,27 +111,30 @@ def suffixes_of_origin(
     """The suffixes of the envelopes of an origin: without an exact stamp, before and behind one."""
     own = _pairs_of_origin(origin, sender) | unix_pairs(origin)
     pairs = {name: value for name, value in own.items() if name[0] == "."}
-    end = b"," + _objects.write(pairs | _added_pairs(tags, origin, b""), Strings())[1:]
+    pairs[TAGS_NAME] = _TagLists(origin)[tags]
+    end = b"," + _objects.write(pairs, Strings())[1:]
     # No JSON has a NUL in it: it marks the place of the stamp.
-    marked = (
-        b"," + _objects.write(pairs | _added_pairs(tags, origin, JsonText(b"\0")), Strings())[1:]
-    )
+    pairs[STAMP_NAME] = JsonText(b"\0")
+    marked = b"," + _objects.write(pairs, Strings())[1:]
     before, _, behind = marked.partition(b"\0")
     return end, before, behind
 
 
-def _added_pairs(tags: tuple[bytes, ...], origin: Origin, exact: bytes) -> dict[str, bytes]:
-    """The pairs of tags, of earlier hops followed by our own, and of a stamp of more than
-    milliseconds."""
-    texts = [
-        tag.decode(errors="backslashreplace").replace("\0", "\\x00").encode()
-        for tag in (*tags, f".source.{origin.source}".encode())
-        if tag
-    ]
-    pairs = {TAGS_NAME: format_list(dict.fromkeys(texts))}
-    if exact:
-        pairs[STAMP_NAME] = exact
-    return pairs
+class _TagLists(dict[tuple[bytes, ...], bytes]):
+    """The written tags of one batch, of earlier hops followed by the source's own."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__()
+        self._own = f".source.{origin.source}".encode()
+
+    def __missing__(self, tags: tuple[bytes, ...]) -> bytes:
+        texts = [
+            tag.decode(errors="backslashreplace").replace("\0", "\\x00").encode()
+            for tag in (*tags, self._own)
+            if tag
+        ]
+        written = self[tags] = format_list(dict.fromkeys(texts))
+        return written
 
 
 def _pairs_of_origin(origin: Origin, sender: bytes) -> dict[str, bytes]:
@@ -151,19 +159,17 @@ def _pairs_of_message(
 ) -> dict[str, bytes]:
     """Names and values of a message; those of its header come before its pairs, and these before
     `own` ones of its last hop."""
-    pairs = {**own}
-    for name, value in (message.pairs or {}).items():
-        if _NEVER.match(name) is None:
-            pairs[name] = value
+    pairs = own.copy()
+    if message.pairs:
+        pairs.update(pair for pair in message.pairs.items() if _NEVER.match(pair[0]) is None)
     pairs["HOST"] = hostname_of(message) or sender
     pairs["MESSAGE"] = message.msg
-    for name, field in (
-        ("PROGRAM", message.app_name),
-        ("PID", message.procid),
-        ("MSGID", message.msgid),
-    ):
-        if field is not None:
-            pairs[name] = field
+    if message.app_name is not None:
+        pairs["PROGRAM"] = message.app_name
+    if message.procid is not None:
+        pairs["PID"] = message.procid
+    if message.msgid is not None:
+        pairs["MSGID"] = message.msgid
     if _LEGACY_HEADER in pairs:
         # There was a place for a program, with nothing in it.
         pairs.setdefault("PROGRAM", b"")

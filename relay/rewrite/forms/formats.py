@@ -28,12 +28,13 @@ from relay.rewrite.forms.token import (
     has_legacy_header,
     legacy_header,
     legacy_start,
+    tag_of,
     writer_of,
 )
 from relay.rewrite.json.value_pairs import Report, ValuePairs
 from relay.rewrite.macros import bsd_date, compile_template, iso_date
 from relay.wire.headers.rfc5424 import APP_NAME_BYTES_MAX, format_header, format_message
-from relay.wire.headers.tag import NO_TAG, format_tag, read_tag
+from relay.wire.headers.tag import NO_TAG, read_tag
 from relay.wire.headers.timestamp import Convert, to_rfc3339, to_rfc5424
 
 EMPTY = b" "
@@ -158,7 +159,7 @@ def _tag_and_text(message: SyslogMessage) -> bytes:
         elif not literal and has_legacy_header(message) and _is_plain_text(message):
             return msg
     app_name, text = _program_and_text(message, len(message.app_name or b""))
-    return b"%s %s" % (format_tag(app_name, message.procid), text)
+    return b"%s %s" % (tag_of(app_name, message.procid), text)
 
 
 def _is_plain_text(message: SyslogMessage) -> bool:

@@ -42,6 +42,7 @@ from relay.rewrite.json.text import (
     member_cutter,
     text_cutter,
     text_of_string,
+    write_string,
 )
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.headers.hostname import format_hostname
@@ -125,7 +126,7 @@ def cee(
             ``msgid``, unless a JSON object of its own has these.
     """
     is_token = token_test(token, known)
-    write_object = object_writer(token)
+    write_object, members = object_writer(token), members_of(token)
 
     def object_of(message: SyslogMessage, own: Token | None) -> bytes:
         msg = message.msg
@@ -133,7 +134,8 @@ def cee(
         if written is None:
             if msg[:1] == b" " and not legacy_header(message).endswith(b" "):
                 msg = msg[1:]
-            written = b'{%s, "message": %s}' % (members_of(own or token), json_string(msg))
+            own_members = members if own is None else members_of(own)
+            written = b'{%b, "message": %b}' % (own_members, write_string(msg))
         return _with_data(written, message) if structured_data else written
 
     def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
@@ -144,10 +146,9 @@ def cee(
         elif is_irregular(message) and find_object(message.msg) is None:
             app_name, procid = None, None
             message = message._replace(msg=text_with_tag(message))
-        tag = _tag(app_name, procid)
         return b"%s%s%s %s" % (
             legacy_start(message, stamp, host),
-            tag,
+            tag_of(app_name, procid),
             COOKIE,
             object_of(message, own),
         )
@@ -264,6 +265,14 @@ def hostname_of(message: SyslogMessage) -> bytes | None:
 def legacy_start(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
     """``<PRI>STAMP HOST`` and a space."""
     return b"<%d>%s %s " % (message.pri, stamp, _host(host))
+
+
+def tag_of(app_name: bytes | None, procid: bytes | None) -> bytes:
+    """``PROGRAM[PID]:``, as `format_tag` writes it."""
+    # A program has many process ids, and a number is written as it is.
+    if procid is not None and procid.isdigit():
+        return b"%b%b]:" % (_tag(app_name, b"0")[:-3], procid)
+    return _tag(app_name, procid)
 
 
 def _has_token(message: SyslogMessage) -> bool:

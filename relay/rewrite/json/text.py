@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from relay.codec import IS_COMPILED, native
 from relay.model.message import JsonText
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 
@@ -34,7 +35,7 @@ class Strings(dict[bytes, bytes]):
     """
 
     def __missing__(self, text: bytes) -> bytes:
-        string = self[text] = json_string(text)
+        string = self[text] = write_string(text)
         return string
 
 
@@ -171,6 +172,10 @@ def json_string(text: bytes) -> bytes:
     if "\0" in decoded:
         decoded = decoded.replace("\0", "\\x00")
     return _encode(decoded)
+
+
+write_string = native.text.string if IS_COMPILED else json_string
+"""`json_string`, in compiled code where there is any."""
 
 
 def find_object(msg: bytes) -> JsonObject | None:

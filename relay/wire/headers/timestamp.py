@@ -85,10 +85,11 @@ _ISO = re.compile(
     rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
     rb"(?:[.,](?P<fraction>[0-9]*))?%s" % _OFFSET
 )
-# RFC 3339 §5.6 date-time, upper case as RFC 5424 §6.2.3 demands.  The date is
-# checked separately; a leap second is left to the conversion.
+# RFC 3339 §5.6 date-time, upper case as RFC 5424 §6.2.3 demands.  Whether
+# the month has that day is checked separately; a leap second is left to the conversion.
 _RFC3339 = re.compile(
-    rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    rb"([0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+    rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     rb"(?:\.([0-9]+))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _BELOW_MILLISECONDS = re.compile(rb"[.,][0-9]{3}[0-9]*[1-9]")
@@ -242,10 +243,11 @@ def _split_rfc3339(stamp: bytes) -> tuple[bytes, bytes | None, bytes] | None:
     if match is None:
         return None
     second, fraction, offset = match.groups()
-    try:
-        datetime.fromisoformat(second.decode("ascii"))
-    except ValueError:  # February 30 and the like
-        return None
+    if second[8:10] > b"28" or second.startswith(b"0000"):
+        try:
+            datetime.fromisoformat(second.decode("ascii"))
+        except ValueError:  # February 30 and the like
+            return None
     return second, fraction, offset
 
 
