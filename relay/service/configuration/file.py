@@ -22,7 +22,7 @@ from relay.service.configuration.expectations import read_tests
 from relay.service.configuration.filter_table import Match
 from relay.service.configuration.format_table import format_problem
 from relay.service.configuration.keys import compose, groups_of, keys_of
-from relay.service.configuration.kinds import AnyKinds, AnyUrlKind, ListenerSet, Places
+from relay.service.configuration.kinds import AnyKinds, AnyUrlKind, ListenerSet, Places, UrlKind
 from relay.service.configuration.model import (
     DEFAULT_STATE_DIR,
     ID,
@@ -251,6 +251,8 @@ class _FileReader:
             table = self._reading.table(values, schema, where, fitting=fitting)
             if role == "connect":
                 self._complete(table, values, where)
+            if isinstance(kind, UrlKind) and kind.complete is not None:
+                kind.complete(table, values, where, self._reading)
             url = self._url(values, table.pop(role, None), role, where)
             if url is None or kind is None:  # the files that it names are worth a look all the same
                 tls = compose(TlsConfiguration, table)

@@ -21,7 +21,7 @@ from relay.service.configuration.model import (
     Url,
     Where,
 )
-from relay.service.configuration.reading import Readable
+from relay.service.configuration.reading import Readable, Reading
 from relay.service.configuration.table import Text, Whole, join_path
 from relay.service.configuration.url import Address, Host, Role, url_shown
 
@@ -30,6 +30,11 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 C = TypeVar("C", bound=SourceConfiguration | DestinationConfiguration)
 S = TypeVar("S", bound="AnyUrlKind")
 D = TypeVar("D", bound="AnyUrlKind")
+
+
+Complete: TypeAlias = Callable[[dict[str, object], Mapping[str, object], str, Reading], None]
+"""Changes the values of a table by their keys; given the table as TOML has it, its path, and where
+problems go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,8 @@ class UrlKind(Generic[C]):
     """What other programs call the scheme."""
     chosen_by: str = ""
     """A key whose value may be the scheme of another kind, which it is of then."""
+    complete: Complete | None = None
+    """Derives values from several keys of a file, before `configuration` is made of them."""
 
     @property
     def keys(self) -> dict[str, Key]:

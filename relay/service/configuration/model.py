@@ -90,13 +90,13 @@ class Url:
     """Name of a socket that systemd has bound; the address is then not ours to know."""
 
     is_bare: bool = False
-    """The scheme says it all, as in journald://."""
+    """There is neither port nor path, as in journald:// and sematext://eu."""
 
     def __str__(self) -> str:
         if self.inherited:
             return f"systemd://{self.inherited}"
         if self.local_path or self.is_bare:
-            return f"{self.scheme}://{self.path}"
+            return f"{self.scheme}://{self.host}{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 

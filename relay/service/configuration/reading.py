@@ -230,9 +230,10 @@ class SecretFile:
 class TokenVariable:
     """The name of an environment variable with a token."""
 
+    allowed: ClassVar[str] = "the name of an environment variable"
+
     def read_at(self, value: object, path: str, reading: Reading, /) -> str:
-        allowed = "the name of an environment variable"
-        name = Text(allowed, r"[A-Za-z_][A-Za-z0-9_]*", secret=True).read(value)
+        name = Text(self.allowed, r"[A-Za-z_][A-Za-z0-9_]*", secret=True).read(value)
         if _PLACEHOLDER.fullmatch(os.fsencode(os.environ.get(name, ""))):
             reading.warnings.append(
                 f"{path}: the variable {name} holds an example instead of a token"

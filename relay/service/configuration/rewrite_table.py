@@ -16,7 +16,7 @@ from hashlib import blake2s
 
 from relay.model.token import Token, check_place, redacted_secret
 from relay.service.configuration.filter_table import MATCH, Filter
-from relay.service.configuration.keys import Table, key, read_record
+from relay.service.configuration.keys import Table, group, key, read_record
 from relay.service.configuration.reading import (
     Entries,
     Reading,
@@ -100,6 +100,8 @@ class _Place:
 class _Tokens:
     """Several tokens: the first whose match fits; the last is for all other messages."""
 
+    allowed = "a list of tables"
+
     def read_at(self, value: object, path: str, reading: Reading, /) -> tuple[_Place, ...]:
         if not isinstance(value, list) or not value:
             raise ValueError(
@@ -124,12 +126,23 @@ class _Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class FormKeys:
+    """What a form with a token is made of, beside its mode."""
+
+    token_file: str = key(SecretFile(is_token=True), "", "file that holds nothing but the token")
+    token_env: str = key(TokenVariable(), "", "environment variable with the token")
+    tokens: tuple[_Place, ...] = key(
+        _Tokens(), (), "list of tokens for messages that fit a `match`, and one for all others"
+    )
+    structured_data: bool | None = key(
+        Flag(), None, "put STRUCTURED-DATA and MSGID into the JSON object"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class _Form:
     mode: str = key(Choice(REWRITE_MODES), example='"cee"')
-    token_file: str = key(SecretFile(is_token=True), default="")
-    token_env: str = key(TokenVariable(), default="")
-    tokens: tuple[_Place, ...] = key(_Tokens(), default=())
-    structured_data: bool | None = key(Flag(), default=None)
+    keys: FormKeys = group(FormKeys)
 
 
 def names_a_form(values: object) -> bool:
@@ -167,8 +180,8 @@ class Rewrites:
 
 
 def _form(values: object, path: str, reading: Reading) -> RewriteConfiguration:
-    table = read_record(_Form, values, path, reading)
-    mode = table.mode
+    found = read_record(_Form, values, path, reading)
+    mode, table = found.mode, found.keys
     ways = [name for name in ("token_file", "token_env", "tokens") if getattr(table, name)]
     if table.structured_data is not None and mode != "cee":
         words = f"has no meaning for mode {mode!r}, only for cee; remove it"
@@ -187,12 +200,12 @@ def _form(values: object, path: str, reading: Reading) -> RewriteConfiguration:
     if not table.tokens:
         token = _token_of(mode, table, path, reading)
         return RewriteConfiguration(mode, token, structured_data=bool(table.structured_data))
-    found = [
+    read = [
         (place, _token_of(mode, place, f"{path}.tokens[{index}]", reading))
         for index, place in enumerate(table.tokens)
     ]
-    choices = [TokenChoice(token, *place.match) for place, token in found if place.match]
-    return RewriteConfiguration(mode, found[-1][1], tuple(choices), bool(table.structured_data))
+    choices = [TokenChoice(token, *place.match) for place, token in read if place.match]
+    return RewriteConfiguration(mode, read[-1][1], tuple(choices), bool(table.structured_data))
 
 
 def slot_of(match: object) -> bytes:
@@ -205,7 +218,7 @@ def slot_of(match: object) -> bytes:
 
 
 def _token_of(
-    mode: str, table: _Form | _Place, where: str, reading: Reading
+    mode: str, table: FormKeys | _Place, where: str, reading: Reading
 ) -> Token | UnreadToken:
     """The token that `table` names; if it cannot be read, why not."""
     place = UnreadToken("", file=table.token_file, variable=table.token_env)

@@ -61,7 +61,7 @@ def id_from_url(url: Url) -> str:
     """
     scheme = url.scheme.replace("+", "_")
     if url.is_bare:
-        return scheme
+        return f"{scheme}-{url.host}" if url.host else scheme
     if url.inherited:
         plain = re.fullmatch(r"[a-z0-9_.-]+", url.inherited) is not None
         text = f"systemd-{url.inherited}"

@@ -95,7 +95,7 @@ def new_delivery(
     return Delivery(new_link=new_link, prerequisites=(files,))
 
 
-def _framing_key(default: str) -> str:
+def framing_key(default: str) -> str:
     return key(
         Choice(("octet-counting", "newline")), default, "separation of messages in the stream"
     )
@@ -103,12 +103,12 @@ def _framing_key(default: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TcpConfiguration(UpstreamConfiguration):
-    framing: str = _framing_key("newline")
+    framing: str = framing_key("newline")
 
 
 @dataclass(frozen=True, slots=True)
 class TlsUpstreamConfiguration(TcpConfiguration):
-    framing: str = _framing_key("octet-counting")  # RFC 5425 §4.3
+    framing: str = framing_key("octet-counting")  # RFC 5425 §4.3
     tls: TlsConfiguration = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
 
 

@@ -221,10 +221,10 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "'ceee', did you mean 'cee'?",
         "destinations.out.connect: is missing; write for example connect = "
         '"relp://central.example.com:20514"',
-        "destinations.relp.trusted_ca: has no meaning for relp, only for tls and relp+tls; remove "
-        "it or change the URL",
-        "destinations.relp.framing: has no meaning for relp, only for tcp and tls; remove it or "
-        "change the URL",
+        "destinations.relp.trusted_ca: has no meaning for relp, only for tls and relp+tls and "
+        "sematext; remove it or change the URL",
+        "destinations.relp.framing: has no meaning for relp, only for tcp and tls and sematext; "
+        "remove it or change the URL",
         "destinations.relp.retry_seconds_min: 100 is more than retry_seconds_max, 60; change one "
         "of them",
     ]
@@ -294,7 +294,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
             SMALL.replace("tcp://far:514", "unixgram:///run/log"),
             [
                 "destinations.out.connect: unixgram can only be listened on; connect takes one of "
-                "udp, tcp, tls, relp, relp+tls or file"
+                "udp, tcp, tls, relp, relp+tls, file or sematext"
             ],
         ),
         (

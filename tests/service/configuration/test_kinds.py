@@ -53,10 +53,10 @@ def test_only_the_journal_is_selected_from() -> None:
 def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:
     table = {"window_records": 5, "framing": "newline", "retry_seconds_max": 1, "trusted_ca": "x"}
     assert foreign(table, "tcp", "destinations.a") == [
-        "destinations.a.window_records: has no meaning for tcp, only for relp and relp+tls; "
-        "remove it or change the URL",
-        "destinations.a.trusted_ca: has no meaning for tcp, only for tls and relp+tls; "
-        "remove it or change the URL",
+        "destinations.a.window_records: has no meaning for tcp, only for relp and relp+tls and "
+        "sematext; remove it or change the URL",
+        "destinations.a.trusted_ca: has no meaning for tcp, only for tls and relp+tls and "
+        "sematext; remove it or change the URL",
     ]
 
 

@@ -90,11 +90,11 @@ PROBLEMS: list[tuple[Role, str, str]] = [
     ("listen", "tpc://:514", f"unknown scheme 'tpc', did you mean 'tcp'? listen takes {NETWORK}"),
     ("connect", "ssl://h:1", "unknown scheme 'ssl', did you mean 'tls'? connect takes"),
     ("connect", "relps://h:1", "did you mean 'relp+tls'?"),
-    ("connect", "http://h:1", f"unknown scheme 'http'; connect takes {NETWORK} or file"),
+    ("connect", "http://h:1", f"unknown scheme 'http'; connect takes {NETWORK}, file or sematext"),
     (
         "connect",
         "unixgram:///run/log",
-        f"unixgram can only be listened on; connect takes one of {NETWORK} or file",
+        f"unixgram can only be listened on; connect takes one of {NETWORK}, file or sematext",
     ),
     ("listen", "file:///var/", "'///var/' names a directory; add the name of the file to it"),
     ("listen", "udp:514", "udp needs two slashes and a port, as in udp://:514"),
@@ -182,3 +182,10 @@ def test_different_urls_have_different_ids() -> None:
 def test_hosts() -> None:
     assert all(map(is_host, ("a", "a.example.", "1.2.3.4", "::1", "xn--bcher-kva.example")))
     assert not any(map(is_host, ("", "-a", "a b", "1.2.3", "[::1]", "a/b", "x" * 254)))
+
+
+def test_a_region_instead_of_a_host() -> None:
+    url = connect("sematext://EU")
+    assert url == Url("sematext", "eu", is_bare=True)
+    assert str(url) == "sematext://eu"
+    assert id_from_url(url) == "sematext-eu"
