@@ -29,8 +29,8 @@ APART = {"queue": {"wire", "rewrite"}}
 SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect"],
     "service": [
-        *("configuration", "checks", "routes", "process", "tls", "queue", "destinations"),
-        "sources",
+        *("configuration", "checks", "probes", "routes", "process", "tls", "queue"),
+        *("destinations", "sources"),
     ],
 }
 """The sub-packages of a package.  What is left in the package itself puts them together, or is so

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from relay.cli.connecting import check_connections
 from relay.cli.output import give_up
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.model.text import counted
@@ -20,7 +21,22 @@ from relay.service.routes.explanation import failures_of
 
 @click.command()
 @click.argument("file", type=click.Path())
-def check(file: str) -> None:
+@click.option(
+    "--connect",
+    "connects",
+    is_flag=True,
+    help="Also try what FILE names: names, ports, TLS, sessions, files, disk and limits.",
+)
+@click.option(
+    "--timeout",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 600),
+    metavar="SECONDS",
+    help="With --connect: longest wait of each step.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --connect: one JSON document.")
+def check(file: str, connects: bool, timeout: float, as_json: bool) -> None:
     """Check the configuration FILE without starting anything.
 
     Reads FILE and the certificates, keys and tokens that it names; opens no
@@ -30,13 +46,22 @@ def check(file: str) -> None:
     is a problem.  A warning is printed as well and does not change the status.
     Not checked: whether the relay's user may write to the state directory, and whether
     another relay is using it.  Root may read every file, so check as the relay's user.
+
+    With --connect it tries all destinations and sources at the same time, and no message is
+    sent: a RELP session is opened and closed, plain syslog gets five blank lines, which no
+    receiver takes for messages.  Each finding is a line with the cause and the remedy, and the
+    status is 0 if all is well, 1 if there are warnings, and 2 if there are errors.
     """
+    if as_json and not connects:
+        raise click.UsageError("--json is for check --connect; add --connect")
     if os.geteuid() == 0:
         click.echo(
             f"{file}: warning: checked as root, who may read every file; as the relay's user: "
             f"runuser -u syslogrelay -- syslogrelay check {file}",
             err=True,
         )
+    if connects:
+        check_connections(file, seconds_max=timeout, as_json=as_json)
     try:
         configuration = read_configuration(file, KINDS)
         failures = failures_of(configuration, now=time.time(), zone=local_zone())

@@ -13,7 +13,6 @@ import click
 from OpenSSL import SSL
 
 from relay.cli.sending import LineReader, Outcome, send_datagrams, send_relp
-from relay.cli.tls_connection import TlsConnection
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.model.text import counted, size
 from relay.service.configuration.keys import compose
@@ -23,6 +22,7 @@ from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
 from relay.service.sources.datagrams import UNIXGRAM
 from relay.service.tls.files import file_problems, read_material, upstream_problems
+from relay.transport.tls.blocking import TlsConnection
 from relay.transport.tls.endpoints import TlsUpstream
 from relay.wire.headers.rfc5424 import format_header, format_message
 from relay.wire.headers.timestamp import format_epoch

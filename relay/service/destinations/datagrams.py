@@ -10,6 +10,8 @@ from relay.service.configuration.model import DestinationConfiguration
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
+from relay.service.probes.probe import Probe
+from relay.service.probes.upstream import probe_datagrams
 from relay.transport.datagram.outbound import DatagramSession
 
 
@@ -43,6 +45,10 @@ def _connected_socket(host: str, port: int) -> socket.socket:
     return connected
 
 
+def _probe(configuration: DestinationConfiguration, probe: Probe) -> None:
+    probe_datagrams(probe, configuration.connect)
+
+
 UDP = DestinationKind(
     scheme="udp",
     address=HostPort(514),
@@ -50,4 +56,5 @@ UDP = DestinationKind(
     delivered="the kernel has sent it",
     medium="udp",
     make=_make,
+    probe=_probe,
 )

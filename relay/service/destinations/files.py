@@ -14,6 +14,8 @@ from relay.service.configuration.model import DestinationConfiguration, Url, Whe
 from relay.service.configuration.url import Path, Role, url_shown
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
+from relay.service.probes.files import probe_appended
+from relay.service.probes.probe import Probe
 from relay.transport.files.writer import AppendedFile, FileSession
 
 T = TypeVar("T")
@@ -64,6 +66,10 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
     return Delivery(new_link=lambda outlet: LocalLink(outlet, open_file, how=how, clock=reactor))
 
 
+def _probe(configuration: FileConfiguration, probe: Probe) -> None:
+    probe_appended(probe, configuration.connect.path)
+
+
 FILE = DestinationKind(
     scheme="file",
     address=_Target("file"),
@@ -71,4 +77,5 @@ FILE = DestinationKind(
     delivered="the file is synced; a file that was removed or renamed is opened again",
     medium="file",
     make=_make,
+    probe=_probe,
 )

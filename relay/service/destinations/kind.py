@@ -17,6 +17,7 @@ from relay.service.configuration.kinds import UrlKind
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.destinations.link import Link, Outlet
 from relay.service.prerequisite import Prerequisite
+from relay.service.probes.probe import Probe
 from relay.service.queue.service import QueueService
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
@@ -65,3 +66,5 @@ class DestinationKind(UrlKind[C]):
     """One kind of destination."""
 
     make: Callable[[C, DestinationParts], Delivery]
+    probe: Callable[[C, Probe], None] | None = None
+    """What `check --connect` does: tells what it finds, in a thread, where it may wait."""

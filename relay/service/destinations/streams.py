@@ -19,6 +19,8 @@ from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import Outlet, StreamLink
 from relay.service.prerequisite import Prerequisite
+from relay.service.probes.probe import Probe
+from relay.service.probes.upstream import greet_relp, greet_syslog, probe_upstream
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
@@ -120,6 +122,10 @@ def _make_plain(configuration: TcpConfiguration, parts: DestinationParts) -> Del
     )
 
 
+def _probe_plain(configuration: TcpConfiguration, probe: Probe) -> None:
+    probe_upstream(probe, configuration.connect, configuration.tls, greet_syslog)
+
+
 TCP = DestinationKind(
     scheme="tcp",
     address=HostPort(514),
@@ -127,6 +133,7 @@ TCP = DestinationKind(
     delivered="the peer's kernel has acknowledged the bytes",
     medium="tcp",
     make=_make_plain,
+    probe=_probe_plain,
 )
 TLS = replace(
     TCP,
@@ -174,6 +181,10 @@ def _make_relp(configuration: RelpConfiguration, parts: DestinationParts) -> Del
     return new_delivery(configuration, parts, protocol_of)
 
 
+def _probe_relp(configuration: RelpConfiguration, probe: Probe) -> None:
+    probe_upstream(probe, configuration.connect, configuration.tls, greet_relp)
+
+
 RELP = DestinationKind(
     scheme="relp",
     address=HostPort(20514),
@@ -181,6 +192,7 @@ RELP = DestinationKind(
     delivered="the upstream has answered",
     medium="tcp",
     make=_make_relp,
+    probe=_probe_relp,
 )
 RELP_TLS = replace(
     RELP,

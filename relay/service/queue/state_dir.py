@@ -32,15 +32,22 @@ def refuse_used(path: str) -> None:
 
     Its locks may have been removed, or lie in a directory that was moved away.
     """
-    name = os.path.join(os.path.dirname(path), CONTROL_SOCKET)
+    state_dir = os.path.dirname(path)
+    if pid := running_relay(state_dir):
+        raise StartRefused(
+            f"queue {path} is in use by process {pid}: it listens at "
+            f"{os.path.join(state_dir, CONTROL_SOCKET)}; stop that relay or give this one another "
+            "state_dir"
+        )
+
+
+def running_relay(state_dir: str) -> int:
+    """The process that listens at the control socket in `state_dir`; 0 = none does."""
     with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
         probe.setblocking(False)
-        probe.connect(name)
-        pid, _, _ = peer_credentials(probe)
-        raise StartRefused(
-            f"queue {path} is in use by process {pid}: it listens at {name}; "
-            "stop that relay or give this one another state_dir"
-        )
+        probe.connect(os.path.join(state_dir, CONTROL_SOCKET))
+        return peer_credentials(probe)[0]
+    return 0
 
 
 def obstacles_in(state_dir: str, *, may_forget: bool) -> list[str]:

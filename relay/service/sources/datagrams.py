@@ -11,6 +11,8 @@ from relay.model.origin import Transport
 from relay.service.configuration.keys import group
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.configuration.url import SOCKET_PATH, HostPort
+from relay.service.probes.listener import probe_datagram_port, probe_unix_socket
+from relay.service.probes.probe import Probe
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
     Access,
@@ -70,6 +72,14 @@ def _make(
     )
 
 
+def _probe_udp(source: UdpSource, probe: Probe) -> None:
+    probe_datagram_port(probe, source.listen, buffer_bytes=source.receive_buffer_bytes)
+
+
+def _probe_unix(source: UnixgramSource, probe: Probe) -> None:
+    probe_unix_socket(probe, source.listen)
+
+
 UDP = SourceKind(
     scheme="udp",
     address=HostPort(514),
@@ -77,6 +87,7 @@ UDP = SourceKind(
     delivered="datagrams of up to 64 KiB",
     medium="udp",
     make=_make,
+    probe=_probe_udp,
 )
 UNIXGRAM = SourceKind(
     scheme="unixgram",
@@ -85,4 +96,5 @@ UNIXGRAM = SourceKind(
     delivered="datagrams, with the sender's pid, uid and gid",
     medium="unix",
     make=_make,
+    probe=_probe_unix,
 )

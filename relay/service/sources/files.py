@@ -27,6 +27,8 @@ from relay.service.configuration.table import (
     Whole,
 )
 from relay.service.configuration.url import Path
+from relay.service.probes.files import probe_read
+from relay.service.probes.probe import Probe
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import read_from_key, split_problems
 from relay.service.sources.service import Receiving, SourceService
@@ -200,6 +202,10 @@ def _reads(listen: Url, connect: Url) -> bool:
     return matches(parse_wildcard(listen.path), connect.path)
 
 
+def _probe(configuration: FilesConfiguration, probe: Probe) -> None:
+    probe_read(probe, configuration.listen.path, follow_symlinks=configuration.follow_symlinks)
+
+
 FILE = SourceKind(
     scheme="file",
     address=Path("file"),
@@ -208,4 +214,5 @@ FILE = SourceKind(
     medium="file",
     arrives=_reads,
     make=_make,
+    probe=_probe,
 )

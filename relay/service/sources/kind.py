@@ -13,6 +13,7 @@ from relay.flow.lineages import Lineages
 from relay.model.clock import WallClock
 from relay.service.configuration.kinds import UrlKind
 from relay.service.configuration.model import SourceConfiguration
+from relay.service.probes.probe import Probe
 from relay.service.process.systemd import NO_SYSTEMD, Systemd
 from relay.service.sources.service import Receiving, SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
@@ -44,5 +45,7 @@ class SourceKind(UrlKind[C]):
 
     make: Callable[[C, Receiving, SourceParts], SourceService]
     """Builds the service of one source; may read files, and raise StartRefused."""
+    probe: Callable[[C, Probe], None] | None = None
+    """What `check --connect` does: tells what it finds, in a thread, where it may wait."""
     answers: bool = False
     """Its peers get an answer for each message, and may wait for it."""

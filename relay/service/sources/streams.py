@@ -16,6 +16,8 @@ from relay.service.configuration.model import (
     frame_bytes_key,
 )
 from relay.service.configuration.url import SOCKET_PATH, HostPort
+from relay.service.probes.listener import probe_stream_port, probe_unix_socket
+from relay.service.probes.probe import Probe
 from relay.service.sources.datagrams import UDP
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
@@ -47,6 +49,14 @@ def _make(
     return new_stream_source(source, receiving, parts, SyslogStreamProtocol)
 
 
+def _probe_port(source: NetworkSource, probe: Probe) -> None:
+    probe_stream_port(probe, source.listen, source.tls)
+
+
+def _probe_unix(source: UnixSource, probe: Probe) -> None:
+    probe_unix_socket(probe, source.listen)
+
+
 TCP = SourceKind(
     scheme="tcp",
     address=HostPort(514),
@@ -54,6 +64,7 @@ TCP = SourceKind(
     delivered="octet counting and lines",
     medium="tcp",
     make=_make,
+    probe=_probe_port,
 )
 TLS = replace(
     TCP,
@@ -70,6 +81,7 @@ UNIX = SourceKind(
     delivered="a stream, with the sender's pid, uid and gid",
     medium="unix",
     make=_make,
+    probe=_probe_unix,
 )
 
 
@@ -98,6 +110,7 @@ RELP = SourceKind(
     medium="tcp",
     answers=True,
     make=_make_relp,
+    probe=_probe_port,
 )
 RELP_TLS = replace(
     RELP,

@@ -5,12 +5,25 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
+from cryptography import x509
 from OpenSSL import SSL
 
 from relay.transport.tls.endpoints import TlsUpstream
-from relay.transport.tls.failure import tls_failure
+from relay.transport.tls.failure import TlsFailure, tls_failure
 
 _CHUNK_BYTES = 65536
+
+
+class TlsBroken(ConnectionError):
+    """TLS failed; the text gives the reason.
+
+    Attributes:
+        kind: As in `TlsFailure`.
+    """
+
+    def __init__(self, failure: TlsFailure) -> None:
+        super().__init__(failure.text)
+        self.kind = failure.kind
 
 
 class TlsConnection:
@@ -34,6 +47,24 @@ class TlsConnection:
         self._below = below
         self._tls = upstream.clientConnectionForTLS(self)
         self._tls.set_connect_state()
+
+    @property
+    def version(self) -> str:
+        """Of the protocol, after the handshake: ``TLSv1.3``."""
+        return self._tls.get_protocol_version_name()
+
+    @property
+    def chain(self) -> list[x509.Certificate]:
+        """What the other end has sent: its own certificate, then those of its issuers."""
+        return [each.to_cryptography() for each in self._tls.get_peer_cert_chain() or []]
+
+    @property
+    def authorities(self) -> list[str]:
+        """The issuers of client certificates that the other end names; empty = it names none."""
+        return [
+            ", ".join(f"{name.decode()}={value.decode(errors='replace')}" for name, value in parts)
+            for parts in (each.get_components() for each in self._tls.get_client_ca_list())
+        ]
 
     def fileno(self) -> int:
         return self._below.fileno()
@@ -125,7 +156,7 @@ class TlsConnection:
             while True:
                 self._below.sendall(self._tls.bio_read(_CHUNK_BYTES))
 
-    def _failed(self, error: SSL.Error) -> ConnectionError:
+    def _failed(self, error: SSL.Error) -> TlsBroken:
         with suppress(OSError):
             self._flush()  # the alert that tells the other end
-        return ConnectionError(tls_failure(self, error).text)
+        return TlsBroken(tls_failure(self, error))

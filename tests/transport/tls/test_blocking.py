@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 
-from relay.cli.tls_connection import TlsConnection
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
+from relay.transport.tls.blocking import TlsConnection
 from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream
 
 NAME = "central.example.com"

@@ -1,0 +1,109 @@
+"""`syslogrelay check --connect`: try what a configuration names, and tell what was found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NoReturn
+
+import click
+import msgspec
+
+from relay.cli.screen import GOOD, SEVERE, WARNING, Screen
+from relay.model.text import Document
+from relay.service.configuration.file import examine_file
+from relay.service.configuration.model import Configuration
+from relay.service.kinds import KINDS
+from relay.service.probes.host import probe_host
+from relay.service.probes.probe import Finding, Probe, Severity, run_probes
+from relay.service.queue.state_dir import running_relay
+from relay.service.relay_service import local_zone
+from relay.service.routes.explanation import failures_of
+
+_STYLES = {Severity.OK: GOOD, Severity.WARNING: WARNING, Severity.ERROR: SEVERE}
+_FILE = "file"
+
+
+def check_connections(file: str, *, seconds_max: float, as_json: bool) -> NoReturn:
+    """Print what is found, and end with the severity of the worst as the status."""
+    probes = _findings(file, seconds_max)
+    worst = max((each.severity for probe in probes for each in probe.findings), default=Severity.OK)
+    if as_json:
+        document = {"file": file, "severity": worst.name.lower(), "subjects": _document(probes)}
+        click.echo(msgspec.json.format(msgspec.json.encode(document)))
+    else:
+        _print(Screen.of_output(), file, probes)
+    raise SystemExit(int(worst))
+
+
+def _findings(file: str, seconds_max: float) -> list[Probe]:
+    examined = examine_file(file, KINDS)
+    of_file = Probe(_FILE, seconds_max)
+    for problem in examined.problems:
+        of_file.fail(_FILE, "configuration", problem, "")
+    configuration = examined.configuration
+    if configuration is None or not examined.is_whole:
+        of_file.warn(_FILE, "not-tried", "nothing else is tried until the file is right", "")
+        return [of_file]
+    for failure in failures_of(configuration, now=time.time(), zone=local_zone()):
+        of_file.fail(_FILE, "test-failed", failure, "")
+    for warning in configuration.warnings:
+        of_file.warn(_FILE, "doubtful", warning, "")
+    if not of_file.findings:
+        of_file.passed(_FILE, "is right")
+    planned = _planned(configuration, seconds_max)
+    run_probes(planned)
+    return [of_file, *(probe for probe, _ in planned)]
+
+
+def _planned(
+    configuration: Configuration, seconds_max: float
+) -> list[tuple[Probe, Callable[[Probe], None]]]:
+    pid = running_relay(configuration.state_dir)
+    host = partial(probe_host, configuration=configuration)
+    planned: list[tuple[Probe, Callable[[Probe], None]]] = [
+        (Probe("relay", seconds_max, pid), host)
+    ]
+    for source in configuration.sources:
+        probe = Probe(f"source {source.id}", seconds_max, pid)
+        if try_source := KINDS.source(source.listen.scheme).probe:
+            planned.append((probe, partial(try_source, source)))
+    for destination in configuration.destinations:
+        probe = Probe(f"destination {destination.id}", seconds_max, pid)
+        if try_destination := KINDS.destination(destination.connect.scheme).probe:
+            planned.append((probe, partial(try_destination, destination)))
+    return planned
+
+
+def _document(probes: Sequence[Probe]) -> list[Document]:
+    return [
+        {
+            "subject": probe.subject,
+            "findings": [
+                {
+                    "severity": each.severity.name.lower(),
+                    "step": each.step,
+                    "fault": each.fault,
+                    "text": each.text,
+                    "remedy": each.remedy,
+                }
+                for each in probe.findings
+            ],
+        }
+        for probe in probes
+    ]
+
+
+def _print(screen: Screen, file: str, probes: Sequence[Probe]) -> None:
+    for probe in probes:
+        about = file if probe.subject == _FILE else probe.subject
+        for each in probe.findings:
+            screen.say(_words(each), _STYLES[each.severity], about=about)
+
+
+def _words(finding: Finding) -> str:
+    if finding.severity is Severity.OK:
+        return f"ok: {finding.step}: {finding.text}"
+    remedy = f"; {finding.remedy}" if finding.remedy else ""
+    return f"{finding.severity.name.lower()}: {finding.fault}: {finding.text}{remedy}"

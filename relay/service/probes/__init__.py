@@ -1,0 +1,1 @@
+"""What `check --connect` tries: names, ports, TLS, sessions, files and limits."""

@@ -1,0 +1,93 @@
+"""Look whether files could be read or written, and how much room is left on their disk."""
+
+from __future__ import annotations
+
+import os
+
+from relay.model.text import counted, size
+from relay.service.probes.probe import Probe
+from relay.transport.files.search import FileSearch
+
+_FREE_PERCENT_MIN = 5
+
+
+def probe_appended(probe: Probe, path: str) -> None:
+    """A file that lines are appended to; of a path with macros, its fixed directory."""
+    fixed, macro, _ = path.partition("$")
+    directory = os.path.dirname(fixed)
+    if not macro and os.path.isdir(path):
+        probe.fail("path", "path-taken", f"{path} is a directory", "write the path of a file")
+        return
+    if not macro and os.path.lexists(path):
+        if not os.access(path, os.W_OK):
+            _fail_access(probe, path, "file-not-writable", "may not write to")
+            return
+        probe.passed("path", f"{path} can be appended to")
+    elif not probe_directory(probe, directory):
+        return
+    _probe_room(probe, directory)
+
+
+def probe_directory(probe: Probe, directory: str) -> bool:
+    """A directory to make files in, or to make first; returns whether that can be done."""
+    there = directory
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        probe.fail(
+            "path",
+            "path-taken",
+            f"{there} is a file, and has to be a directory for {directory}",
+            "move it away, or choose another path",
+        )
+        return False
+    if not os.access(there, os.W_OK | os.X_OK):
+        _fail_access(probe, there, "directory-not-writable", "may not make files in")
+        return False
+    missing = "" if there == directory else f" (the relay makes it, below {there})"
+    probe.passed("path", f"{directory} can be written to{missing}")
+    return True
+
+
+def probe_read(probe: Probe, path: str, *, follow_symlinks: bool) -> None:
+    """Files that are read; the path may have wildcards."""
+    found = FileSearch(path, follow_symlinks=follow_symlinks).run()
+    closed = [each for each in found.files.values() if not os.access(each, os.R_OK)]
+    for each in closed[:3]:
+        _fail_access(probe, each, "file-not-readable", "may not read")
+    for each, why in found.problems[:3]:
+        probe.warn("path", "file-left-out", f"{each}: {why}", "mend it, or change the path")
+    if not found.files and not found.problems:
+        probe.warn("path", "file-missing", f"no file matches {path}", "is the path right?")
+    elif not closed:
+        probe.passed("path", counted(len(found.files), "readable file"))
+
+
+def room_at(path: str) -> tuple[int, int]:
+    """Bytes that the user has free, and all, of the file system that `path` is or will be on."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def _probe_room(probe: Probe, directory: str) -> None:
+    free, whole = room_at(directory)
+    shown = f"{size(free)} of {size(whole)} are free at {directory}"
+    if not free:
+        probe.fail("disk", "disk-full", shown, "make room")
+    elif free * 100 < whole * _FREE_PERCENT_MIN:
+        probe.warn("disk", "disk-nearly-full", shown, "make room before lines cannot be written")
+    else:
+        probe.passed("disk", shown)
+
+
+def _fail_access(probe: Probe, path: str, fault: str, what: str) -> None:
+    owner = os.stat(path)
+    probe.fail(
+        "path",
+        fault,
+        f"user {os.geteuid()} {what} {path}, which belongs to user {owner.st_uid} with mode "
+        f"{owner.st_mode & 0o7777:04o}",
+        "change its owner or mode, or check as the relay's user",
+    )

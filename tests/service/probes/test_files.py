@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.service.probes import files
+from relay.service.probes.files import probe_appended, probe_directory, probe_read, room_at
+from relay.service.probes.probe import Probe
+
+
+def faults(probe: Probe) -> list[str]:
+    return [each.fault or each.step for each in probe.findings]
+
+
+def test_a_file_to_append_to_is_not_made(tmp_path: Path) -> None:
+    for path in (tmp_path / "new.log", tmp_path / "more" / "new.log"):
+        probe = Probe("destination file", 1)
+        probe_appended(probe, str(path))
+        assert faults(probe) == ["path", "disk"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_with_macros_has_a_fixed_directory(tmp_path: Path) -> None:
+    probe = Probe("destination file", 1)
+    probe_appended(probe, f"{tmp_path}/logs/${{HOST}}/x.log")
+    assert probe.findings[0].text.startswith(f"{tmp_path}/logs can be written to")
+
+
+def test_what_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "below.log"):
+        probe = Probe("destination file", 1)
+        probe_appended(probe, str(path))
+        assert faults(probe) == ["path-taken"]
+    probe = Probe("destination file", 1)
+    probe_appended(probe, str(tmp_path / "file"))
+    assert faults(probe) == ["path", "disk"]
+
+
+def test_no_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    probe = Probe("destination file", 1)
+    probe_appended(probe, str(tmp_path / "file"))
+    assert not probe_directory(probe, str(tmp_path))
+    probe_read(probe, str(tmp_path / "f*"), follow_symlinks=False)
+    assert faults(probe) == ["file-not-writable", "directory-not-writable", "file-not-readable"]
+    assert f"{tmp_path}/file, which belongs to user {os.geteuid()}" in probe.findings[0].text
+
+
+@pytest.mark.parametrize(
+    ("free", "fault"), [(0, "disk-full"), (4, "disk-nearly-full"), (5, "disk")]
+)
+def test_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, fault: str) -> None:
+    monkeypatch.setattr(files, "room_at", lambda path: (free, 100))
+    probe = Probe("destination file", 1)
+    probe_appended(probe, str(tmp_path / "new.log"))
+    assert faults(probe) == ["path", fault]
+
+
+def test_room_of_what_is_to_be_made(tmp_path: Path) -> None:
+    free, whole = room_at(str(tmp_path / "a" / "b"))
+    assert 0 <= free <= whole
+
+
+def test_files_to_read(tmp_path: Path) -> None:
+    probe = Probe("source files", 1)
+    probe_read(probe, f"{tmp_path}/*.log", follow_symlinks=False)
+    (tmp_path / "one.log").write_text("")
+    probe_read(probe, f"{tmp_path}/*.log", follow_symlinks=False)
+    (tmp_path / "two.log").mkdir()
+    probe_read(probe, f"{tmp_path}/*.log", follow_symlinks=False)
+    assert faults(probe) == ["file-missing", "path", "file-left-out", "path"]

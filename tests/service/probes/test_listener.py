@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relay.service.configuration.model import Url
+from relay.service.probes import listener
+from relay.service.probes.listener import (
+    probe_datagram_port,
+    probe_stream_port,
+    probe_unix_socket,
+)
+from relay.service.probes.probe import Probe
+
+TCP = Url("tcp", host="127.0.0.1", port=514)
+UDP = Url("udp", host="127.0.0.1", port=514)
+
+
+def faults(probe: Probe) -> list[str]:
+    return [each.fault or each.step for each in probe.findings]
+
+
+def failing(number: int) -> Callable[..., socket.socket]:
+    def bind(*_: object, **__: object) -> socket.socket:
+        raise OSError(number, os.strerror(number))
+
+    return bind
+
+
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [
+        (errno.EADDRINUSE, "port-taken"),
+        (errno.EACCES, "port-privileged"),
+        (errno.EADDRNOTAVAIL, "address-unknown"),
+        (errno.ENOBUFS, "port-unusable"),
+    ],
+)
+def test_a_port_that_cannot_be_bound(
+    monkeypatch: pytest.MonkeyPatch, number: int, fault: str
+) -> None:
+    monkeypatch.setattr(listener, "bind_stream", failing(number))
+    monkeypatch.setattr(listener, "bind_datagram", failing(number))
+    probe = Probe("source", 1)
+    probe_stream_port(probe, TCP, None)
+    probe_datagram_port(probe, UDP, buffer_bytes=4096)
+    assert faults(probe) == [fault, fault]
+
+
+def test_who_holds_a_port() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        url = Url("tcp", host="127.0.0.1", port=held.getsockname()[1])
+        stranger, own = Probe("source", 1), Probe("source", 1, relay_pid=os.getpid())
+        probe_stream_port(stranger, url, None)
+        probe_stream_port(own, url, None)
+    assert faults(stranger) == ["port-taken"]
+    assert f"(process {os.getpid()})" in stranger.findings[0].text
+    assert faults(own) == ["port"]
+
+
+def test_a_buffer_that_is_not_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "receive_buffer_bytes", lambda bound: 4096)
+    probe = Probe("source", 1)
+    probe_datagram_port(probe, Url("udp", host="127.0.0.1"), buffer_bytes=4096)
+    probe_datagram_port(probe, Url("udp", host="127.0.0.1"), buffer_bytes=8192)
+    assert faults(probe) == ["port", "buffer", "port", "buffer-not-granted"]
+    assert "net.core.rmem_max=8192" in probe.findings[-1].remedy
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    url = Url("unixgram", path=str(path))
+    probe = Probe("source", 1)
+    probe_unix_socket(probe, url)
+    path.write_text("")
+    probe_unix_socket(probe, url)
+    path.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as held:
+        held.bind(str(path))
+        probe_unix_socket(probe, url)
+    probe_unix_socket(probe, url)  # nobody is there any more
+    assert faults(probe) == ["path", "path-taken", "port-taken", "path"]
+    assert f"(process {os.getpid()})" in probe.findings[2].text

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from relay.service.configuration.model import Url
+from relay.service.probes import upstream as module
+from relay.service.probes.probe import Probe
+from relay.service.probes.upstream import (
+    Connection,
+    Upstream,
+    greet_relp,
+    greet_syslog,
+    probe_datagrams,
+    probe_upstream,
+    tls_finding,
+)
+from relay.transport.tls.blocking import TlsBroken
+from relay.transport.tls.failure import TlsFailure
+from relay.wire.relp.server import RelpServerSession
+
+URL = Url("relp", host="central.example.com", port=20514)
+UPSTREAM = Upstream(URL, socket.AF_INET, ("192.0.2.1", 20514), None)
+
+
+def faults(probe: Probe) -> list[str]:
+    return [each.fault or each.step for each in probe.findings]
+
+
+def greeted(
+    greet: Callable[[Probe, Upstream, Connection], None], *answers: bytes, seconds_max: float = 5
+) -> Probe:
+    """What `greet` finds of a server that says `answers`, each after some bytes of ours."""
+    here, there = socket.socketpair()
+    probe = Probe("central", seconds_max)
+
+    def serve() -> None:
+        with there:
+            for answer in answers:
+                if not there.recv(65536):
+                    return
+                there.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with here:
+        greet(probe, UPSTREAM, here)
+    thread.join()
+    return probe
+
+
+def relp_answers() -> bytes:
+    session = RelpServerSession(data_bytes_max=1000, software=b"test,1")
+    session.receive(b"1 open 30 relp_version=0\ncommands=syslog\n")
+    return session.data_to_send()
+
+
+def test_relp() -> None:
+    probe = greeted(greet_relp, relp_answers(), b"2 rsp 0\n0 serverclose 0\n")
+    assert faults(probe) == ["open"]
+    assert "192.0.2.1:20514 opens sessions in " in probe.findings[0].text
+    assert ": test,1, offers commands" in probe.findings[0].text
+
+
+@pytest.mark.parametrize(
+    ("answers", "fault"),
+    [
+        ([b"\x15\x03\x01\x00\x02\x02\x46"], "relp-tls-port"),
+        ([], "relp-closed"),
+        ([b"1 rsp 20 500 you may not here\n"], "relp-refused"),
+        ([b"SSH-2.0-OpenSSH_9.2\r\n"], "relp-refused"),
+    ],
+)
+def test_no_relp(answers: Sequence[bytes], fault: str) -> None:
+    assert faults(greeted(greet_relp, *answers)) == [fault]
+
+
+def test_relp_without_an_answer() -> None:
+    here, there = socket.socketpair()
+    probe = Probe("central", 0.01)
+    with here, there:
+        greet_relp(probe, UPSTREAM, here)
+    assert faults(probe) == ["relp-no-answer"]
+
+
+def test_plain_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LISTEN_SECONDS", 0.05)
+    here, there = socket.socketpair()
+    probe = Probe("central", 1)
+    with here, there:
+        greet_syslog(probe, UPSTREAM, here)
+        assert there.recv(100) == b"\n" * 5
+    assert faults(probe) == ["lines"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "speaks_relp", "fault"),
+    [
+        ([b"\x15\x03\x01\x00\x02\x02\x46"], False, "syslog-tls-port"),
+        ([b"220 mail.example.com ESMTP\r\n"], False, "syslog-other-port"),
+        ([b""], True, "syslog-relp-port"),
+        ([b""], False, "syslog-closed"),
+    ],
+)
+def test_no_plain_syslog(
+    monkeypatch: pytest.MonkeyPatch, answers: Sequence[bytes], speaks_relp: bool, fault: str
+) -> None:
+    monkeypatch.setattr(module, "_LISTEN_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_speaks_relp", lambda *_: speaks_relp)
+    assert faults(greeted(greet_syslog, *answers)) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("certificate 'CN=a' is not accepted: it has expired at 2026", "tls-expired"),
+        ("certificate 'CN=a' is not accepted: it is not valid before 2027", "tls-not-yet-valid"),
+        ("the certificate is for a, expected b", "tls-wrong-name"),
+        ("its issuer 'CN=x' is not among the trusted CAs in /ca.pem", "tls-unknown-ca"),
+        ("its extended key usage is for something else", "tls-purpose"),
+        ("it was revoked in /crl.pem", "tls-revoked"),
+        ("X.509 error 99", "tls-failed"),
+    ],
+)
+def test_refused_certificates(text: str, fault: str) -> None:
+    error = TlsBroken(TlsFailure("tls-certificate", text))
+    assert tls_finding(UPSTREAM, error).fault == fault
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (TlsBroken(TlsFailure("tls-certificate-required", "x")), "tls-client-certificate"),
+        (TlsBroken(TlsFailure("tls-wrong-version-number", "x")), "tls-plain-port"),
+        (TlsBroken(TlsFailure("tls-unsupported-protocol", "x")), "tls-version"),
+        (TimeoutError("timed out"), "tls-no-answer"),
+        (ConnectionResetError(104, "reset"), "tls-closed"),
+    ],
+)
+def test_other_failures_of_tls(error: OSError, fault: str) -> None:
+    assert tls_finding(UPSTREAM, error).fault == fault
+
+
+def resolved(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+    def getaddrinfo(host: str, port: int, **_: object) -> Any:
+        if not hosts:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in hosts]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+class Pairs:
+    """Connects to some addresses only."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *there: str) -> None:
+        self._there = there
+        self.others: list[socket.socket] = []
+        monkeypatch.setattr(Upstream, "connect_plainly", lambda *args: self._connect(*args))
+
+    def _connect(self, upstream: Upstream, seconds_max: float) -> socket.socket:
+        if upstream.address[0] not in self._there:
+            raise ConnectionRefusedError
+        here, other = socket.socketpair()
+        self.others.append(other)
+        return here
+
+
+def nothing(probe: Probe, upstream: Upstream, connection: Connection) -> None:
+    probe.passed("greeting", upstream.place)
+
+
+def test_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved(monkeypatch)
+    probe = Probe("central", 1)
+    probe_upstream(probe, URL, None, nothing)
+    probe_datagrams(probe, URL)
+    assert faults(probe) == ["dns-unknown", "dns-unknown"]
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        (["192.0.2.1", "192.0.2.2"], ["dns", "connect", "greeting", "connect", "greeting"]),
+        (["192.0.2.2"], ["dns", "tcp-partial", "connect", "greeting"]),
+        ([], ["dns", "tcp-refused", "tcp-refused"]),
+    ],
+)
+def test_every_address_is_tried(
+    monkeypatch: pytest.MonkeyPatch, there: list[str], expected: list[str]
+) -> None:
+    resolved(monkeypatch, "192.0.2.1", "192.0.2.2")
+    pairs = Pairs(monkeypatch, *there)
+    probe = Probe("central", 5)
+    probe_upstream(probe, URL, None, nothing)
+    assert faults(probe) == expected
+    for each in pairs.others:
+        each.close()
+
+
+def test_a_name_for_datagrams(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved(monkeypatch, "192.0.2.1")
+    probe = Probe("central", 1)
+    probe_datagrams(probe, URL)
+    assert faults(probe) == ["dns", "datagrams"]
