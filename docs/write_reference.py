@@ -51,7 +51,8 @@ def reference() -> str:
         _table(["URL", "What is taken, and when it is answered"], _urls("listen")),
         "",
         _table(["Key", "Of", "Default", "Value", "Meaning"], _keys(_by_kind("listen"), "listen")),
-        "\n## `[destinations.ID]`\n\n`connect` is the URL to send to:\n",
+        "\n## `[destinations.ID]`\n\n`connect` is the URL to send to, or a list of several with "
+        "the same scheme (see [several targets](operations.md#several-targets)):\n",
         _table(["URL", "A message counts as delivered when"], _urls("connect")),
         "",
         _table(["Key", "Of", "Default", "Value", "Meaning"], _keys(_by_kind("connect"), "connect")),

@@ -94,5 +94,11 @@ def link_of(service: DestinationService) -> Any:
     return link
 
 
+def target_of(service: DestinationService) -> Any:
+    """Its only target."""
+    (target,) = link_of(service)._targets.all
+    return target
+
+
 def protocol_of(service: DestinationService) -> Any:
     return link_of(service).buildProtocol(None)

@@ -46,6 +46,7 @@ SEND_BYTES_MAX = BATCH_BYTES_MAX
 """The most that the kernel is handed of one connection in a turn of the reactor: a batch."""
 _USELESS_MAX = 2  # connections in a row that are reported before one has been of use
 _JITTER_FACTOR = 1.25
+_CLOSE_SECONDS_MAX = 2.0  # that a connection which is made anew waits for the upstream's end of TLS
 
 
 class UpstreamState:
@@ -101,6 +102,19 @@ class UpstreamState:
         self._useless_in_row = 0
         self._unproven = ""  # text for `on_ready` that waits for an acknowledgement
         self._stopped = False
+        self._at_once = False  # the next attempt needs no pause
+        self._on_connected: Callable[[], None] = lambda: None
+        self._on_lost: Callable[[str], None] = lambda words: None
+
+    def watch(self, connected: Callable[[], None], lost: Callable[[str], None]) -> None:
+        """Have each change told.
+
+        Args:
+            connected: Called when records can be sent.
+            lost: Called with the reason when a connection has ended or could not be made; with
+                an empty one if that was intended.
+        """
+        self._on_connected, self._on_lost = connected, lost
 
     @property
     def ready(self) -> bool:
@@ -129,6 +143,7 @@ class UpstreamState:
         self.connects += 1
         self._state, self._last_failure, self._next_try_at = how, "", None
         self._ready_at = self._clock.seconds()
+        self._on_connected()
         # Otherwise an upstream that disconnects at every message would look healthy in the log.
         if self._useless_in_row < _USELESS_MAX:
             self._on_ready(how)
@@ -157,7 +172,17 @@ class UpstreamState:
         self._failures_in_row += 1
         self.failures += 1
         self._state, self._last_failure = "not connected", words
+        self._on_lost(words)
         self._on_failure(words)
+
+    def renewed(self, why: str) -> None:
+        """The connection ended as intended, to be made anew at once."""
+        if self._stopped:
+            return
+        self._ready_at, self._at_once, self._unproven = None, True, ""
+        self.exactly_once = False
+        self._state = f"connecting anew: {why}"
+        self._on_lost("")
 
     def stopped(self) -> None:
         """Stop connecting; the end of the last connection is not an error."""
@@ -165,6 +190,7 @@ class UpstreamState:
         self._state, self._last_failure, self._next_try_at = "stopped", "", None
         self._ready_at = None
         self.exactly_once = False
+        self._on_lost("")
 
     def retry_policy(self, attempt: int = 0) -> float:
         """Seconds to wait now.
@@ -173,6 +199,9 @@ class UpstreamState:
             attempt: As ClientService counts them.  Not used: it starts again with
                 every connection, even one that the upstream ends at once.
         """
+        if self._at_once:
+            self._at_once = False
+            return 0.0
         doubled = self._retry_seconds_min * 2.0 ** min(max(0, self._failures_in_row - 1), 30)
         longest = min(doubled * _JITTER_FACTOR, self._retry_seconds_max)
         shortest = min(doubled, max(longest / _JITTER_FACTOR, self._retry_seconds_min))
@@ -234,6 +263,7 @@ class UpstreamProtocol(Protocol):
         self._clock = clock
         self._secure = secure
         self._why = ""  # we closed it, if not empty
+        self._retiring = ""  # why it is to be made anew, if not empty
         self._timeouts = timeouts
         self._prepare_call: DelayedCall | None = None
 
@@ -249,6 +279,14 @@ class UpstreamProtocol(Protocol):
 
     def ended(self) -> None:
         """The connection is gone, or never became ready."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that was sent waits for an answer."""
+        return True
+
+    def say_goodbye(self) -> None:
+        """Write what ends a session; the connection is closed next."""
 
     def remark(self) -> str:
         """A possible reason why the upstream closed the connection; appended to the state."""
@@ -301,9 +339,25 @@ class UpstreamProtocol(Protocol):
         if not self.gone:
             self.transport.abortConnection()
 
+    def retire(self, why: str) -> None:
+        """Send nothing more, and end when all is answered: the connection is to be made anew."""
+        if not self.over and self.prepared:
+            self._retiring = self._retiring or why
+            self.retire_if_idle()
+
+    def retire_if_idle(self) -> None:
+        """End the connection if it is to be made anew and nothing waits for an answer."""
+        if self._retiring and not self.over and self.is_idle:
+            self.state.renewed(self._retiring)
+            self.shut_down()
+            self._prepare_call = self._clock.callLater(
+                _CLOSE_SECONDS_MAX, self.give_up, self._retiring
+            )
+
     def shut_down(self) -> None:
         """The relay stops; unacknowledged records stay in the queue."""
         self._why = self._why or "stopping"
+        self.say_goodbye()
         self.transport.unregisterProducer()  # or the connection would stay open
         self.transport.loseConnection()
 
@@ -314,7 +368,8 @@ class UpstreamProtocol(Protocol):
         if not self._why and not isinstance(reason.value, SSL.Error):
             words += self.remark()
         error = UpstreamError(f"{self.state.target}: {words}")
-        self.state.failed(str(error))
+        if not (self._retiring and self.is_idle):
+            self.state.failed(str(error))
         self.ended()
         return error
 

@@ -115,7 +115,7 @@ def _loops(
         reached = [
             id
             for id, source in by_id.items()
-            if _arrives(destination.connect, source.listen, kinds)
+            if any(_arrives(url, source.listen, kinds) for url in destination.targets)
         ]
         feeds[destination.id] = [
             (id, next_one.id)
@@ -130,7 +130,9 @@ def _loops(
         if way and members not in reported:
             reported.add(members)
             steps = ", ".join(f"source {source!r} feeds {id!r}" for source, id in way)
-            what = f"{destination.connect} is {_whose(destination)}"
+            listen = by_id[way[0][0]].listen
+            url = next(url for url in destination.targets if _arrives(url, listen, kinds))
+            what = f"{url} is {_whose(destination)}"
             yield (
                 f"{name(destination.id)}: {what} and messages "
                 f"would go round for ever ({steps}); give the sources of {destination.id!r} "

@@ -253,17 +253,18 @@ class _FileReader:
                 self._complete(table, values, where)
             if isinstance(kind, UrlKind) and kind.complete is not None:
                 kind.complete(table, values, where, self._reading)
-            url = self._url(values, table.pop(role, None), role, where)
-            if url is None or kind is None:  # the files that it names are worth a look all the same
+            urls = self._urls(values, table.pop(role, None), role, where)
+            if not urls or kind is None:  # the files that it names are worth a look all the same
                 tls = compose(TlsConfiguration, table)
                 if role == "connect" or tls.certificate or tls.private_key:
                     self._check_tls(tls, role, where)
             elif isinstance(kind, ListenerSet):
-                found += self._set(id, kind, url, table, where)
+                found += self._set(id, kind, urls[0], table, where)
             else:
                 # A socket of systemd has the scheme of what is spoken over it.
-                url = replace(url, scheme=kind.scheme)
-                found.append(self._checked(role, kind, url, {**table, "id": id}, values, where))
+                url = replace(urls[0], scheme=kind.scheme)
+                table |= {"id": id, "others": tuple(urls[1:])}
+                found.append(self._checked(role, kind, url, table, values, where))
         for one in found:
             if one.id in tables and one.id in self._places.port_keys:
                 words = (
@@ -342,24 +343,27 @@ class _FileReader:
         self._places.members[id] = tuple(source.id for source in sources)
         return sources
 
-    def _url(
-        self, values: Mapping[str, object], text: object, role: Role, where: str
-    ) -> Url | None:
+    def _urls(
+        self, values: Mapping[str, object], found: object, role: Role, where: str
+    ) -> Sequence[Url]:
+        """Where to listen or to connect; empty if that is not right."""
         if role not in values:
             example = (
                 "tcp://0.0.0.0:514" if role == "listen" else "relp://central.example.com:20514"
             )
             words = f'is missing; write for example {role} = "{example}"'
             self._reading.add(f"{where}.{role}", words)
-        if not isinstance(text, str):
-            return None
+        texts = found if isinstance(found, tuple) else (found,)
+        texts = tuple(text for text in texts if isinstance(text, str))
+        if not texts:
+            return ()
         try:
-            url = self._kinds.url(text, role, base_dir=self._reading.base_dir)
+            urls = self._kinds.urls(texts, role, base_dir=self._reading.base_dir)
         except ValueError as error:
             self._reading.add(f"{where}.{role}", str(error))
-            return None
+            return ()
         self.problems += self._kinds.foreign_keys(values, role, where)
-        return url
+        return urls
 
     def _check_tls(self, tls: TlsConfiguration, role: Role, where: str) -> None:
         """Look at the keys, and then into the files that they name."""

@@ -6,7 +6,7 @@ Kinds are given to it as values, `Kinds`: nothing in this package knows the name
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ from relay.service.configuration.model import (
     Url,
     Where,
 )
-from relay.service.configuration.reading import Readable, Reading
+from relay.service.configuration.reading import OneOrMore, Readable, Reading
 from relay.service.configuration.table import Text, Whole, join_path
 from relay.service.configuration.url import Address, Host, Role, url_shown
 
@@ -54,6 +54,8 @@ class UrlKind(Generic[C]):
     only arrives at sources of the same medium."""
     shared: bool = False
     """Several sources may read, or destinations write, in the same place."""
+    several: bool = False
+    """A destination may have several targets."""
     arrives: Callable[[Url, Url], bool] | None = None
     """Whether a source, the first URL, gets what is sent to the second one; None = hosts and ports
     tell."""
@@ -222,6 +224,30 @@ class Kinds(Generic[S, D]):
             raise ValueError(f"{scheme} can only be {only}; {role} takes one of {allowed}")
         return kinds[scheme].address.read(scheme, rest, role, base_dir)
 
+    def urls(self, texts: Sequence[str], role: Role, *, base_dir: str) -> list[Url]:
+        """Read `texts` as the targets of one destination, or as the one place of a source.
+
+        Raises:
+            ValueError: As `url`; or they cannot be targets of one destination.
+        """
+        urls = [self.url(text, role, base_dir=base_dir) for text in texts]
+        first, *others = urls
+        kinds = [kind.scheme for kind in self.destinations if kind.several]
+        if others and first.scheme not in kinds:
+            several = ", ".join(kinds)
+            raise ValueError(
+                f"{first.scheme} has one target only; a list is for {several}: write one URL"
+            )
+        for number, url in enumerate(others, start=1):
+            if url.scheme != first.scheme:
+                raise ValueError(
+                    f"{url} is not of the same kind as {first}; write {first.scheme}:// for all "
+                    "targets, or another destination"
+                )
+            if url in urls[:number]:
+                raise ValueError(f"{url} is in the list twice; remove one of them")
+        return urls
+
     def source(self, scheme: str) -> S:
         return next(kind for kind in self.sources if kind.scheme == scheme)
 
@@ -236,7 +262,9 @@ class Kinds(Generic[S, D]):
         return kind
 
     def _named_by_url(self, table: Mapping[str, object], role: Role) -> AnyKind | None:
-        return self.by_scheme(role).get(str(table.get(role, "")).partition(":")[0].lower())
+        urls = table.get(role, "")
+        url = urls[0] if isinstance(urls, list) and urls else urls
+        return self.by_scheme(role).get(str(url).partition(":")[0].lower())
 
     def schema(self, role: Role, kind: AnyKind | None) -> dict[str, Readable]:
         """What the keys of a table may hold: those of all kinds, as `kind` has them."""
@@ -273,7 +301,7 @@ class Kinds(Generic[S, D]):
 _NO_SETTINGS: Mapping[Role, dict[str, Readable]] = {
     "listen": {"listen": Text("a URL such as tcp://0.0.0.0:514", r".+")},
     "connect": {
-        "connect": Text("a URL such as relp://central.example.com:20514", r".+"),
+        "connect": OneOrMore("a URL such as relp://central.example.com:20514"),
         "template": TemplateOnly(),
     },
 }

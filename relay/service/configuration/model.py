@@ -424,6 +424,11 @@ class DestinationConfiguration(Endpoint):
         return self.match is None and not self.apps
 
     @property
+    def targets(self) -> tuple[Url, ...]:
+        """Where it connects, in the order of the file."""
+        return (self.connect,)
+
+    @property
     def in_flight_max(self) -> int:
         """Most records without an answer; 0 = as many as its sessions take."""
         return 0

@@ -18,7 +18,6 @@ from relay.flow.numbering import Numbering
 from relay.flow.pump import Session, SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import (
-    PreparedEndpoint,
     RetryClock,
     UpstreamProtocol,
     UpstreamState,
@@ -76,7 +75,7 @@ class StreamLink(Factory, Link):
         self,
         state: UpstreamState,
         *,
-        endpoint: PreparedEndpoint,
+        endpoint: object,
         new_protocol: Callable[[], UpstreamProtocol],
         clock: Clock,
     ) -> None:
@@ -92,7 +91,7 @@ class StreamLink(Factory, Link):
         self._client = ClientService(
             endpoint,
             self,  # type: ignore[arg-type]  # zope
-            retryPolicy=self._state.retry_policy,
+            retryPolicy=self.retry_seconds,
             clock=self._retries,  # type: ignore[arg-type]  # as much of one as it uses
             prepareConnection=lambda protocol: protocol.ready,
         )
@@ -115,9 +114,18 @@ class StreamLink(Factory, Link):
         if self._retries.hurry():
             self._state.connecting()
 
+    def retry_seconds(self, attempt: int) -> float:
+        """The pause before the next attempt."""
+        return self._state.retry_policy(attempt)
+
     def cut(self, why: str) -> None:
         if self._protocol is not None:
             self._protocol.give_up(why)
+
+    def renew(self, why: str) -> None:
+        """Connect anew once all that was sent is answered; nothing more is sent before that."""
+        if self._protocol is not None:
+            self._protocol.retire(why)
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamProtocol:
         self._protocol = self._new_protocol()

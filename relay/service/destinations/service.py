@@ -361,7 +361,7 @@ class DestinationStatus:
         has_backlog = ready and age is not None and age >= _BACKLOG_SECONDS_MIN
         return {
             "id": self.configuration.id,
-            "connect": str(self.configuration.connect),
+            "connect": ", ".join(map(str, self.configuration.targets)),
             "state": self.state_words,
             "details": list(self.details()),
             "ready": ready,

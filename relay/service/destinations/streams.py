@@ -5,28 +5,37 @@ The kernel of the upstream answers for plain syslog, its program for RELP.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.logger import Logger
 
 from relay import SOFTWARE
 from relay.service.configuration.keys import group, key
-from relay.service.configuration.model import DestinationConfiguration, TlsConfiguration
+from relay.service.configuration.model import (
+    DestinationConfiguration,
+    TlsConfiguration,
+    Url,
+    Where,
+)
 from relay.service.configuration.table import Choice, Seconds, Whole
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.link import Outlet, StreamLink
+from relay.service.destinations.link import Outlet
+from relay.service.destinations.targets import Target, TargetKeys, TargetLink, Targets
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.probes.upstream import greet_relp, greet_syslog, probe_upstream
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
-from relay.transport.tls.endpoints import TlsUpstream
-from relay.transport.upstream import PreparedEndpoint, Timeouts, UpstreamProtocol
+from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
+from relay.transport.upstream import Timeouts, UpstreamProtocol
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
+
+_log = Logger(namespace="relay")
 
 UPSTREAM_TLS_WITHOUT = ("peer_names",)
 """Keys for TLS that are for those who listen."""
@@ -40,10 +49,49 @@ class UpstreamConfiguration(DestinationConfiguration):
     connect_seconds_max: float = key(
         Seconds(0.1, 3600), 30.0, "time limit for each of TCP, TLS and RELP's open"
     )
+    several: TargetKeys = group(TargetKeys)
+    others: tuple[Url, ...] = ()
+    """Targets behind the first one."""
+
+    @property
+    def targets(self) -> tuple[Url, ...]:
+        return (self.connect, *self.others)
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        if self.others:
+            return
+        for name in ("policy", "failback_probes", "probe_seconds"):
+            if name in given and not (name == "policy" and self.several.policy == "balance"):
+                yield (
+                    f"{where(name)}: has no effect with one target; write a list in connect, or "
+                    "remove it"
+                )
 
     @property
     def stall_seconds(self) -> float:
         return 2 * self.answer_seconds_max
+
+
+class _TlsOfTargets:
+    """The clients' ends of TLS of one destination, which have the same files."""
+
+    def __init__(
+        self, material: TlsMaterial | None, *, tls: TlsConfiguration, targets: Sequence[Url]
+    ) -> None:
+        self.upstreams = [
+            TlsUpstream(
+                material,
+                server_name=tls.server_name or url.host,
+                peer_verify=tls.peer_verify,
+                fingerprints=read_policy(tls).fingerprints,
+                options=read_options(tls),
+            )
+            for url in targets
+        ]
+
+    def renew(self, material: TlsMaterial) -> None:
+        for upstream in self.upstreams:
+            upstream.renew(material)
 
 
 def new_delivery(
@@ -57,22 +105,20 @@ def new_delivery(
         protocol_of: What makes the protocols of an outlet, given drain, state, clock, secure and
             timeouts.
     """
-    url, tls, reactor = configuration.connect, configuration.tls, parts.reactor
-    # Resolves the name at each attempt and tries all of its addresses.
-    wrapped = HostnameEndpoint(
-        reactor, url.host, url.port, timeout=configuration.connect_seconds_max
-    )
+    tls, reactor = configuration.tls, parts.reactor
+    subject = f"destination {configuration.id}"
     files = Prerequisite("its messages are queued until the files are right")
-    upstream = None
+    all_tls: Sequence[TlsUpstream | None] = [None] * len(configuration.targets)
     if tls is not None:
-        new = partial(
-            TlsUpstream,
-            server_name=tls.server_name or url.host,
-            peer_verify=tls.peer_verify,
-            fingerprints=read_policy(tls).fingerprints,
-            options=read_options(tls),
+        new = partial(_TlsOfTargets, tls=tls, targets=configuration.targets)
+        all_tls = parts.certificates.keep(subject, tls, new, files).upstreams
+
+    def new_target(url: Url, tls_upstream: TlsUpstream | None) -> Target:
+        # Resolves the name at each attempt and tries all of its addresses.
+        wrapped = HostnameEndpoint(
+            reactor, url.host, url.port, timeout=configuration.connect_seconds_max
         )
-        upstream = parts.certificates.keep(f"destination {configuration.id}", tls, new, files)
+        return Target(url, wrapped, tls_upstream)
 
     def new_protocol(outlet: Outlet) -> UpstreamProtocol:
         return protocol_of(outlet)(
@@ -83,18 +129,18 @@ def new_delivery(
             timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
         )
 
-    def new_link(outlet: Outlet) -> StreamLink:
-        endpoint = PreparedEndpoint(
-            wrapped=wrapped, state=outlet.state, tls=upstream, clock=reactor
-        )
-        return StreamLink(
-            outlet.state,
-            endpoint=endpoint,
-            new_protocol=partial(new_protocol, outlet),
-            clock=reactor,
-        )
-
-    return Delivery(new_link=new_link, prerequisites=(files,))
+    targets = Targets(
+        [*map(new_target, configuration.targets, all_tls)],
+        configuration.several,
+        new_protocol=new_protocol,
+        clock=reactor,
+        say=lambda words: _log.info("{subject}: {words}", subject=subject, words=words),
+    )
+    return Delivery(
+        new_link=partial(TargetLink, targets=targets),
+        prerequisites=(files,),
+        details=lambda: list(targets.details()),
+    )
 
 
 def framing_key(default: str) -> str:
@@ -132,6 +178,7 @@ TCP = DestinationKind(
     configuration=TcpConfiguration,
     delivered="the peer's kernel has acknowledged the bytes",
     medium="tcp",
+    several=True,
     make=_make_plain,
     probe=_probe_plain,
 )
@@ -191,6 +238,7 @@ RELP = DestinationKind(
     configuration=RelpConfiguration,
     delivered="the upstream has answered",
     medium="tcp",
+    several=True,
     make=_make_relp,
     probe=_probe_relp,
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -20,7 +20,7 @@ from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder
 from relay.service.tls.files import file_problems, read_material
 from relay.transport.notices import Notices
-from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream, load_crls
+from relay.transport.tls.endpoints import TlsMaterial, load_crls
 
 _CHECK_SECONDS = 60.0
 _DAY_SECONDS = 86400.0
@@ -30,7 +30,13 @@ _UNUSABLE = "new TLS files cannot be used, the old ones still are: "
 Stamp = tuple[int, int, int] | None
 
 
-Endpoint = TypeVar("Endpoint", bound=TlsListener | TlsUpstream)
+class Renewable(Protocol):
+    """A listener, an upstream, or several that have the same files."""
+
+    def renew(self, material: TlsMaterial) -> None: ...
+
+
+Endpoint = TypeVar("Endpoint", bound=Renewable)
 
 
 @dataclass(slots=True)
@@ -39,7 +45,7 @@ class _Watched:
 
     subject: str
     tls: TlsConfiguration
-    target: TlsListener | TlsUpstream
+    target: Renewable
     needed: Prerequisite
     """Has trouble until the files could be used for the first time."""
     used: list[Stamp]

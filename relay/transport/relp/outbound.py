@@ -63,7 +63,7 @@ class RelpClientProtocol(DeliveringProtocol):
 
     @property
     def room(self) -> int:
-        if self._write_blocked or self._refusal_call is not None or self.over:
+        if self._write_blocked or self._refusal_call is not None or self.over or self._retiring:
             return 0
         # Records left the queue unsent, so the numbers have to begin again in another session.
         # The answers that are on their way would be lost with this one.
@@ -127,6 +127,8 @@ class RelpClientProtocol(DeliveringProtocol):
             session.close()  # and ClientService connects again
             self._write()
             self._expect_answer()
+        else:
+            self.retire_if_idle()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True  # nothing more is sent
@@ -138,11 +140,14 @@ class RelpClientProtocol(DeliveringProtocol):
         self._cancel_answer_call()
         self._cancel_refusal_call()
 
-    def shut_down(self) -> None:
-        """Say goodbye without waiting for the answer."""
+    @property
+    def is_idle(self) -> bool:
+        return not self._session.unacknowledged
+
+    def say_goodbye(self) -> None:
+        """Without waiting for the answer."""
         self._session.close()
         self._write()
-        super().shut_down()
 
     def _begin_sending(self) -> None:
         self._begun = True

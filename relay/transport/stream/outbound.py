@@ -70,7 +70,9 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
 
     @property
     def room(self) -> int:
-        if self.over or self._write_blocked or self._in_flight_bytes >= _WINDOW_BYTES:
+        if self.over or self._retiring or self._write_blocked:
+            return 0
+        if self._in_flight_bytes >= _WINDOW_BYTES:
             return 0
         return _WINDOW_RECORDS - self._in_flight_records
 

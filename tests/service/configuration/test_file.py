@@ -926,3 +926,60 @@ def test_the_unit_and_the_commands_agree_where_the_file_is() -> None:
     unit = (Path(__file__).parents[3] / "deploy" / "syslogrelay.service").read_text()
     assert f"syslogrelay check {DEFAULT_PATH}\n" in unit
     assert f"syslogrelay --config {DEFAULT_PATH}\n" in unit
+
+
+SEVERAL = """
+[relay]
+name = "web-1"
+[sources.in]
+listen = "tcp://:514"
+[destinations.out]
+connect = {}
+"""
+
+
+def test_several_targets(tmp_path: Path) -> None:
+    text = SEVERAL.format('["relp://a:1", "relp://b:2"]\npolicy = "balance"')
+    (destination,) = read(tmp_path, text).destinations
+    assert destination.targets == (
+        Url("relp", host="a", port=1),
+        Url("relp", host="b", port=2),
+    )
+    assert destination.several.policy == "balance"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (
+            '["relp://a:1", "tcp://b:2"]',
+            "connect: tcp://b:2 is not of the same kind as relp://a:1; write relp:// for all "
+            "targets, or another destination",
+        ),
+        (
+            '["relp://a:1", "relp://A:1"]',
+            "connect: relp://a:1 is in the list twice; remove one of them",
+        ),
+        (
+            '["file:///a", "file:///b"]',
+            "connect: file has one target only; a list is for tcp, tls, relp, relp+tls: write one "
+            "URL",
+        ),
+        (
+            '["tcp://127.0.0.1:1", "tcp://127.0.0.1:514"]',
+            "connect: tcp://127.0.0.1:514 is this relay itself and messages would go round for "
+            "ever (source 'in' feeds 'out'); give the sources of 'out' without 'in'",
+        ),
+        (
+            '"relp://a:1"\nprobe_seconds = 5',
+            "probe_seconds: has no effect with one target; write a list in connect, or remove it",
+        ),
+        (
+            '["relp://a:1", "relp://b:1"]\nrebalance_seconds = 5',
+            'rebalance_seconds: has no effect with policy = "failover"; write policy = "balance", '
+            "or remove it",
+        ),
+    ],
+)
+def test_targets_that_do_not_fit_together(tmp_path: Path, value: str, problem: str) -> None:
+    assert problems(tmp_path, SEVERAL.format(value)) == [f"destinations.out.{problem}"]

@@ -34,7 +34,7 @@ from relay.wire.framing.decoders import (
 from tests.clocks import wall_of
 from tests.configurations import new_destination
 from tests.connections import Pair
-from tests.destination_setup import Setup, lane_of, link_of, protocol_of
+from tests.destination_setup import Setup, lane_of, protocol_of, target_of
 
 TOKEN = "12345678-1234-1234-1234-123456789abc"
 EU = Url("sematext", host="eu", is_bare=True)
@@ -108,7 +108,7 @@ def details(setup: Setup, **keys: Any) -> list[str]:
 
 def endpoint_of(service: Any) -> tuple[str, int]:
     """The host and port that the sessions connect to."""
-    wrapped = link_of(service)._endpoint._wrapped
+    wrapped = target_of(service).wrapped
     assert isinstance(wrapped, HostnameEndpoint)
     return wrapped._hostText, wrapped._port
 
@@ -125,8 +125,7 @@ def test_tls_verifies_the_exact_name_and_ends_messages_with_lf(
 ) -> None:
     service = setup.build(region)
     assert endpoint_of(service) == (name, 10514)
-    endpoint = link_of(service)._endpoint
-    connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
+    connection = target_of(service).tls.clientConnectionForTLS(SimpleNamespace())
     assert connection.get_servername() == name.encode()
     protocol = protocol_of(service)
     assert isinstance(protocol, SyslogStreamOutProtocol)
@@ -282,7 +281,7 @@ def answers(issued: Issued, service: Any) -> bool:
     sender.connectionMade = lambda: sender.transport.write(b"hello")  # type: ignore[method-assign, union-attr]
     server.buildProtocol = lambda addr: receiver  # type: ignore[method-assign]
     client.buildProtocol = lambda addr: sender  # type: ignore[method-assign]
-    Pair(server, client, listener=below, upstream=link_of(service)._endpoint._tls)
+    Pair(server, client, listener=below, upstream=target_of(service).tls)
     return heard == [b"hello"]
 
 

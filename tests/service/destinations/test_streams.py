@@ -16,7 +16,7 @@ from relay.service.destinations.link import StreamLink
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
-from relay.transport.upstream import PreparedEndpoint, Timeouts
+from relay.transport.upstream import Timeouts
 from relay.wire.framing.decoders import (
     encode_newline_syslog,
     encode_octet_counted_syslog,
@@ -24,7 +24,7 @@ from relay.wire.framing.decoders import (
 from tests.certificate_files import SERVER_NAME, make_certificate_files
 from tests.configurations import new_destination
 from tests.connections import fired
-from tests.destination_setup import Setup, lane_of, link_of, protocol_of
+from tests.destination_setup import Setup, lane_of, link_of, protocol_of, target_of
 from tests.recording import record
 
 
@@ -52,20 +52,24 @@ def test_tls_lies_below_when_it_is_asked_for(
     )
     keys = {"tls": tls} if is_tls else {}
     service = setup.build(Url(scheme, host="10.0.0.5", port=6514), **keys)
-    endpoint = link_of(service)._endpoint
-    assert isinstance(endpoint, PreparedEndpoint)
-    assert (endpoint._tls is not None) == is_tls
+    target = target_of(service)
+    assert (target.tls is not None) == is_tls
     assert protocol_of(service)._secure == is_tls
     if is_tls:
-        connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
+        connection = target.tls.clientConnectionForTLS(SimpleNamespace())
         assert connection.get_servername() == SERVER_NAME.encode()
 
 
 def test_the_name_to_verify_is_that_of_the_url(setup: Setup) -> None:
-    service = setup.build(Url("tls", host="up.example.com", port=6514))
-    endpoint = link_of(service)._endpoint
-    connection = endpoint._tls.clientConnectionForTLS(SimpleNamespace())
-    assert connection.get_servername() == b"up.example.com"
+    service = setup.build(
+        Url("tls", host="up.example.com", port=6514),
+        others=(Url("tls", host="other.example.com", port=6514),),
+    )
+    for target, name in zip(
+        link_of(service)._targets.all, (b"up.example.com", b"other.example.com"), strict=True
+    ):
+        connection = target.tls.clientConnectionForTLS(SimpleNamespace())
+        assert connection.get_servername() == name
 
 
 def test_its_certificates_are_known_by_its_name(setup: Setup) -> None:
@@ -131,17 +135,11 @@ def test_what_has_to_be_there_before_it_connects(setup: Setup) -> None:
 
 def test_where_it_connects_and_for_how_long(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     names = record(monkeypatch, streams, "HostnameEndpoint")
-    prepared = record(monkeypatch, streams, "PreparedEndpoint")
     service = setup.build(Url("relp", host="up", port=20514), connect_seconds_max=9.0)
-    lane = lane_of(service)
+    target = target_of(service)
     assert names[0].arguments == (setup.reactor, "up", 20514)
     assert names[0].keywords == {"timeout": 9.0}
-    assert prepared[0].keywords == {
-        "wrapped": names[0],
-        "state": lane.state,
-        "tls": None,
-        "clock": setup.reactor,
-    }
+    assert (target.wrapped, target.tls) == (names[0], None)
 
 
 def test_how_it_verifies_whom_it_connects_to(
