@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -17,12 +18,13 @@ from relay.service.probes.certificates import probe_own_certificate, tell_of_cer
 from relay.service.probes.probe import Finding, Probe, Severity, run_probes, within
 from relay.service.tls.files import file_problems, read_material, read_options, read_policy
 from relay.transport.tls.blocking import TlsBroken, TlsConnection
-from relay.transport.tls.endpoints import TlsUpstream
+from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
 from relay.transport.tls.failure import TLS_ALERT
 from relay.wire.relp.client import RelpClientSession
 
 _CHUNK_BYTES = 65536
 _ADDRESSES_MAX = 16
+_TEXT_MAX = 800  # characters, of which a certificate's are 500 at most
 _LISTEN_SECONDS = 0.7
 """How long a server has to object: one of another protocol, or to our certificate (TLS 1.3)."""
 _BLANK_LINES = b"\n" * 5
@@ -55,14 +57,15 @@ class Upstream(NamedTuple):
         host = f"{self.address[0]}"
         return f"[{host}]:{self.url.port}" if ":" in host else f"{host}:{self.url.port}"
 
-    def connect(self, seconds_max: float) -> Connection:
-        """Connect, with TLS if there is any.
+    @contextmanager
+    def connected(self, seconds_max: float) -> Iterator[Connection]:
+        """A connection, with TLS if there is any.
 
         Raises:
-            OSError: There is no connection.
+            OSError: There is none.
         """
-        connection = self.connect_plainly(seconds_max)
-        return connection if self.tls is None else self.secured(connection)
+        with self.connect_plainly(seconds_max) as connection:
+            yield connection if self.tls is None else self.secured(connection)
 
     def connect_plainly(self, seconds_max: float) -> socket.socket:
         connection = socket.socket(self.family, socket.SOCK_STREAM)
@@ -253,7 +256,7 @@ _BY_KIND = {
 def tls_finding(upstream: Upstream, error: OSError) -> Finding:
     """Why TLS with `upstream` has failed."""
     kind = error.kind if isinstance(error, TlsBroken) else ""
-    text = printable(f"{upstream.place}: {error.strerror or error}")
+    text = printable(f"{upstream.place}: {error.strerror or error}", length_max=_TEXT_MAX)
     fault, remedy = _BY_KIND.get(kind, "tls-failed"), "see the log of the receiver"
     if kind == "tls-certificate":
         for needle, name, words in _OF_CERTIFICATE:
@@ -328,7 +331,7 @@ def greet_relp(probe: Probe, upstream: Upstream, connection: Connection) -> None
 
 
 def _no_relp(upstream: Upstream, chunk: bytes | None, seconds_max: float) -> Finding:
-    if chunk:
+    if chunk or (chunk == b"" and not upstream.tls and _speaks_tls(upstream, seconds_max)):
         fault, text = "relp-tls-port", "answers in TLS"
         remedy = "write relp+tls://, or the receiver's port for RELP without TLS"
     elif chunk is None:
@@ -353,7 +356,9 @@ def greet_syslog(probe: Probe, upstream: Upstream, connection: Connection) -> No
         heard = b""
     if heard is None:
         probe.passed("lines", f"{upstream.place} takes lines; plain syslog has no answers")
-    elif heard.startswith(TLS_ALERT):
+    elif heard.startswith(TLS_ALERT) or (
+        not heard and not upstream.tls and _speaks_tls(upstream, probe.seconds_max)
+    ):
         _fail_syslog(probe, upstream, "syslog-tls-port", "answers in TLS", "tls://")
     elif _speaks_relp(upstream, probe.seconds_max):
         scheme = "relp+tls://" if upstream.tls else "relp://"
@@ -379,11 +384,23 @@ def _speaks_relp(upstream: Upstream, seconds_max: float) -> bool:
     """Whether a server that does not take lines opens RELP sessions."""
     trial = Probe("", seconds_max)
     try:
-        connection = upstream.connect(seconds_max)
-        greet_relp(trial, upstream, connection)
+        with upstream.connected(seconds_max) as connection:
+            greet_relp(trial, upstream, connection)
     except OSError:
         return False
     return trial.findings[-1].severity is Severity.OK
+
+
+def _speaks_tls(upstream: Upstream, seconds_max: float) -> bool:
+    """Whether a server that ends plain connections takes TLS; nothing is verified."""
+    trial = TlsUpstream(TlsMaterial(), server_name=upstream.url.host, peer_verify="none")
+    try:
+        with upstream._replace(tls=trial).connected(seconds_max):
+            return True
+    except TlsBroken as error:
+        return _BY_KIND.get(error.kind) != "tls-plain-port"
+    except OSError:
+        return False
 
 
 def _heard(connection: Connection, seconds_max: float) -> bytes | None:
