@@ -84,6 +84,7 @@ def make_stand_ins(folder: Path) -> None:
         (folder / name).write_text(f"{number:08}-1111-2222-3333-444444444444\n")
         (folder / name).chmod(0o600)
     (folder / "teams.csv").write_text("web-1,blue\n")
+    (folder / "assets.csv").write_text("host,owner,site\nweb-1,shop,b2\n")
 
 
 def with_stand_ins(text: str, folder: Path) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
+
 from tests.plain_senders import feed_lines
-from tests.processes import Programs, free_port
+from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess, received, wait_for_lines
 
 
@@ -47,3 +51,43 @@ def test_final_fallback_and_catch_all(programs: Programs, tmp_path: Path) -> Non
         "logins": [b"<11>sshd: 1"],
         "loud": [b"<11>cron: 2", b"<11>sshd: 4"],
     }
+
+
+def test_columns_of_tables_become_pairs_and_new_files_are_read(
+    programs: Programs, tmp_path: Path
+) -> None:
+    assets, places = tmp_path / "assets.csv", tmp_path / "places.mmdb"
+    assets.write_text("name,owner,HOST\nweb,shop,web.example.com\n")
+    writer = MMDBWriter(6, "City", ipv4_compatible=True)
+    city = {"country": {"iso_code": "DE"}, "location": {"latitude": 52.5, "longitude": 13.25}}
+    writer.insert_network(IPSet(["192.0.2.0/24"]), city)
+    writer.to_db_file(str(places))
+    port = free_port()
+    relay = Router(
+        tmp_path,
+        {"in": port},
+        out={
+            "rewrite": [
+                {"parse": "csv", "columns": ["PROGRAM", "ip"], "delimiter": " "},
+                {"map": str(assets), "key": "$HOST", "prefix": "", "columns": ["owner", "HOST"]},
+                {"map": str(places), "key": "$ip", "prefix": "geo.", "default": "?"},
+            ],
+            "template": "$HOST $PROGRAM ${owner} ${geo.country} ${geo.location} ${geo.city}",
+        },
+    )
+    programs.add(relay)
+    relay.start()
+    start = b"<13>Oct 11 22:14:15 web"
+    feed_lines(port, [b"%s x: app 192.0.2.9" % start, b"%s x: app 203.0.113.1" % start])
+    assert wait_for_lines(relay.files["out"], 2) == [
+        b"web.example.com app shop DE 52.5,13.25 ?",
+        b"web.example.com app shop ? ? ?",
+    ]
+    for content in ("name,owner,HOST\nweb,blog,new\n", "name,owner\nbroken,file\n"):
+        (tmp_path / "new").write_text(content)
+        (tmp_path / "new").rename(assets)
+        relay.signal(signal.SIGHUP)
+        words = "read again" if "new" in content else "what was read before is still used"
+        wait_until(lambda words=words: words in relay.log(), words)
+    feed_lines(port, [b"%s x: app 192.0.2.9" % start])
+    assert wait_for_lines(relay.files["out"], 3)[2:] == [b"new app blog DE 52.5,13.25 ?"]

@@ -21,10 +21,17 @@ Template = Callable[[Sequence[SyslogMessage], Origin], Sequence[bytes]]
 """Text with values of a message in it, for each message of a batch."""
 
 
-class Lookup(Protocol):
-    """A table of texts, which may change while the relay runs."""
+Row = Sequence[bytes | None]
+"""A value for each column of a table; None = it has none."""
 
-    def get(self, key: bytes) -> bytes | None: ...
+
+class Lookup(Protocol):
+    """A table of texts, whose rows may change while the relay runs."""
+
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+    def get(self, key: bytes) -> Row | None: ...
 
 
 def set_values(values: Mapping[str, Template]) -> Change:
@@ -145,21 +152,29 @@ def groupset(template: Template, globs: Sequence[str]) -> Change:
     return lambda messages, origin: list(map(put, messages, template(messages, origin)))
 
 
-def look_up(table: Lookup, key: Template, name: str, *, default: Template | None = None) -> Change:
-    """Set `name` to what `table` has for `key`, or to `default`, or leave it."""
-    put = setter(name)
+def look_up(
+    table: Lookup, key: Template, names: Sequence[str], *, default: Template | None = None
+) -> Change:
+    """Set each of `names` to what a column of `table` has for `key`, or to `default`, or leave it.
+
+    Args:
+        names: One for each column of `table`.
+    """
+    places = [setter(name) for name in names]
+    missing: Row = [None] * len(names)
 
     def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage]:
-        values = [table.get(text) for text in key(messages, origin)]
-        if default is not None and None in values:
-            values = [
-                other if value is None else value
-                for value, other in zip(values, default(messages, origin), strict=True)
-            ]
-        return [
-            message if value is None else put(message, value)
-            for message, value in zip(messages, values, strict=True)
-        ]
+        rows = [table.get(text) or missing for text in key(messages, origin)]
+        others: Row = [None] * len(rows)
+        if default is not None and any(None in row for row in rows):
+            others = default(messages, origin)
+        changed = []
+        for message, row, other in zip(messages, rows, others, strict=True):
+            for put, value in zip(places, row, strict=True):
+                value = other if value is None else value
+                message = message if value is None else put(message, value)
+            changed.append(message)
+        return changed
 
     return change
 

@@ -144,6 +144,11 @@ def _macro_warnings(destination: DestinationConfiguration, where: str) -> Iterat
         for action in actions
         if isinstance(action, steps.Parse) and action.parser in ("json", "key-value")
     ]
+    prefixes += [  # … or from the first line of a table
+        action.prefix
+        for action in actions
+        if isinstance(action, steps.MapValue) and action.prefix and not action.columns
+    ]
     read = [
         (f"{where}.rewrite[{index}].{key}", name)
         for index, action in enumerate(actions)
@@ -171,7 +176,7 @@ def _names_made(action: Action) -> Iterable[str]:
         case steps.Rename():
             return action.names.values()
         case steps.MapValue():
-            return (action.name,)
+            return (action.name, *(action.prefix + column for column in action.columns))
         case steps.Parse(parser="csv"):
             return [action.prefix + column for column in action.columns]
         case steps.Parse(parser="regex"):

@@ -132,11 +132,15 @@ class GroupSet:
 
 @dataclass(frozen=True, slots=True)
 class MapValue:
-    """Set a name to what a table in a file has for a key."""
+    """Set names to what a table in a file has for a key."""
 
     file: str = key(FilePath(), named="map")
     lookup: str = key(Template(), named="key", example='"${HOST}"')
-    name: str = key(_TEXT, named="into", example='".env.team"')
+    name: str = key(_TEXT, default="", named="into")
+    """Of the second of two columns without names; empty = columns have names."""
+    columns: tuple[str, ...] = key(_TEXTS, default=())
+    """Empty = all."""
+    prefix: str = key(_TEXT, default="")
     default: str | None = key(Template(), default=None)
 
 

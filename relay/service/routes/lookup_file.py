@@ -1,15 +1,22 @@
-"""Tables of texts in CSV files, for the rewrite step `map`; changed files are read again."""
+"""Tables of texts in files, for the rewrite step `map`: CSV, and MMDB for addresses.
+
+Changed files are read again.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
+from collections.abc import Sequence
 
 from twisted.logger import Logger
 
 from relay.model.clock import Clock
+from relay.rewrite.steps.changes import Lookup, Row
+from relay.service.configuration.table import unknown_name
 from relay.service.periodic import PeriodicService
+from relay.service.routes.address_file import MMDB_SUFFIX, AddressFile
 from relay.transport.notices import Notices
 from relay.wire.framing.byte_order_mark import without_byte_order_mark
 
@@ -19,26 +26,34 @@ _Stamp = tuple[int, int, int]
 
 
 class LookupFile:
-    """A CSV file of two columns, key and value, as it was when it was read last.
+    """A table in a file, as it was when it was read last.
 
-    Lines that begin with ``#`` and empty lines are passed over; of two lines with the
-    same key the later one counts.
+    Args:
+        columns: Those that are wanted, empty = all; None = the file is CSV of two columns without
+            names, key and value.
+
+    Attributes:
+        columns: Those of the rows.  They stay the same; a file that lacks one cannot be used.
+        damage: What kept a row from being read since the file was read; empty if nothing did.
 
     Raises:
-        ValueError: It cannot be read, or has a line without exactly two columns.
+        ValueError: The file cannot be read, or is no such table.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, columns: Sequence[str] | None = None) -> None:
         self.path = path
         self.stamp = _stamp(path)
-        self._values = _read(path)
+        self._has_names = columns is not None
+        self._table = _read(path, columns)
+        self.columns = tuple(self._table.columns)
 
-    def get(self, key: bytes) -> bytes | None:
-        """The value of `key`, or None."""
-        return self._values.get(key)
+    def get(self, key: bytes) -> Row | None:
+        """The values for `key`, one for each column, or None."""
+        return self._table.get(key)
 
-    def __len__(self) -> int:
-        return len(self._values)
+    @property
+    def damage(self) -> str:
+        return self._table.damage if isinstance(self._table, AddressFile) else ""
 
     def read_again(self) -> bool:
         """Use the file as it is now; whether it had changed.
@@ -49,9 +64,67 @@ class LookupFile:
         stamp = _stamp(self.path)
         if stamp == self.stamp:
             return False
-        self._values = _read(self.path)
+        self._table = _read(self.path, self.columns if self._has_names else None)
         self.stamp = stamp
         return True
+
+
+class _Csv:
+    """The content of a CSV file; the first column is the key.
+
+    Lines that begin with ``#`` and empty lines are passed over; of two lines with the same key the
+    later one counts.
+
+    Args:
+        columns: See `LookupFile`; the first line names them unless this is None.
+
+    Raises:
+        ValueError: Lines have another number of columns than the first one, or than two.
+    """
+
+    def __init__(self, content: bytes, columns: Sequence[str] | None) -> None:
+        self.columns: tuple[str, ...] = ("value",)
+        # latin-1 makes a character of each byte and back, whatever the encoding is
+        text = without_byte_order_mark(content).decode("latin-1")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        try:
+            rows = (row for row in reader if row and not row[0].startswith("#"))
+            if columns is None:
+                wanted, width = [1], 2
+            else:
+                names = [_text(name).decode(errors="replace") for name in next(rows, [])]
+                self.columns, wanted = _wanted(names, columns)
+                width = len(names)
+            self._rows: dict[bytes, Row] = {}
+            for row in rows:
+                if len(row) != width:
+                    what = "a key and a value with a comma between them"
+                    if columns is not None:
+                        what = f"{width} columns as in the first line"
+                    raise ValueError(f"expected {what}, found {len(row)} columns")
+                self._rows[_text(row[0])] = tuple(_text(row[index]) for index in wanted)
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from None
+
+    def get(self, key: bytes) -> Row | None:
+        return self._rows.get(key)
+
+
+def _wanted(names: Sequence[str], columns: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
+    """The columns to keep, and where they are among `names`, of which the first is the key."""
+    if len(names) < 2 or "" in names or len(set(names)) < len(names):
+        raise ValueError(
+            f"expected the names of two columns or more, all different, found {','.join(names)!r}"
+        )
+    for column in columns:
+        if column not in names:
+            raise ValueError(unknown_name("column", column, names))
+    kept = tuple(columns or names[1:])
+    return kept, [names.index(column) for column in kept]
+
+
+def _text(cell: str) -> bytes:
+    return cell.encode("latin-1")
 
 
 class LookupFiles(PeriodicService):
@@ -66,14 +139,14 @@ class LookupFiles(PeriodicService):
     def __init__(self, *, notices: Notices, clock: Clock) -> None:
         super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
         self._notices = notices
-        self._files: dict[str, LookupFile] = {}
+        self._files: dict[tuple[str, Sequence[str] | None], LookupFile] = {}
         self._troubles: dict[str, str] = {}  # by path
 
-    def open(self, path: str) -> LookupFile:
-        """The table in the file at `path`; ValueError if it cannot be used."""
-        if path not in self._files:
-            self._files[path] = LookupFile(path)
-        return self._files[path]
+    def open(self, path: str, columns: Sequence[str] | None) -> LookupFile:
+        """The table in the file at `path`, see `LookupFile`; ValueError if it cannot be used."""
+        if (path, columns) not in self._files:
+            self._files[path, columns] = LookupFile(path, columns)
+        return self._files[path, columns]
 
     def report(self) -> list[dict[str, str]]:
         """For status: the files that have changed and cannot be used."""
@@ -81,15 +154,15 @@ class LookupFiles(PeriodicService):
 
     def look(self) -> None:
         """Look at all files now."""
+        self._troubles.clear()
         for file in self._files.values():
-            self._troubles.pop(file.path, None)
             try:
                 if file.read_again():
-                    self._log.info(
-                        "{path}: read again, {count} keys", path=file.path, count=len(file)
-                    )
+                    self._log.info("{path}: read again", path=file.path)
+                trouble = file.damage
             except ValueError as error:
                 trouble = f"{error}; what was read before is still used"
+            if trouble:
                 self._troubles[file.path] = trouble
                 self._notices.warn("map", file.path, trouble)
 
@@ -102,28 +175,16 @@ def _stamp(path: str) -> _Stamp | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _read(path: str) -> dict[bytes, bytes]:
+def _read(path: str, columns: Sequence[str] | None) -> Lookup:
     try:
+        if path.endswith(MMDB_SUFFIX):
+            return AddressFile(path, columns)
         with open(path, "rb") as file:
             content = file.read(_BYTES_MAX + 1)
+        if len(content) > _BYTES_MAX:
+            raise ValueError(f"is larger than {_BYTES_MAX >> 20} MiB")
+        return _Csv(content, columns)
     except OSError as error:
         raise ValueError(f"cannot read the table {path}: {error.strerror}") from None
-    if len(content) > _BYTES_MAX:
-        raise ValueError(f"the table {path} is larger than {_BYTES_MAX >> 20} MiB")
-    values = {}
-    # latin-1 makes a character of each byte and back, whatever the encoding is
-    text = without_byte_order_mark(content).decode("latin-1")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for row in reader:
-            if not row or row[0].startswith("#"):
-                continue
-            if len(row) != 2:
-                raise ValueError(
-                    f"the table {path}, line {reader.line_num}: expected a key and a value with a "
-                    f"comma between them, found {len(row)} columns"
-                )
-            values[row[0].encode("latin-1")] = row[1].encode("latin-1")
-    except csv.Error as error:
-        raise ValueError(f"the table {path}, line {reader.line_num}: {error}") from None
-    return values
+    except ValueError as error:
+        raise ValueError(f"the table {path}: {error}") from None

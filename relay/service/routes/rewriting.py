@@ -23,7 +23,7 @@ from relay.rewrite.forms.formats import new_format
 from relay.rewrite.forms.record_key import Keyed
 from relay.rewrite.forms.token import Writer, app_name, cee, tag
 from relay.rewrite.macros import compile_template
-from relay.rewrite.steps.changes import Lookup, Template
+from relay.rewrite.steps.changes import Template
 from relay.rewrite.steps.pipeline import (
     Constant,
     Drops,
@@ -40,7 +40,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.table import join_path
 from relay.service.routes.late_tokens import LateTokens
-from relay.service.routes.stages import Conditions, Stages
+from relay.service.routes.stages import Conditions, OpenLookup, Stages
 
 Warn = Callable[[str, str, str], None]
 """Logs a warning: the destination's id, the kind of trouble, and one line about it."""
@@ -61,7 +61,7 @@ class Rewriting:
 
     Args:
         zone: Of stamps and clocks without one.
-        lookup: Opens a table for the step `map`; ValueError says what is wrong.
+        lookup: Opens a table for the step `map`.
         started_at: When the relay started, in the unit of `Origin.monotonic_at`.
 
     Attributes:
@@ -75,7 +75,7 @@ class Rewriting:
         *,
         zone: tzinfo,
         now: Now,
-        lookup: Callable[[str], Lookup],
+        lookup: OpenLookup,
         started_at: float = 0.0,
         warn: Warn = lambda destination, kind, text: None,
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 
 from relay.model.expression import Expression
@@ -19,6 +19,11 @@ from relay.service.configuration.step_table import Action, Step
 from relay.service.configuration.table import shown
 
 _TESTS = {"glob": glob, "substring": substring, "regex": regex}
+
+
+OpenLookup = Callable[[str, Sequence[str] | None], steps.Lookup]
+"""Opens the table in the file at a path: those of its columns that are named, all if none is, and
+without names if there is no list.  ValueError says what is wrong with it."""
 
 
 class Conditions:
@@ -79,7 +84,7 @@ class Stages:
     Args:
         counter: Names who numbers messages, as ``relay/destination``.
         template: Compiles a template.
-        lookup: Opens a table of texts, given its path; ValueError says what is wrong with it.
+        lookup: Opens a table of texts, see `OpenLookup`.
         zone: Of dates without an offset.
         drops: Where stages count what they drop.
     """
@@ -90,7 +95,7 @@ class Stages:
         *,
         counter: str,
         template: Callable[[str], steps.Template],
-        lookup: Callable[[str], steps.Lookup],
+        lookup: OpenLookup,
         zone: tzinfo,
         drops: Drops,
     ) -> None:
@@ -129,10 +134,7 @@ class Stages:
             case asked.GroupSet():
                 return steps.groupset(template(action.template), _check_settable(action.names))
             case asked.MapValue():
-                _check_settable((action.name,))
-                default = None if action.default is None else template(action.default)
-                key = template(action.lookup)
-                return steps.look_up(self._lookup(action.file), key, action.name, default=default)
+                return self._map(action)
             case asked.Mask():
                 names, text = _check_settable(action.names), action.replacement.encode()
                 return redaction.mask(_finders(action.found), names, replacement=text)
@@ -160,6 +162,18 @@ class Stages:
                 return self._parse(action)
             case asked.SuppressRepeats():
                 raise AssertionError(action)
+
+    def _map(self, action: asked.MapValue) -> Change:
+        if bool(action.name) == bool(action.columns or action.prefix):
+            raise ValueError(
+                'expected either into = ".name", for a table of two columns without names, or '
+                'prefix = ".map.", columns = ["name", …] or both, for one whose columns have names'
+            )
+        table = self._lookup(action.file, None if action.name else action.columns)
+        names = [action.name or action.prefix + column for column in table.columns]
+        default = None if action.default is None else self._template(action.default)
+        key = self._template(action.lookup)
+        return steps.look_up(table, key, _check_settable(names), default=default)
 
     def _parse(self, action: asked.Parse) -> Change:
         source, prefix = action.source, action.prefix

@@ -77,13 +77,23 @@ def test_a_group_of_names_gets_one_value() -> None:
     assert done(steps.groupset(fixed(b"*"), ["none.*"])) is MESSAGE
 
 
+class Table(dict[bytes, tuple[bytes | None, ...]]):
+    """A table with named columns."""
+
+    columns = ("team", "site")
+
+
 def test_looking_up_with_and_without_a_default() -> None:
-    table = {b"web": b"shop"}
-    found = done(steps.look_up(table, value("HOST"), ".team"))
+    table = Table({b"web": (b"shop", None)})
+    names = [".team", "PROGRAM"]
+    found = done(steps.look_up(table, value("HOST"), names))
     assert getter(".team")(found) == b"shop"
-    assert done(steps.look_up(table, value("PROGRAM"), ".team")) is MESSAGE
-    default = steps.look_up(table, value("PROGRAM"), ".team", default=fixed(b"other"))
-    assert getter(".team")(done(default)) == b"other"
+    assert found.app_name == MESSAGE.app_name  # no value: it stays
+    assert done(steps.look_up(table, value("PROGRAM"), names)) is MESSAGE
+    default = done(steps.look_up(table, value("PROGRAM"), names, default=fixed(b"other")))
+    assert (getter(".team")(default), default.app_name) == (b"other", b"other")
+    partly = done(steps.look_up(table, value("HOST"), names, default=fixed(b"other")))
+    assert (getter(".team")(partly), partly.app_name) == (b"shop", b"other")
 
 
 def test_tags_are_added_once_and_cleared_by_glob() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
@@ -29,10 +30,16 @@ def template(text: str) -> Template:
     return lambda messages, origin: [value_of(message) or b"" for message in messages]
 
 
-def lookup(path: str) -> Lookup:
+class Table(dict[bytes, tuple[bytes, ...]]):
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__({b"web": (b"shop", b"home")[: len(columns)]})
+        self.columns = columns
+
+
+def lookup(path: str, columns: Sequence[str] | None) -> Lookup:
     if not path.endswith(".csv"):
         raise ValueError(f"cannot read {path}")
-    return {b"web": b"shop"}
+    return Table(("value",) if columns is None else columns or ("HOST", "site"))
 
 
 def read(text: str, reading: Reading) -> Step | None:
@@ -81,6 +88,9 @@ def run(text: str, base_dir: str = "/etc") -> tuple[list[SyslogMessage], Drops]:
             '{ map = "teams.csv", key = "x", into = ".team", default = "none" }',
             *(".team", b"none"),
         ),
+        ('{ map = "teams.csv", key = "$HOST", prefix = ".m." }', ".m.site", b"home"),
+        ('{ map = "teams.csv", key = "$HOST", columns = ["HOST"] }', "HOST", b"shop"),
+        ('{ map = "t.csv", key = "x", prefix = "p", default = "$PID" }', "psite", b"1"),
         ('{ mask = "ipv4" }', "MESSAGE", b"from ***"),
         ('{ mask = ["ipv4", "email"], with = "x" }', "MESSAGE", b"from x"),
         ("{ mask = '10\\.\\S+' }", "MESSAGE", b"from ***"),
@@ -194,6 +204,9 @@ def test_what_is_wrong_is_said_with_its_place(text: str, problem: str) -> None:
         ('{ rename = { a = "PRI" } }', "PRI"),
         ("{ subst = 'a', with = '\\2' }", "cannot put in '\\\\2': invalid group reference"),
         ('{ map = "a.txt", key = "x", into = "y" }', "cannot read /etc/a.txt"),
+        ('{ map = "a.csv", key = "x" }', "expected either into = "),
+        ('{ map = "a.csv", key = "x", into = "y", prefix = "z" }', "expected either into"),
+        ('{ map = "a.csv", key = "x", columns = ["PRI"] }', "PRI"),
         ('{ hash = "ipv4", key_file = "none" }', "cannot read the key file /etc/none: No"),
         ('{ hash = true, key_file = "/dev/null" }', "the key file /dev/null holds 0 bytes"),
         ('{ parse = "csv" }', "columns is missing; write for example"),

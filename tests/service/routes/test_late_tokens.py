@@ -19,6 +19,7 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.routes.late_tokens import LateTokens, TokenWatch
+from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
 from relay.wire.parse import parse_all
 from tests.configurations import new_destination
@@ -33,7 +34,7 @@ OWN = b'<13>1 2026-10-11T22:14:15Z host app 7 - - {"logsene-app-token": "own"}'
 
 def route(rewrite: RewriteConfiguration) -> tuple[Any, LateTokens]:
     rewriting = Rewriting(
-        Configuration("relay", "/var"), zone=UTC, now=lambda: 0.0, lookup=lambda path: {}
+        Configuration("relay", "/var"), zone=UTC, now=lambda: 0.0, lookup=LookupFile
     )
     made = rewriting.route(new_destination("out", Url("relp"), ("in",), rewrite=rewrite))
     return made, rewriting.tokens["out"]

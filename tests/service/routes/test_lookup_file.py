@@ -28,11 +28,67 @@ def replace(path: Path, octets: bytes) -> None:
 
 def test_keys_and_values(table: Path) -> None:
     lookup = LookupFile(str(table))
-    assert len(lookup) == 3
-    assert lookup.get(b"web") == b"blog"
-    assert lookup.get(b"a,b") == b'x "y"'
-    assert lookup.get("Å".encode()) == b"1"
+    assert lookup.columns == ("value",)
+    assert lookup.get(b"web") == (b"blog",)
+    assert lookup.get(b"a,b") == (b'x "y"',)
+    assert lookup.get("Å".encode()) == (b"1",)
     assert lookup.get(b"none") is None
+
+
+NAMED = b"host,team,site\nweb,shop,\n# none\ndb,ops,b2\n"
+
+
+def test_columns_with_names(table: Path) -> None:
+    table.write_bytes(NAMED)
+    every = LookupFile(str(table), ())
+    assert every.columns == ("team", "site")
+    assert every.get(b"web") == (b"shop", b"")
+    assert every.get(b"db") == (b"ops", b"b2")
+    assert every.get(b"host") is None
+    some = LookupFile(str(table), ("site", "host"))
+    assert (some.columns, some.get(b"db")) == (("site", "host"), (b"b2", b"db"))
+
+
+def test_columns_stay_where_they_were(table: Path) -> None:
+    table.write_bytes(NAMED)
+    lookup = LookupFile(str(table), ())
+    replace(table, b"host,more,site,team\nweb,x,a1,blog\n")
+    assert lookup.read_again()
+    assert (lookup.columns, lookup.get(b"web")) == (("team", "site"), (b"blog", b"a1"))
+    replace(table, b"host,team\nweb,new\n")
+    with pytest.raises(ValueError, match="line 1: there is no column 'site'"):
+        lookup.read_again()
+    assert lookup.get(b"web") == (b"blog", b"a1")
+
+
+@pytest.mark.parametrize(
+    ("octets", "problem"),
+    [
+        (b"", "line 0: expected the names of two columns or more"),
+        (b"host\n", "line 1: expected the names of two columns or more, .* found 'host'"),
+        (b"host,a,a\n", "line 1: expected the names"),
+        (b"host,,a\n", "line 1: expected the names"),
+        (b"host,temas\n", "line 1: there is no column 'team', did you mean 'temas'"),
+        (b"host,team\nweb\n", "line 2: expected 2 columns as in the first line, found 1"),
+    ],
+)
+def test_what_is_no_table_with_names(table: Path, octets: bytes, problem: str) -> None:
+    table.write_bytes(octets)
+    with pytest.raises(ValueError, match=problem):
+        LookupFile(str(table), ("team",))
+
+
+def test_a_file_is_read_once_for_each_choice_of_columns(table: Path) -> None:
+    table.write_bytes(NAMED)
+    clock = Clock()
+    files = LookupFiles(notices=Notices(clock=clock, log=Logger()), clock=clock)
+    every = files.open(str(table), ())
+    assert files.open(str(table), ()) is every
+    assert files.open(str(table), ("site",)) is not every
+    replace(table, b"host,team,site\nweb,new,a\n")
+    files.look()
+    assert every.get(b"web") == (b"new", b"a")
+    assert files.open(str(table), ("site",)).get(b"web") == (b"a",)
 
 
 @pytest.mark.parametrize(
@@ -60,25 +116,25 @@ def test_a_changed_file_is_used_and_a_broken_one_is_not(table: Path, capture: li
         notices=Notices(clock=clock, log=Logger(namespace="relay", observer=_to(capture))),
         clock=clock,
     )
-    lookup = files.open(str(table))
-    assert files.open(str(table)) is lookup
+    lookup = files.open(str(table), None)
+    assert files.open(str(table), None) is lookup
     files.startService()
     replace(table, b"web,new\n")
     clock.advance(60)
-    assert lookup.get(b"web") == b"new"
+    assert lookup.get(b"web") == (b"new",)
     assert files.report() == []
     replace(table, b"web\n")
     clock.advance(60)
-    assert lookup.get(b"web") == b"new"
+    assert lookup.get(b"web") == (b"new",)
     ((path, problem),) = (report.values() for report in files.report())
     assert (path, "line 1: expected a key and a value" in problem) == (str(table), True)
     assert any("what was read before is still used" in line for line in capture)
     table.unlink()
     clock.advance(60)
-    assert lookup.get(b"web") == b"new"
+    assert lookup.get(b"web") == (b"new",)
     replace(table, b"web,last\n")
     files.look()
-    assert lookup.get(b"web") == b"last"
+    assert lookup.get(b"web") == (b"last",)
     assert files.report() == []
     files.stopService()
     clock.advance(60)  # the interval of a warning ends

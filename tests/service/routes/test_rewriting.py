@@ -35,6 +35,10 @@ LEGACY = parse(b"<11>Oct 11 22:14:15 web su[230]: hello")
 MODERN = parse(b"<165>1 2003-10-11T22:14:15.003Z db app 7 ID1 - hi")
 
 
+class Table(dict[bytes, tuple[bytes, ...]]):
+    columns = ("value",)
+
+
 class Maker:
     def __init__(self) -> None:
         self.warnings: list[tuple[str, str, str]] = []
@@ -43,7 +47,7 @@ class Maker:
             Configuration("web-1", "/var", apps=(app,)),
             zone=UTC,
             now=lambda: 0.0,
-            lookup=lambda path: {b"web": path.encode()},
+            lookup=lambda path, columns: Table({b"web": (path.encode(),)}),
             warn=lambda *what: self.warnings.append(what),
         )
 

@@ -9,6 +9,7 @@ from relay.model.origin import Origin, Transport
 from relay.rewrite.steps.pipeline import Drops
 from relay.rewrite.steps.redaction import KINDS
 from relay.service.configuration.step_table import PERSONAL_DATA, Action
+from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.stages import Conditions, Stages
 from relay.wire.parse import parse
 from tests.written import steps_of
@@ -44,12 +45,14 @@ def test_every_action_has_a_stage(
 ) -> None:
     key = tmp_path_factory.mktemp("keys") / "key"
     key.write_text("0123456789abcdef")
+    table = key.with_name("table")
+    table.write_text("x,1\n")
     tables = [{**table, "key_file": str(key)} if "hash" in table else table for table in TABLES]
     stages = Stages(
         Conditions(relay_name=b"here", zone=UTC),
         counter="here/d",
         template=lambda text: lambda messages, origin: [text.encode()] * len(messages),
-        lookup=lambda path: {b"x": path.encode()},
+        lookup=lambda path, columns: LookupFile(str(table)),
         zone=UTC,
         drops=Drops(),
     )
