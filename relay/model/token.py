@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+HEADERS = ("rsyslog", "rfc3164", "rfc5424")
+HEADERS_OF: Mapping[str, tuple[str, ...]] = {
+    "cee": HEADERS,
+    "json": ("rfc5424", "rsyslog", "rfc3164"),
+    "tag": ("rsyslog", "rfc3164"),
+    "app-name": ("rfc5424",),
+}
+"""Headers that messages may have, by the form that gives a token its place; the first one is the
+default."""
 
 _SECRET_BYTES_MAX = 255
 _APP_NAME_BYTES_MAX = 48  # RFC 5424 §6
@@ -52,7 +63,7 @@ def check_place(mode: str, token: Token) -> None:
     """Check that `token` fits its place in the form `mode`.
 
     Args:
-        mode: cee, tag or app-name.
+        mode: One of `HEADERS_OF`.
 
     Raises:
         ValueError: It cannot; the message does not contain it.

@@ -72,8 +72,8 @@ class Options(usage.Options):
     optParameters: ClassVar = [
         ["config", "c", None, "Read everything from this TOML file; excludes the other options."],
         ["state-dir", "d", None, "Directory of the disk queue. [default: /var/lib/syslogrelay]"],
-        ["rewrite", None, None, "none, cee, tag, app-name or ewmm. [default: none]"],
-        ["token-file", None, None, "File with the token for cee, tag and app-name."],
+        ["rewrite", None, None, "none, cee, json, tag, app-name or ewmm. [default: none]"],
+        ["token-file", None, None, "File with the token for cee, json, tag and app-name."],
         ["name", None, None, "Name of this relay. [default: the host's name]"],
         ["trusted-ca", None, None, "PEM file that verifies TLS upstreams. [default: the system's]"],
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import tzinfo
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
@@ -13,8 +14,9 @@ from relay.model.origin import Arrival, Origin, Transport
 from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.forms.form import Form, Program, form_of, format_program, token_program
-from relay.rewrite.forms.formats import new_format
-from relay.rewrite.forms.token import Writer, app_name, cee, tag
+from relay.rewrite.forms.formats import bsd_stamps, new_format
+from relay.rewrite.forms.token import RFC5424, RSYSLOG, Header, Writer, app_name, cee, tag
+from relay.rewrite.json.text import COOKIE
 from relay.wire.parse import DELIMITERS, Dialect, parse_as, read_lines
 
 __all__ = [
@@ -108,6 +110,17 @@ def _written(zone: tzinfo, known: Collection[bytes]) -> dict[str, tuple[Writer, 
         ),
     }
     plain = MacroContext(relay_name=RELAY_NAME, now=float, zone=zone)
+    for name, mode, header in (
+        ("cee rfc3164", "cee", Header("rfc3164", bsd_stamps(plain))),
+        ("cee rfc5424", "cee", RFC5424),
+        ("json", "json", RFC5424),
+        ("json rsyslog", "json", RSYSLOG),
+        ("json rfc3164", "json", Header("rfc3164", bsd_stamps(plain))),
+        ("tag rfc3164", "tag", Header("rfc3164", bsd_stamps(plain))),
+    ):
+        given: dict[str, Any] = {"relay_name": RELAY_NAME, "known": known, "header": header}
+        write: Any = tag if mode == "tag" else partial(cee, cookie=COOKIE if mode == "cee" else b"")
+        found[name] = (write(TOKEN, zone, **given), token_program(mode, TOKEN, zone, **given))
     for name, form, context in (
         ("ewmm", "ewmm", plain),
         ("rfc5424", "rfc5424", plain),
@@ -120,7 +133,10 @@ def _written(zone: tzinfo, known: Collection[bytes]) -> dict[str, tuple[Writer, 
     return found
 
 
-FORM_NAMES = ("cee", "tag", "app-name", "ewmm", "rfc5424", "rfc3164", "rfc3164 iso")
+FORM_NAMES = (
+    *("cee", "cee rfc3164", "cee rfc5424", "json", "json rsyslog", "json rfc3164"),
+    *("tag", "tag rfc3164", "app-name", "ewmm", "rfc5424", "rfc3164", "rfc3164 iso"),
+)
 
 
 def reference_of(frames: Sequence[bytes], dialect: Dialect) -> Messages:

@@ -93,7 +93,7 @@ def test_all_problems_are_reported_at_once() -> None:
         "--forward '…@far:1': a user name or password before '@' has no meaning here; remove it",
         "--listen tls://:6514: a TLS listener needs a certificate, and flags cannot give one; use "
         "a configuration file with --config",
-        "--rewrite: expected one of none, cee, tag, app-name, ewmm; found 'ce', did you mean "
+        "--rewrite: expected one of none, cee, json, tag, app-name, ewmm; found 'ce', did you mean "
         "'cee'?",
         "--trusted-ca: has no meaning without a --forward to tls:// or relp+tls:// or sematext://; "
         "remove it",
@@ -125,8 +125,8 @@ def test_token_problems(tmp_path: Path) -> None:
         "--rewrite: mode 'tag' needs a token; add --token-file FILE"
     ]
     assert problems(LISTEN, FORWARD, rewrite="ewmm", token_file="x") == [
-        "--token-file: has no meaning for --rewrite ewmm, only for cee, tag, app-name; remove it "
-        "or change the mode"
+        "--token-file: has no meaning for --rewrite ewmm, only for cee, json, tag, app-name; "
+        "remove it or change the mode"
     ]
 
 

@@ -187,8 +187,8 @@ Options:
       --help         Display this help and exit.
       --listen=      Take messages here; may be repeated.
       --name=        Name of this relay. [default: the host's name]
-      --rewrite=     none, cee, tag, app-name or ewmm. [default: none]
-      --token-file=  File with the token for cee, tag and app-name.
+      --rewrite=     none, cee, json, tag, app-name or ewmm. [default: none]
+      --token-file=  File with the token for cee, json, tag and app-name.
       --trusted-ca=  PEM file that verifies TLS upstreams. [default: the system's]
       --version      Show the versions of syslogrelay and Twisted, and exit.
 

@@ -20,7 +20,16 @@ from relay.model.token import Token
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.forms.ewmm import header_of, suffixes_of_origin
 from relay.rewrite.forms.formats import bsd_stamps
-from relay.rewrite.forms.token import TOKEN_KEY, Writer, members_of, object_writer, sender_of
+from relay.rewrite.forms.token import (
+    RFC5424,
+    RSYSLOG,
+    TOKEN_KEY,
+    Header,
+    Writer,
+    members_of,
+    object_writer,
+    sender_of,
+)
 from relay.rewrite.json.text import COOKIE, json_string
 from relay.wire.headers.hostname import format_hostname
 from relay.wire.headers.rfc5424 import header_hostname
@@ -160,23 +169,42 @@ _MODERN_END: tuple[Piece, ...] = (b" ", "procid", b" ", "msgid", b" ", "sdata", 
 
 
 def token_program(
-    mode: str, token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()
+    mode: str,
+    token: Token,
+    zone: tzinfo,
+    *,
+    relay_name: bytes,
+    known: Collection[bytes] = (),
+    header: Header = RSYSLOG,
 ) -> Program | None:
-    """Of the form `mode`: cee (without structured data; None without compiled code), tag or
-    app-name."""
+    """Of the form `mode`: cee and json (without structured data in the object; None without
+    compiled code), tag or app-name."""
     secret, key = token.reveal(), TOKEN_KEY.encode("ascii")
     program = partial(
         Program, relay_name=relay_name, zone=zone, tokens=(secret, *known), token_key=key
     )
+    start = _LEGACY_START
+    if header.name == "rfc3164":
+        start = ("pri", ("stamp", StampForm.BSD), *_LEGACY_START[2:])
+        program = partial(program, to_bsd=header.convert)
     if mode == "tag":
-        return program((*_LEGACY_START, secret + b":", "text"), "names-lost")
+        return program((*start, secret + b":", "text"), "names-lost")
     if mode == "app-name":
         return program((*_MODERN_START, b" " + secret, *_MODERN_END), "names-lost")
     if not IS_COMPILED:
         return None
     members = members_of(token)
+    cookie = COOKIE + b" " if mode == "cee" else b""
+    before: tuple[Piece, ...] = (
+        *start,
+        "tag",
+        cookie if header == RSYSLOG and cookie else b" " + cookie,
+    )
+    if header == RFC5424:
+        fields: tuple[Piece, ...] = ("app-name", b" ", "procid", b" ", "msgid", b" ")
+        before = (*_MODERN_START, b" ", *fields, "sdata" if cookie else b"-", b" " + cookie)
     return program(
-        (*_LEGACY_START, "tag", COOKIE + b" ", "object"),
+        (*before, "object"),
         "names-kept",
         objects=native.objects.ObjectWriter(key, members, members, object_writer(token)),
         before_text=b'{%b, "message": ' % members,

@@ -1,12 +1,13 @@
 """App tokens in messages: write, find, cut out and redact them.
 
-The forms are the three that Sematext documents:
+The forms are those that Sematext documents:
 
     cee       <PRI>STAMP HOST PROGRAM[PID]:@cee: {"logsene-app-token": "…", "message": "…"}
+    json      <PRI>1 STAMP HOST APP-NAME PROCID MSGID - {"logsene-app-token": "…", "message": "…"}
     tag       <PRI>STAMP HOST TOKEN:MSG
     app-name  <PRI>1 STAMP HOST TOKEN PROCID MSGID STRUCTURED-DATA MSG
 
-STAMP is RFC 3339 in all of them, HOST is never missing.
+STAMP is RFC 3339, HOST is never missing.  `cee`, `json` and `tag` may have other headers.
 
 Rules:
 
@@ -69,6 +70,19 @@ _host = lru_cache(128)(format_hostname)
 _tag = lru_cache(128)(format_tag)
 
 
+class Header(NamedTuple):
+    """What stands before the text of a message with a token."""
+
+    name: str
+    """rsyslog (that of its template for Sematext), rfc3164 or rfc5424."""
+    convert: Convert
+    """Writes stamps."""
+
+
+RSYSLOG = Header("rsyslog", to_rfc3339)
+RFC5424 = Header("rfc5424", to_rfc5424)
+
+
 def token_test(token: Token, known: Collection[bytes]) -> IsToken:
     """Make a test for tokens in headers: those in the form of one, `token`, and `known` ones."""
     secrets = frozenset((token.reveal(), *known))
@@ -112,6 +126,8 @@ def cee(
     relay_name: bytes,
     known: Collection[bytes] = (),
     structured_data: bool = False,
+    header: Header = RSYSLOG,
+    cookie: bytes = COOKIE,
 ) -> Writer:
     """Send MSG as a JSON object behind an ``@cee:`` cookie, with `token` in it.
 
@@ -124,8 +140,10 @@ def cee(
         known: Tokens of apps, which a header may carry whatever their form.
         structured_data: Put STRUCTURED-DATA into the member ``_SDATA`` and MSGID into
             ``msgid``, unless a JSON object of its own has these.
+        cookie: Empty = there is none, and no STRUCTURED-DATA either.
     """
     is_token = token_test(token, known)
+    before_object = _before_object(header.name, cookie)
     write_object, members = object_writer(token), members_of(token)
 
     def object_of(message: SyslogMessage, own: Token | None) -> bytes:
@@ -146,17 +164,48 @@ def cee(
         elif is_irregular(message) and find_object(message.msg) is None:
             app_name, procid = None, None
             message = message._replace(msg=text_with_tag(message))
-        return b"%s%s%s %s" % (
-            legacy_start(message, stamp, host),
-            tag_of(app_name, procid),
-            COOKIE,
-            object_of(message, own),
-        )
+        return before_object(message, stamp, host, app_name, procid) + object_of(message, own)
 
-    return writer_of(to_rfc3339, zone, relay_name, payload)
+    return writer_of(header.convert, zone, relay_name, payload)
 
 
-def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[bytes] = ()) -> Writer:
+def _before_object(name: str, cookie: bytes) -> Callable[..., bytes]:
+    """What writes all that stands before the object of a message: given that, its stamp, host,
+    program and PID."""
+    cookie = cookie and cookie + b" "
+    if name == "rfc5424":
+
+        def modern(
+            message: SyslogMessage, stamp: bytes, host: bytes, app_name: bytes | None, _: object
+        ) -> bytes:
+            data = message.structured_data if cookie else None
+            fields = (app_name, message.procid, message.msgid, data)
+            return b"%s %s" % (format_header(message.pri, stamp, host, *fields), cookie)
+
+        return modern
+    # Rsyslog's template has no space there; without a cookie the text would be one with the tag.
+    between = cookie if name == "rsyslog" and cookie else b" " + cookie
+
+    def legacy(
+        message: SyslogMessage,
+        stamp: bytes,
+        host: bytes,
+        app_name: bytes | None,
+        procid: bytes | None,
+    ) -> bytes:
+        return legacy_start(message, stamp, host) + tag_of(app_name, procid) + between
+
+    return legacy
+
+
+def tag(
+    token: Token,
+    zone: tzinfo,
+    *,
+    relay_name: bytes,
+    known: Collection[bytes] = (),
+    header: Header = RSYSLOG,
+) -> Writer:
     """Send `token` as the TAG of an RFC 3164 header.  The program name is lost.
 
     Arguments as for `cee`.
@@ -180,7 +229,7 @@ def tag(token: Token, zone: tzinfo, *, relay_name: bytes, known: Collection[byte
     def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
         return (legacy_start(message, stamp, host) + tag_and_text(message)).rstrip(_DELIMITERS)
 
-    return writer_of(to_rfc3339, zone, relay_name, payload)
+    return writer_of(header.convert, zone, relay_name, payload)
 
 
 def app_name(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2s
 
-from relay.model.token import Token, check_place, redacted_secret
+from relay.model.token import HEADERS, HEADERS_OF, Token, check_place, redacted_secret
 from relay.service.configuration.filter_table import MATCH, Filter
 from relay.service.configuration.keys import Table, group, key, read_record
 from relay.service.configuration.reading import (
@@ -27,8 +27,9 @@ from relay.service.configuration.reading import (
 from relay.service.configuration.step_table import Step, StepTable
 from relay.service.configuration.table import Choice, Flag, shown
 
-REWRITE_MODES = ("none", "cee", "tag", "app-name", "ewmm")
-TOKEN_MODES = ("cee", "tag", "app-name")
+TOKEN_MODES = tuple(HEADERS_OF)
+REWRITE_MODES = ("none", *TOKEN_MODES, "ewmm")
+_OBJECT_MODES = ("cee", "json")
 _MODE_IS_NOT_LAST = "the table with a mode must come last; move it to the end of the list"
 _TOKEN_FILE_BYTES_MAX = 4096
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
@@ -60,13 +61,15 @@ class TokenChoice:
 @dataclass(frozen=True, slots=True)
 class RewriteConfiguration:
     mode: str = "none"
-    """none, cee, tag, app-name or ewmm."""
+    """One of `REWRITE_MODES`."""
     token: Token | UnreadToken | None = None
-    """Set for cee, tag and app-name."""
+    """Set for `TOKEN_MODES`."""
     tokens: tuple[TokenChoice, ...] = ()
     """Other tokens, which go before it."""
     structured_data: bool = False
-    """Of cee: put STRUCTURED-DATA and MSGID into the object."""
+    """Of cee and json: put STRUCTURED-DATA and MSGID into the object."""
+    header: str = ""
+    """Of `TOKEN_MODES`: one of `HEADERS_OF`; empty = the first of the mode."""
     steps: tuple[Step, ...] = ()
     """What comes before."""
 
@@ -137,6 +140,12 @@ class FormKeys:
     structured_data: bool | None = key(
         Flag(), None, "put STRUCTURED-DATA and MSGID into the JSON object"
     )
+    header: str = key(
+        Choice(HEADERS),
+        "",
+        "header of messages: that of rsyslog's template for Sematext, or of a standard",
+        default_words="`rsyslog` for cee and tag, `rfc5424` for json, app-name and none",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +192,13 @@ def _form(values: object, path: str, reading: Reading) -> RewriteConfiguration:
     found = read_record(_Form, values, path, reading)
     mode, table = found.mode, found.keys
     ways = [name for name in ("token_file", "token_env", "tokens") if getattr(table, name)]
-    if table.structured_data is not None and mode != "cee":
-        words = f"has no meaning for mode {mode!r}, only for cee; remove it"
+    if table.structured_data is not None and mode not in _OBJECT_MODES:
+        words = f"has no meaning for mode {mode!r}, only for cee and json; remove it"
         reading.add(f"{path}.structured_data", words)
+        return RewriteConfiguration(mode)
+    if table.header and table.header not in (headers := HEADERS_OF.get(mode, ())):
+        words = f"allowed for mode {mode!r}: {' and '.join(headers) or 'none'}"
+        reading.add(f"{path}.header", f"found {table.header!r}; {words}")
         return RewriteConfiguration(mode)
     if mode not in TOKEN_MODES:
         words = f"has no meaning for mode {mode!r}, only for {', '.join(TOKEN_MODES)}; remove it"
@@ -197,15 +210,17 @@ def _form(values: object, path: str, reading: Reading) -> RewriteConfiguration:
         raise ValueError(
             f'mode {mode!r} {has}; write either token_file = "PATH" or token_env = "NAME"'
         )
+    form = RewriteConfiguration(
+        mode, structured_data=bool(table.structured_data), header=table.header
+    )
     if not table.tokens:
-        token = _token_of(mode, table, path, reading)
-        return RewriteConfiguration(mode, token, structured_data=bool(table.structured_data))
+        return replace(form, token=_token_of(mode, table, path, reading))
     read = [
         (place, _token_of(mode, place, f"{path}.tokens[{index}]", reading))
         for index, place in enumerate(table.tokens)
     ]
     choices = [TokenChoice(token, *place.match) for place, token in read if place.match]
-    return RewriteConfiguration(mode, read[-1][1], tuple(choices), bool(table.structured_data))
+    return replace(form, token=read[-1][1], tokens=tuple(choices))
 
 
 def slot_of(match: object) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from relay.service.configuration.format_table import FormatConfiguration
-from relay.service.configuration.keys import group, key
+from relay.service.configuration.keys import group, key, keys_of
 from relay.service.configuration.model import (
     DestinationConfiguration,
     RewriteConfiguration,
@@ -20,7 +20,12 @@ from relay.service.configuration.model import (
     Where,
 )
 from relay.service.configuration.reading import Reading, Reported
-from relay.service.configuration.rewrite_table import FormKeys, Rewrites, names_a_form
+from relay.service.configuration.rewrite_table import (
+    TOKEN_MODES,
+    FormKeys,
+    Rewrites,
+    names_a_form,
+)
 from relay.service.configuration.table import Choice, Text, Whole
 from relay.service.configuration.url import Role, is_host
 from relay.service.destinations.datagrams import UDP
@@ -40,8 +45,9 @@ _HOSTS = {
 }
 _WAYS: Mapping[str, DestinationKind[Any]] = {"tls": TLS, "relp": RELP, "tcp": TCP, "udp": UDP}
 _PORTS = {"tls": 10514, "relp": 20514, "tcp": 514, "udp": 514}
-_PLACES = ("cee", "tag", "app-name", "none")
-_FORM_KEYS = ("token_file", "token_env", "tokens", "structured_data")
+_PLACES = (*TOKEN_MODES, "none")
+_FORM_KEYS = tuple(keys_of(FormKeys))
+_PLAIN = {"rsyslog": FormatConfiguration("rfc3164", ts_format="iso")}
 
 
 class _Region:
@@ -94,8 +100,8 @@ class SematextConfiguration(RelpConfiguration):
     token_in: str = key(
         Choice(_PLACES),
         "cee",
-        "place of the token: the JSON object of a message, its tag or APP-NAME; `none` where "
-        "Sematext knows the address of this host",
+        "place of the token: the JSON object of a message behind `@cee:` or alone, its tag or "
+        "APP-NAME; `none` where Sematext knows the address of this host",
     )
     form: FormKeys = group(FormKeys)
     framing: str = framing_key("newline")
@@ -161,7 +167,8 @@ def _complete(
     mode = table.get("token_in", "cee")
     given = {name: values[name] for name in _FORM_KEYS if name in values}
     if mode == "none":
-        table["format"] = table.get("format") or FormatConfiguration("rfc5424")
+        name = str(given.pop("header", "rfc5424"))
+        table["format"] = table.get("format") or _PLAIN.get(name) or FormatConfiguration(name)
     elif table.get("format") is not None:
         words = f'has no meaning with token_in = "{mode}", only with "none"; remove it'
         reading.add(f"{path}.{'template' if 'template' in values else 'format'}", words)

@@ -170,4 +170,4 @@ def _read(mode: str, token: Token | UnreadToken) -> Token | UnreadToken:
 
 def _text(mode: str, token: Token) -> bytes:
     """`token` as the form of `mode` writes it."""
-    return json_string(token.reveal())[1:-1] if mode == "cee" else token.reveal()
+    return json_string(token.reveal())[1:-1] if mode in ("cee", "json") else token.reveal()

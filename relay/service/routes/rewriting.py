@@ -15,13 +15,13 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.template import constant_of
 from relay.model.text import counted
-from relay.model.token import Token
+from relay.model.token import HEADERS_OF, Token
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.conditions import Condition, all_of, always, any_of, field_in, negated
 from relay.rewrite.forms.form import Form, form_of, format_program, token_program
-from relay.rewrite.forms.formats import new_format
+from relay.rewrite.forms.formats import bsd_stamps, new_format
 from relay.rewrite.forms.record_key import Keyed
-from relay.rewrite.forms.token import Writer, app_name, cee, tag
+from relay.rewrite.forms.token import RFC5424, RSYSLOG, Header, Writer, app_name, cee, tag
 from relay.rewrite.macros import compile_template
 from relay.rewrite.steps.changes import Template
 from relay.rewrite.steps.pipeline import (
@@ -45,7 +45,12 @@ from relay.service.routes.stages import Conditions, OpenLookup, Stages
 Warn = Callable[[str, str, str], None]
 """Logs a warning: the destination's id, the kind of trouble, and one line about it."""
 
-_TOKEN_WRITERS: Mapping[str, Callable[..., Writer]] = {"cee": cee, "tag": tag, "app-name": app_name}
+_TOKEN_WRITERS: Mapping[str, Callable[..., Writer]] = {
+    "cee": cee,
+    "json": partial(cee, cookie=b""),
+    "tag": tag,
+    "app-name": app_name,
+}
 _TYPE_CAST = "type-cast"
 _needs_rfc5424 = any_of(
     [field_in("version", [1]), negated(field_in("structured_data", [None]))],
@@ -207,6 +212,7 @@ class Rewriting:
             zone=self._zone,
             known=self._known_tokens(rewrite),
             structured_data=rewrite.structured_data,
+            header=rewrite.header,
         )
         if not rewrite.tokens:
             return form(rewrite.token)
@@ -257,20 +263,34 @@ def token_form(
     zone: tzinfo,
     known: Collection[bytes] = (),
     structured_data: bool = False,
+    header: str = "",
 ) -> Form:
-    """The form for `mode`: cee, tag or app-name.
+    """The form for `mode`: cee, json, tag or app-name.
 
     Args:
         known: Tokens that messages may carry in their headers, whatever their form.
-        structured_data: Of cee: put STRUCTURED-DATA and MSGID into the object.
+        structured_data: Of cee and json: put STRUCTURED-DATA and MSGID into the object.
+        header: One of `HEADERS_OF` the mode; empty = its first.
 
     Raises:
         ValueError: `token` cannot take the place that the mode gives it.
     """
     write = partial(_TOKEN_WRITERS[mode], token, zone, relay_name=relay_name, known=known)
+    if mode == "app-name":  # which only RFC 5424 has
+        return form_of(
+            write(), token_program(mode, token, zone, relay_name=relay_name, known=known)
+        )
+    of_name = _header(header or HEADERS_OF[mode][0], relay_name, zone)
     if structured_data:
-        return form_of(write(structured_data=True))
-    return form_of(write(), token_program(mode, token, zone, relay_name=relay_name, known=known))
+        return form_of(write(structured_data=True, header=of_name))
+    program = token_program(mode, token, zone, relay_name=relay_name, known=known, header=of_name)
+    return form_of(write(header=of_name), program)
+
+
+def _header(name: str, relay_name: bytes, zone: tzinfo) -> Header:
+    if name == "rfc3164":
+        return Header(name, bsd_stamps(MacroContext(relay_name=relay_name, now=float, zone=zone)))
+    return RFC5424 if name == "rfc5424" else RSYSLOG
 
 
 def _keyed(form: Form, destination: DestinationConfiguration, context: MacroContext) -> Form:

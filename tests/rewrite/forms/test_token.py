@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin, Transport
 from relay.model.token import Token
+from relay.rewrite.batch import MacroContext
+from relay.rewrite.forms.formats import bsd_stamps
 from relay.rewrite.forms.token import (
+    RFC5424,
+    RSYSLOG,
+    Header,
     Writer,
     app_name,
     byte_order_mark_of,
@@ -22,6 +27,7 @@ from relay.rewrite.forms.token import (
     tag,
     text_with_tag,
 )
+from relay.rewrite.json.text import COOKIE
 from relay.wire.parse import parse, parse_all
 
 SECRET = b"01234567-89ab-cdef-0123-456789abcdef"
@@ -481,3 +487,49 @@ def test_no_form_loses_a_byte_of_a_text(start: bytes, text: bytes) -> None:
         assert rewrite([message], NETWORK)[0].endswith(message.msg)
     for line in (payload, TAG([message], NETWORK)[0]):
         assert parse(line).hostname == (message.hostname or b"192.0.2.1")
+
+
+BSD = Header("rfc3164", bsd_stamps(MacroContext(relay_name=b"vm", now=float, zone=ZONE)))
+LINE = b'<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 [x@1 a="b"] say "hi"'
+OBJECT = b'{"logsene-app-token": "%s", "message": "say \\"hi\\""}' % SECRET
+
+
+@pytest.mark.parametrize(
+    ("header", "cookie", "before"),
+    [
+        (RSYSLOG, COOKIE, b"<165>2003-10-11T22:14:15.003Z h app[77]:@cee: "),
+        (BSD, COOKIE, b"<165>Oct 12 00:14:15 h app[77]: @cee: "),
+        (RFC5424, COOKIE, b'<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 [x@1 a="b"] @cee: '),
+        (RSYSLOG, b"", b"<165>2003-10-11T22:14:15.003Z h app[77]: "),
+        (BSD, b"", b"<165>Oct 12 00:14:15 h app[77]: "),
+        (RFC5424, b"", b"<165>1 2003-10-11T22:14:15.003Z h app 77 ID47 - "),
+    ],
+)
+def test_objects_behind_each_header(header: Header, cookie: bytes, before: bytes) -> None:
+    form = cee(TOKEN, ZONE, relay_name=b"vm", header=header, cookie=cookie)
+    assert send(form, LINE) == before + OBJECT
+    again = send(form, before + OBJECT)
+    assert again.endswith(OBJECT)
+    assert again.count(SECRET) == 1
+
+
+def test_without_a_program_or_pid_the_header_of_rfc5424_is_valid() -> None:
+    form = cee(TOKEN, ZONE, relay_name=b"vm", header=RFC5424, cookie=b"")
+    payload = send(form, b"<13>Oct 11 22:14:15 h cron: x")
+    assert payload.startswith(b"<13>1 2026-10-11T22:14:15+02:00 h cron - - - {")
+    assert json.loads(payload.partition(b" - - - ")[2])["message"] == "x"
+
+
+def test_a_tag_behind_a_stamp_of_rfc3164() -> None:
+    form = tag(TOKEN, ZONE, relay_name=b"vm", header=BSD)
+    assert send(form, LINE) == b'<165>Oct 12 00:14:15 h %s:say "hi"' % SECRET
+
+
+@pytest.mark.parametrize("header", [RSYSLOG, BSD, RFC5424])
+@pytest.mark.parametrize("cookie", [COOKIE, b""])
+def test_a_token_in_the_tag_moves_into_the_object(header: Header, cookie: bytes) -> None:
+    form = cee(TOKEN, ZONE, relay_name=b"vm", header=header, cookie=cookie)
+    payload = send(form, b"my-host %s:hello world!" % OTHER)
+    assert payload.endswith(b'{"logsene-app-token": "%s", "message": "hello world!"}' % OTHER)
+    assert SECRET not in payload
+    assert payload.count(OTHER) == 1

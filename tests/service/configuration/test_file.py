@@ -217,8 +217,8 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         f"{', '.join(KINDS.fitting_keys('connect', None))}",
         "destinations.out.sources: there is no source 'inn', did you mean 'in'? the sources are: "
         "in, b d, c",
-        "destinations.out.rewrite.mode: expected one of none, cee, tag, app-name, ewmm; found "
-        "'ceee', did you mean 'cee'?",
+        "destinations.out.rewrite.mode: expected one of none, cee, json, tag, app-name, ewmm; "
+        "found 'ceee', did you mean 'cee'?",
         "destinations.out.connect: is missing; write for example connect = "
         '"relp://central.example.com:20514"',
         "destinations.relp.trusted_ca: has no meaning for relp, only for tls and relp+tls and "

@@ -49,8 +49,8 @@ def test_modes_without_a_token(mode: str, token_dir: Path) -> None:
     assert read({"mode": mode}, token_dir) == (RewriteConfiguration(mode), [])
     _, problems = read({"mode": mode, "token_file": "token"}, token_dir)
     assert problems == [
-        f"d.rewrite.token_file: has no meaning for mode '{mode}', only for cee, tag, app-name; "
-        "remove it"
+        f"d.rewrite.token_file: has no meaning for mode '{mode}', only for cee, json, tag, "
+        "app-name; remove it"
     ]
 
 
@@ -61,8 +61,8 @@ def test_modes_without_a_token(mode: str, token_dir: Path) -> None:
         ("cee", "d.rewrite: expected a table, found 'cee'"),
         (
             {"mode": "cea", "token_file": "token"},
-            "d.rewrite.mode: expected one of none, cee, tag, app-name, ewmm; found 'cea', did you "
-            "mean 'cee'?",
+            "d.rewrite.mode: expected one of none, cee, json, tag, app-name, ewmm; found 'cea', "
+            "did you mean 'cee'?",
         ),
         (
             {"mode": "cee"},
@@ -77,7 +77,7 @@ def test_modes_without_a_token(mode: str, token_dir: Path) -> None:
         (
             {"mode": "cee", "token_file": "token", "token": SECRET},
             "d.rewrite.token: unknown key, did you mean 'tokens'? Allowed here: mode, "
-            "token_file, token_env, tokens, structured_data",
+            "token_file, token_env, tokens, structured_data, header",
         ),
         (
             {"mode": "cee", "token_env": "RELAY_NO_SUCH_VARIABLE"},
@@ -234,5 +234,19 @@ def test_structured_data_is_a_key_of_cee(token_dir: Path) -> None:
     for mode in ("none", "tag", "app-name", "ewmm"):
         _, problems = read({**values, "mode": mode}, token_dir)
         assert problems == [
-            f"d.rewrite.structured_data: has no meaning for mode {mode!r}, only for cee; remove it"
+            f"d.rewrite.structured_data: has no meaning for mode {mode!r}, only for cee and json; "
+            "remove it"
         ]
+
+
+def test_the_header_of_a_form_with_a_token(token_dir: Path) -> None:
+    rewrite, problems = read(
+        {"mode": "json", "token_file": "token", "header": "rfc3164"}, token_dir
+    )
+    assert (rewrite.header, problems) == ("rfc3164", [])
+    for mode, allowed in (("app-name", "rfc5424"), ("none", "none"), ("ewmm", "none")):
+        _, problems = read({"mode": mode, "token_file": "token", "header": "rsyslog"}, token_dir)
+        assert (
+            problems[0]
+            == f"d.rewrite.header: found 'rsyslog'; allowed for mode {mode!r}: {allowed}"
+        )

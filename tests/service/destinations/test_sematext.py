@@ -185,10 +185,36 @@ def test_a_token_that_is_not_there_yet_leaves_in_clear_text_later(tmp_path: Path
     assert "clear text" in found.exposure
 
 
-@pytest.mark.parametrize("place", ["tag", "app-name"])
+@pytest.mark.parametrize("place", ["json", "tag", "app-name"])
 def test_the_place_of_the_token(tmp_path: Path, place: str) -> None:
     found = destination(tmp_path, f'token_file = "token"\ntoken_in = "{place}"')
     assert found.rewrite == RewriteConfiguration(place, Token(TOKEN.encode()))
+
+
+@pytest.mark.parametrize(
+    ("place", "header"),
+    [
+        *(("cee", header) for header in ("rsyslog", "rfc3164", "rfc5424")),
+        *(("json", header) for header in ("rsyslog", "rfc3164", "rfc5424")),
+        *(("tag", header) for header in ("rsyslog", "rfc3164")),
+        ("app-name", "rfc5424"),
+    ],
+)
+def test_the_header(tmp_path: Path, place: str, header: str) -> None:
+    keys = f'token_file = "token"\ntoken_in = "{place}"\nheader = "{header}"'
+    assert destination(tmp_path, keys).rewrite.header == header
+
+
+@pytest.mark.parametrize(
+    ("header", "name", "ts_format"),
+    [("rsyslog", "rfc3164", "iso"), ("rfc3164", "rfc3164", None), ("rfc5424", "rfc5424", None)],
+)
+def test_the_header_without_a_token(
+    tmp_path: Path, header: str, name: str, ts_format: str | None
+) -> None:
+    form = destination(tmp_path, f'token_in = "none"\nheader = "{header}"').format
+    assert form is not None
+    assert (form.name, form.ts_format) == (name, ts_format)
 
 
 def test_steps_come_before_the_form(tmp_path: Path) -> None:
@@ -238,6 +264,14 @@ def test_without_a_token_messages_are_rfc5424_unless_format_says_otherwise(tmp_p
         (
             'token_file = "token"\nvia = "tcp"\ntrusted_ca = "token"',
             'destinations.out.trusted_ca: has no meaning with via = "tcp", only with tls',
+        ),
+        (
+            'token_file = "token"\ntoken_in = "tag"\nheader = "rfc5424"',
+            "destinations.out.header: found 'rfc5424'; allowed for mode 'tag': rsyslog and rfc3164",
+        ),
+        (
+            'token_file = "token"\ntoken_in = "tag"\nstructured_data = true',
+            "destinations.out.structured_data: has no meaning for mode 'tag', only for cee and",
         ),
         ('token_file = "token"\nhost = "a b"', "destinations.out.host: expected a host name"),
     ],
