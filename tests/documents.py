@@ -20,7 +20,7 @@ __all__ = ["DOCUMENTS", "ROOT", "Block", "blocks", "make_stand_ins", "with_stand
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "certs" / "README.md",
 ]
 PLACE = "/etc/syslogrelay"

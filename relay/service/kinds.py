@@ -9,7 +9,7 @@ from relay.service.checks.whole import problems_of_whole
 from relay.service.configuration.kinds import Checks, Kinds
 from relay.service.destinations import datagrams as datagrams_out
 from relay.service.destinations import files as files_out
-from relay.service.destinations import sematext
+from relay.service.destinations import local, sematext
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
 from relay.service.sources import datagrams, files, journal, streams, systemd
@@ -38,6 +38,10 @@ KINDS: RelayKinds = Kinds(
         streams_out.RELP,
         streams_out.RELP_TLS,
         files_out.FILE,
+        local.UNIX,
+        local.UNIXGRAM,
+        local.PIPE,
+        local.PROGRAM,
         sematext.SEMATEXT,
     ),
     sets=(streams.DEFAULT_NETWORK, streams.SEMATEXT_RECEIVER),

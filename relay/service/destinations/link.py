@@ -143,6 +143,13 @@ class Reopens(Protocol):
     def reopen(self) -> None: ...
 
 
+@runtime_checkable
+class Cuts(Protocol):
+    """A session that can be ended although the other end is there."""
+
+    def cut(self, why: str) -> None: ...
+
+
 class LocalLink(Link):
     """To a destination without a connection to wait for: a file, or UDP.
 
@@ -186,6 +193,10 @@ class LocalLink(Link):
         if self._retry is not None and self._retry.active():
             self._retry.reset(0)
             self._state.connecting()
+
+    def cut(self, why: str) -> None:
+        if isinstance(self._session, Cuts):
+            self._session.cut(why)
 
     def reopen(self) -> None:
         if isinstance(self._session, Reopens):

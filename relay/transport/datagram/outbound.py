@@ -25,11 +25,12 @@ _BUSY = (errno.EAGAIN, errno.ENOBUFS)
 
 
 class DatagramSession:
-    """A connected UDP socket as a session of the drain.
+    """A connected datagram socket, UDP or of this host, as a session of the drain.
 
     Args:
         connected: Non-blocking.
         on_failure: Called once with the reason when the socket reports an error.
+        bytes_max: Where payloads are cut; None = the kernel refuses those that are too long.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class DatagramSession:
         clock: Clock,
         notices: Notices,
         on_failure: Callable[[str], None],
+        bytes_max: int | None = DATAGRAM_BYTES_MAX,
     ) -> None:
         self._socket = connected
         self._drain = drain
@@ -48,6 +50,7 @@ class DatagramSession:
         self._clock = clock
         self._notices = notices
         self._on_failure = on_failure
+        self._bytes_max = bytes_max
         self._waiting: list[bytes] = []
         self._call: DelayedCall | None = None
         self._closed = False
@@ -112,12 +115,12 @@ class DatagramSession:
         self._on_failure(f"{self._state.target}: {reason}")
 
     def _fitting(self, payload: bytes) -> bytes:
-        if len(payload) <= DATAGRAM_BYTES_MAX:
+        if self._bytes_max is None or len(payload) <= self._bytes_max:
             return payload
         self._state.truncated_records += 1
         self._notices.warn(
             f"destination {self._state.target}",
             "truncated",
-            f"{len(payload)} bytes do not fit into a datagram: cut at {DATAGRAM_BYTES_MAX}",
+            f"{len(payload)} bytes do not fit into a datagram: cut at {self._bytes_max}",
         )
-        return payload[:DATAGRAM_BYTES_MAX]
+        return payload[: self._bytes_max]

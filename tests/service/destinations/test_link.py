@@ -96,6 +96,20 @@ def test_a_failure_from_before_a_stop_means_nothing() -> None:
     assert (local.state.failures, local.clock.getDelayedCalls()) == (0, [])
 
 
+def test_only_a_session_that_can_be_cut_is_cut() -> None:
+    local = Local()
+    local.link.start()
+    local.opening[0].callback(Session())
+    local.link.cut("it hangs")
+    local.restart()
+    words: list[str] = []
+    hanging: Any = Session()
+    hanging.cut = words.append
+    local.opening[1].callback(hanging)
+    local.link.cut("it hangs")
+    assert words == ["it hangs"]
+
+
 class Protocol(UpstreamProtocol):
     def started(self) -> str:
         return "connected"

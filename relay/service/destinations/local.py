@@ -1,0 +1,213 @@
+"""On this host: sockets with paths, named pipes, and programs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from relay.service.checks.warnings import directory_warnings
+from relay.service.configuration.keys import key
+from relay.service.configuration.model import DestinationConfiguration, Where
+from relay.service.configuration.table import Texts
+from relay.service.configuration.url import SOCKET_PATH, Path
+from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
+from relay.service.destinations.link import LocalLink, Outlet
+from relay.transport.datagram.outbound import DatagramSession
+from relay.transport.local.outbound import (
+    PIPE_BYTES,
+    LineSession,
+    unread_in_pipe,
+    unread_in_socket,
+)
+from relay.transport.local.program import Program
+
+OnFailure = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfiguration(DestinationConfiguration):
+    def warnings(self, where: Where) -> Iterable[str]:
+        return directory_warnings(self.connect.path, where("connect"))
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramConfiguration(LocalConfiguration):
+    arguments: tuple[str, ...] = key(
+        Texts("a list of arguments", may_repeat=True), (), "arguments of the program"
+    )
+
+    def warnings(self, where: Where) -> Iterable[str]:
+        path = self.connect.path
+        if not os.access(path, os.X_OK) or os.path.isdir(path):
+            yield f"{where('connect')}: {path} is not a program that may be run"
+
+
+def _make_stream(configuration: LocalConfiguration, parts: DestinationParts) -> Delivery:
+    path, clock = configuration.connect.path, parts.reactor
+
+    async def connect(outlet: Outlet, on_failure: OnFailure) -> LineSession:
+        return LineSession(
+            _connected(path, socket.SOCK_STREAM).detach(),
+            unread=unread_in_socket,
+            drain=outlet.drain,
+            clock=clock,
+            on_failure=partial(_fail, on_failure, path),
+        )
+
+    how = f"connected to {path}, delivered when its program has read it"
+    return Delivery(new_link=lambda outlet: LocalLink(outlet, connect, how=how, clock=clock))
+
+
+def _make_datagrams(configuration: LocalConfiguration, parts: DestinationParts) -> Delivery:
+    path, clock = configuration.connect.path, parts.reactor
+
+    async def connect(outlet: Outlet, on_failure: OnFailure) -> DatagramSession:
+        return DatagramSession(
+            _connected(path, socket.SOCK_DGRAM),
+            drain=outlet.drain,
+            state=outlet.state,
+            clock=clock,
+            notices=parts.notices,
+            on_failure=on_failure,
+            bytes_max=None,
+        )
+
+    how = f"sending to {path}, delivered when the kernel has queued it there"
+    return Delivery(new_link=lambda outlet: LocalLink(outlet, connect, how=how, clock=clock))
+
+
+def _make_pipe(configuration: LocalConfiguration, parts: DestinationParts) -> Delivery:
+    path, clock = configuration.connect.path, parts.reactor
+
+    async def open_pipe(outlet: Outlet, on_failure: OnFailure) -> LineSession:
+        return LineSession(
+            _opened_pipe(path),
+            unread=unread_in_pipe,
+            drain=outlet.drain,
+            clock=clock,
+            on_failure=partial(_fail, on_failure, path),
+        )
+
+    how = f"writing to {path}, delivered when its reader has read it"
+    return Delivery(new_link=lambda outlet: LocalLink(outlet, open_pipe, how=how, clock=clock))
+
+
+def _make_program(configuration: ProgramConfiguration, parts: DestinationParts) -> Delivery:
+    path, reactor = configuration.connect.path, parts.reactor
+    command = (path, *configuration.arguments)
+
+    async def run(outlet: Outlet, on_failure: OnFailure) -> LineSession:
+        readable, writable = os.pipe()
+        os.set_blocking(writable, False)
+        _enlarge(writable)
+
+        def on_end(words: str) -> None:
+            session.fail(words)
+
+        def on_lost(words: str) -> None:
+            program.end(at_once=True)
+            on_failure(f"{path}: {words}")
+
+        program = Program(
+            on_text=partial(parts.notices.warn, f"destination {configuration.id}", "stderr"),
+            on_end=on_end,
+        )
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                files: dict[int, int | str] = {0: readable, 1: nowhere.fileno(), 2: "r"}
+                program.start(reactor, command, files)
+        except BaseException:
+            os.close(writable)
+            raise
+        finally:
+            os.close(readable)
+        session = LineSession(
+            writable,
+            unread=unread_in_pipe,
+            drain=outlet.drain,
+            clock=reactor,
+            on_failure=on_lost,
+            on_close=program.end,
+        )
+        return session
+
+    how = f"running {path}, delivered when it has read it"
+    return Delivery(new_link=lambda outlet: LocalLink(outlet, run, how=how, clock=reactor))
+
+
+def _fail(on_failure: OnFailure, path: str, words: str) -> None:
+    on_failure(f"{path}: {words}")
+
+
+def _connected(path: str, kind: socket.SocketKind) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX, kind)
+    try:
+        connected.setblocking(False)
+        connected.connect(path)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+def _opened_pipe(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if not stat.S_ISFIFO(os.stat(path).st_mode):
+            raise OSError(0, "it is no named pipe; make one with mkfifo") from None
+        if error.strerror == "No such device or address":
+            raise OSError(0, "no program has it open for reading") from None
+        raise
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(0, "it is no named pipe; make one with mkfifo")
+    _enlarge(fd)
+    return fd
+
+
+def _enlarge(pipe: int) -> None:
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError:  # users without privileges have a limit for all their pipes
+        pass
+
+
+UNIX = DestinationKind(
+    scheme="unix",
+    address=SOCKET_PATH,
+    configuration=LocalConfiguration,
+    delivered="the program behind the socket has read it",
+    medium="unix",
+    make=_make_stream,
+)
+UNIXGRAM = DestinationKind(
+    scheme="unixgram",
+    address=SOCKET_PATH,
+    configuration=LocalConfiguration,
+    delivered="the kernel has queued it at the socket",
+    medium="unixgram",
+    make=_make_datagrams,
+)
+PIPE = DestinationKind(
+    scheme="pipe",
+    address=Path("named pipe"),
+    configuration=LocalConfiguration,
+    delivered="the reader of the named pipe has read it",
+    medium="pipe",
+    make=_make_pipe,
+)
+PROGRAM = DestinationKind(
+    scheme="program",
+    address=Path("program"),
+    configuration=ProgramConfiguration,
+    delivered="the program has read it from its standard input",
+    medium="program",
+    shared=True,
+    make=_make_program,
+)

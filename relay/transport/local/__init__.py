@@ -1,0 +1,1 @@
+"""Sessions and readers of this host: sockets with paths, named pipes, programs."""

@@ -1,0 +1,150 @@
+"""Records as lines into a pipe or a unix stream socket: delivered when the other end has read them.
+
+The kernel says how much of what it was handed nobody has read yet.  So a batch is written, and
+counts once nothing of it is left; the next one follows then.  What a reader has read and not
+finished when it dies is lost to it: only RELP detects that.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import termios
+from collections.abc import Callable, Sequence
+
+from relay.flow.pump import SessionDrain
+from relay.model.clock import Clock, DelayedCall
+from relay.wire.framing.decoders import encode_newline
+
+_BATCH_RECORDS = 4096
+_POLL_SECONDS_MIN = 0.001
+_POLL_SECONDS_MAX = 0.1
+_LOOK_SECONDS = 1.0  # while nothing is sent: whether the other end is still there
+PIPE_BYTES = 1024 * 1024
+"""What a pipe is asked to hold; the limit of the kernel for users without privileges."""
+
+
+def unread_in_pipe(fd: int) -> int:
+    """Bytes in the pipe that nobody has read."""
+    return _asked(fd, termios.FIONREAD)
+
+
+def unread_in_socket(fd: int) -> int:
+    """More than 0 while the peer of a unix socket has not read all (in the kernel's units)."""
+    unread = _asked(fd, termios.TIOCOUTQ)
+    # A peer that closes the socket takes what it has not read with it: nothing is left then.
+    return 1 if _is_gone(fd) else unread
+
+
+class LineSession:
+    """A file descriptor that takes bytes, as a session of the drain.
+
+    Args:
+        fd: Non-blocking; closed with the session.
+        unread: Asks the kernel how much of what it has nobody has read.
+        on_failure: Called once with the reason when the other end is gone.
+        on_close: Called when the session ends for another reason.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        *,
+        unread: Callable[[int], int],
+        drain: SessionDrain,
+        clock: Clock,
+        on_failure: Callable[[str], None],
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._fd = fd
+        self._unread = unread
+        self._drain = drain
+        self._clock = clock
+        self._on_failure = on_failure
+        self._on_close = on_close
+        self._waiting = b""
+        self._in_flight = 0  # records
+        self._pause = _POLL_SECONDS_MIN
+        self._closed = False
+        self._call: DelayedCall = clock.callLater(_LOOK_SECONDS, self._look)
+
+    @property
+    def room(self) -> int:
+        return 0 if self._in_flight or self._closed else _BATCH_RECORDS
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        self._waiting, self._in_flight = encode_newline(payloads), len(payloads)
+        self._pause = _POLL_SECONDS_MIN
+        self._call.reset(0)  # not from within the drain's loop, which would only come back here
+
+    def close(self) -> None:
+        """Stop writing.  What has been read by now counts; the rest is sent again."""
+        if not self._closed:
+            self._count_read()
+            self._end()
+            self._on_close()
+
+    def cut(self, why: str) -> None:
+        """End the session although the other end is there."""
+        self.fail(why)
+
+    def fail(self, why: str) -> None:
+        """The other end is gone, or has to go."""
+        if not self._closed:
+            self._count_read()
+            self._end()
+            self._on_failure(why)
+
+    def _end(self) -> None:
+        self._closed = True
+        if self._call.active():
+            self._call.cancel()
+        os.close(self._fd)
+        self._drain.detach(self)
+
+    def _look(self) -> None:
+        """Write what waits, count what was read, and find out whether the other end is there."""
+        before = self._in_flight, len(self._waiting)
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._fd, self._waiting) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.fail(error.strerror or str(error))
+            return
+        counted = self._count_read()
+        if not counted and _is_gone(self._fd):
+            self.fail("the reader has closed it")
+            return
+        if self._closed:
+            return
+        moved = (self._in_flight, len(self._waiting)) != before
+        self._pause = _POLL_SECONDS_MIN if moved else min(2 * self._pause, _POLL_SECONDS_MAX)
+        seconds = self._pause if self._in_flight else _LOOK_SECONDS
+        self._call = self._clock.callLater(seconds, self._look)
+        if counted:
+            self._drain.pump()
+
+    def _count_read(self) -> bool:
+        """Acknowledge the batch if all of it was read.  Returns whether it was."""
+        if not self._in_flight or self._waiting or self._unread(self._fd):
+            return False
+        count, self._in_flight = self._in_flight, 0
+        self._drain.acknowledged(self, count)
+        return True
+
+
+def _is_gone(fd: int) -> bool:
+    """Whether the other end was closed."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
+
+
+def _asked(fd: int, request: int) -> int:
+    answer = array.array("i", [0])
+    fcntl.ioctl(fd, request, answer)
+    return answer[0]

@@ -1,0 +1,181 @@
+"""Sockets with paths, named pipes and programs: delivered means read."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from relay.cli.control_client import ask
+from tests.plain_senders import feed_lines
+from tests.processes import Programs, free_port, wait_until
+from tests.relay_process import RelayProcess, received, wait_for_lines
+
+APPENDS = f"""#!{sys.executable} -u
+import os, sys
+out = open(sys.argv[1], "ab", buffering=0)
+open(sys.argv[2], "w").write(str(os.getpid()))
+assert "SECRET" not in os.environ
+print("started", file=sys.stderr)
+for line in sys.stdin.buffer:
+    out.write(line)
+"""
+
+
+QUICK = {"retry_seconds_min": 0.2, "retry_seconds_max": 0.5}
+
+
+class Relayed:
+    """A relay that takes lines over TCP, with one destination."""
+
+    def __init__(self, programs: Programs, folder: Path, **destination: object) -> None:
+        self.port = free_port()
+        self.relay = RelayProcess.started(
+            programs,
+            folder,
+            sources={"feed": {"listen": f"tcp://127.0.0.1:{self.port}"}},
+            destinations={
+                "out": {"retry_seconds_min": 0.2, "retry_seconds_max": 0.5, **destination}
+            },
+            environment={**os.environ, "SECRET": "1"},
+        )
+
+    def feed(self, *numbers: int) -> None:
+        feed_lines(self.port, [b"<13>line %d" % number for number in numbers])
+
+    def report(self) -> dict[str, object]:
+        (report,) = ask(str(self.relay.state_dir), "status")["destinations"]
+        return dict(report)
+
+    def wait_delivered(self, count: int) -> None:
+        wait_until(lambda: self.report()["delivered_records"] == count, f"{count} delivered")
+
+    def wait_state(self, words: str) -> None:
+        wait_until(lambda: words in str(self.report()["state"]), words)
+
+
+def lines_of(*numbers: int) -> list[bytes]:
+    return [b"<13>line %d" % number for number in numbers]
+
+
+def read_lines(fd: int, count: int) -> list[bytes]:
+    data = b""
+
+    def complete() -> bool:
+        nonlocal data
+        try:
+            data += os.read(fd, 65536)
+        except BlockingIOError:
+            pass
+        return data.count(b"\n") >= count
+
+    wait_until(complete, f"{count} lines")
+    return data.splitlines()
+
+
+def test_a_named_pipe_whose_reader_comes_and_goes(programs: Programs, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    relayed = Relayed(programs, tmp_path, connect=f"pipe://{pipe}")
+    relayed.wait_state("no program has it open for reading")
+    relayed.feed(1, 2)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert read_lines(reading, 2) == lines_of(1, 2)
+    relayed.wait_delivered(2)
+    os.close(reading)
+    relayed.feed(3)
+    relayed.wait_state("next try in")
+    assert relayed.report()["delivered_records"] == 2
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert read_lines(reading, 1) == lines_of(3)
+    relayed.wait_delivered(3)
+    # Unread when the relay is killed: it is there again after the next start.
+    relayed.feed(4)
+    wait_until(lambda: relayed.report()["in_flight_records"] == 1, "a line in the pipe")
+    relayed.relay.kill()
+    os.close(reading)
+    relayed.relay.start(wait=False)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    relayed.relay.wait_ready()
+    assert read_lines(reading, 1) == lines_of(4)
+    relayed.wait_delivered(4)
+    relayed.relay.stop()
+    os.close(reading)
+
+
+def test_a_socket_whose_program_restarts(programs: Programs, tmp_path: Path) -> None:
+    path = str(tmp_path / "sock")
+    relayed = Relayed(programs, tmp_path, connect=f"unix://{path}")
+    relayed.feed(1)
+    relayed.wait_state("No such file or directory")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        connected, _ = listener.accept()
+        with connected:
+            connected.setblocking(False)
+            assert read_lines(connected.fileno(), 1) == lines_of(1)
+            relayed.wait_delivered(1)
+            relayed.feed(2)
+            wait_until(lambda: relayed.report()["in_flight_records"] == 1, "a line on its way")
+        # Closed with a line that nobody has read: it comes again.
+        connected, _ = listener.accept()
+        with connected:
+            connected.setblocking(False)
+            assert read_lines(connected.fileno(), 1) == lines_of(2)
+            relayed.wait_delivered(2)
+            relayed.relay.stop()
+
+
+def test_datagrams_wait_for_a_reader_that_is_slow(programs: Programs, tmp_path: Path) -> None:
+    path = str(tmp_path / "sock")
+    numbers = range(1000)  # more than a socket's queue holds
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(path)
+        receiver.settimeout(20)
+        relayed = Relayed(programs, tmp_path, connect=f"unixgram://{path}")
+        relayed.feed(*numbers)
+        assert [receiver.recv(65536) for _ in numbers] == lines_of(*numbers)
+        relayed.wait_delivered(len(numbers))
+        relayed.relay.stop()
+
+
+def test_a_program_is_run_again_when_it_dies(programs: Programs, tmp_path: Path) -> None:
+    program, out, pid = tmp_path / "program", tmp_path / "out", tmp_path / "pid"
+    program.write_text(APPENDS)
+    program.chmod(0o755)
+    relayed = Relayed(
+        programs, tmp_path, connect=f"program://{program}", arguments=[str(out), str(pid)]
+    )
+    relayed.feed(1, 2)
+    assert wait_for_lines(out, 2) == lines_of(1, 2)
+    relayed.wait_delivered(2)
+    first = int(pid.read_text())
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: "was ended by signal 9" in relayed.relay.log(), "a line in the log")
+    relayed.feed(3)
+    wait_for_lines(out, 3)
+    relayed.wait_delivered(3)
+    assert received(out) == lines_of(1, 2, 3)
+    assert int(pid.read_text()) != first
+    # One that hangs delays itself only, and what it has not read is there after a restart.
+    os.kill(int(pid.read_text()), signal.SIGSTOP)
+    stopped = int(pid.read_text())
+    relayed.feed(4)
+    wait_until(lambda: relayed.report()["in_flight_records"] == 1, "a line in the pipe")
+    relayed.relay.kill()
+    os.kill(stopped, signal.SIGKILL)
+    relayed.relay.start()
+    wait_for_lines(out, 4)
+    relayed.wait_delivered(4)
+    assert received(out) == lines_of(1, 2, 3, 4)
+    relayed.relay.stop()
+    assert "warning: destination out: it says started" in relayed.relay.log()
+
+
+def test_a_program_that_is_not_there(programs: Programs, tmp_path: Path) -> None:
+    relayed = Relayed(programs, tmp_path, connect=f"program://{tmp_path}/none")
+    relayed.wait_state("No such file or directory, next try in")
+    relayed.relay.stop()

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from relay.transport.local.program import Program
+
+
+class FakeReactor(Clock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spawned: list[tuple[Any, ...]] = []
+        self.signals: list[int] = []
+
+    def spawnProcess(self, protocol: Any, *arguments: Any, childFDs: Any) -> None:
+        self.spawned.append((*arguments, childFDs))
+        protocol.transport = self
+
+    def signalProcess(self, number: int) -> None:
+        self.signals.append(number)
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.reactor: Any = FakeReactor()
+        self.texts: list[str] = []
+        self.ends: list[str] = []
+        self.program = Program(on_text=self.texts.append, on_end=self.ends.append)
+
+    def start(self) -> None:
+        self.program.start(self.reactor, ["/bin/cat", "-u"], {0: 5, 1: 6, 2: "r"})
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def test_it_is_started_without_a_shell_and_without_secrets(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYSLOGRELAY_TOKEN", "secret")
+    setup.start()
+    ((executable, command, environment, files),) = setup.reactor.spawned
+    assert (executable, command, files) == ("/bin/cat", ["/bin/cat", "-u"], {0: 5, 1: 6, 2: "r"})
+    assert "PATH" in environment
+    assert "SYSLOGRELAY_TOKEN" not in environment
+
+
+def test_a_program_that_is_none_is_an_error(setup: Setup, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        setup.program.start(setup.reactor, [str(tmp_path / "none")], {})
+    with pytest.raises(PermissionError, match="not a program"):
+        setup.program.start(setup.reactor, [str(tmp_path)], {})
+    assert setup.reactor.spawned == []
+
+
+def test_its_errors_are_printable_and_short(setup: Setup) -> None:
+    setup.program.errReceived(b"bad \x1b[2J thing\n" + b"x" * 5000)
+    setup.program.errReceived(b"\n")
+    (text,) = setup.texts
+    assert text.startswith("it says bad \\x1b[2J thing")
+    assert len(text) < 600
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (ProcessDone(0), "the program ended"),
+        (ProcessTerminated(3), "the program ended with status 3"),
+        (ProcessTerminated(signal=9), "the program was ended by signal 9"),
+    ],
+)
+def test_how_it_ended(setup: Setup, reason: Any, words: str) -> None:
+    setup.program.processEnded(Failure(reason))
+    assert setup.ends == [words]
+
+
+def test_one_that_does_not_end_with_its_input_is_ended(setup: Setup) -> None:
+    setup.start()
+    setup.program.end()
+    assert setup.reactor.signals == []
+    setup.reactor.advance(1)
+    setup.reactor.advance(1)
+    assert setup.reactor.signals == [signal.SIGTERM, signal.SIGKILL]
+
+
+def test_one_that_ends_by_itself_gets_no_signal(setup: Setup) -> None:
+    setup.start()
+    setup.program.end()
+    setup.program.processEnded(Failure(ProcessDone(0)))
+    setup.reactor.advance(5)
+    assert setup.reactor.signals == []
+
+
+def test_one_that_hangs_is_killed_at_once(setup: Setup) -> None:
+    setup.start()
+    setup.program.end(at_once=True)
+    assert setup.reactor.signals == [signal.SIGKILL]
