@@ -6,12 +6,12 @@ What it writes to its standard error is logged, rate-limited.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -61,8 +61,7 @@ class Program(ProcessProtocol):
             raise PermissionError(0, f"{command[0]} is not a program that this user may run")
         self._reactor = reactor
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        spawning: Any = reactor
-        spawning.spawnProcess(self, command[0], command, environment, childFDs=dict(files))
+        reactor.spawnProcess(self, command[0], command, environment, childFDs=dict(files))
 
     def end(self, at_once: bool = False) -> None:
         """End it, unless it ends by itself within a second: its input has ended."""
@@ -83,19 +82,16 @@ class Program(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self._ended = True
-        error: Any = reason.value
-        if isinstance(error, ProcessDone):
-            words = "the program ended"
-        elif error.signal:
-            words = f"the program was ended by signal {error.signal}"
-        else:
-            words = f"the program ended with status {error.exitCode}"
+        error, words = reason.value, "the program ended"
+        if isinstance(error, ProcessTerminated):
+            words = (
+                f"the program was ended by signal {error.signal}"
+                if error.signal
+                else f"the program ended with status {error.exitCode}"
+            )
         self._on_end(words)
 
     def _signal(self, number: int) -> None:
-        if not self._ended:
-            try:
-                process: Any = self.transport
-                process.signalProcess(number)
-            except ProcessExitedAlready:
-                pass
+        if not self._ended and self.transport is not None:
+            with contextlib.suppress(ProcessExitedAlready):
+                self.transport.signalProcess(number)  # type: ignore[call-arg]  # zope
