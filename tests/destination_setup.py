@@ -71,11 +71,11 @@ class Setup:
             notices=self.notices, now=self.reactor.seconds, clock=self.reactor
         )
         parts = DestinationParts(
-            self.queue, self.certificates, self.notices, wall_of(self.reactor), self.reactor
+            self.certificates, self.notices, wall_of(self.reactor), self.reactor
         )
         tokens = LateTokens(configuration.rewrite, no_form)
         delivery = KINDS.destination(url.scheme).make(configuration, parts)
-        return DestinationService(configuration, parts, delivery, tokens)
+        return DestinationService(configuration, self.queue, parts, delivery, tokens)
 
     def run(self) -> None:
         self.reactor.run_handed_over()

@@ -106,9 +106,9 @@ class _Relay:
         self.certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
         self.lookups = LookupFiles(notices=notices, clock=reactor)
         self.routes, tokens = self._routes()
-        parts = DestinationParts(queue, self.certificates, notices, wall, reactor)
+        parts = DestinationParts(self.certificates, notices, wall, reactor)
         self.destinations = [
-            DestinationService(each, parts, kind.make(each, parts), tokens[each.id])
+            DestinationService(each, queue, parts, kind.make(each, parts), tokens[each.id])
             for each in configuration.destinations
             for kind in [kinds.destination(each.connect.scheme)]
         ]

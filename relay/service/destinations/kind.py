@@ -18,7 +18,6 @@ from relay.service.configuration.model import DestinationConfiguration
 from relay.service.destinations.link import Link, Outlet
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
-from relay.service.queue.service import QueueService
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
 
@@ -30,7 +29,6 @@ C = TypeVar("C", bound=DestinationConfiguration)
 class DestinationParts:
     """What all destinations are made with."""
 
-    queue: QueueService
     certificates: CertificateWatch
     notices: Notices
     wall: WallClock
@@ -55,6 +53,8 @@ class Delivery:
     """
     target: str = ""
     """The name of the upstream in words; empty = what the URL says."""
+    is_confirmed: bool = False
+    """The receiver itself says that it has a record; else what is acknowledged has been written."""
     prerequisites: Sequence[Prerequisite] = ()
     """What has to be there before the first session."""
     details: Callable[[], Sequence[str]] = tuple

@@ -38,6 +38,7 @@ from relay.service.destinations.streams import (
     RelpConfiguration,
     framing_key,
 )
+from relay.service.probes.probe import Probe
 
 _HOSTS = {
     "us": "logsene-syslog-receiver.sematext.com",
@@ -195,6 +196,11 @@ def _make(configuration: SematextConfiguration, parts: DestinationParts) -> Deli
     )
 
 
+def _probe(configuration: SematextConfiguration, probe: Probe) -> None:
+    if try_inner := _WAYS[configuration.via].probe:
+        try_inner(configuration.inner, probe)
+
+
 def _place(target: Url) -> str:
     return str(target).partition("://")[2]
 
@@ -207,4 +213,5 @@ SEMATEXT = DestinationKind(
     medium="sematext",
     complete=_complete,
     make=_make,
+    probe=_probe,
 )

@@ -51,6 +51,7 @@ class DestinationService(Service):
     def __init__(
         self,
         configuration: DestinationConfiguration,
+        queue: QueueService,
         parts: DestinationParts,
         delivery: Delivery,
         tokens: LateTokens | None = None,
@@ -59,7 +60,7 @@ class DestinationService(Service):
         self.lanes: tuple[Lane, ...] = ()
         self.stall_seconds = configuration.stall_seconds
         self._configuration = configuration
-        self._queue = parts.queue
+        self._queue = queue
         self._notices = parts.notices
         self._clock: Clock = parts.reactor
         self._delivery = delivery
@@ -81,7 +82,7 @@ class DestinationService(Service):
             refusals=self._refusals,
             prerequisites=self._prerequisites,
             details=delivery.details,
-            queue=parts.queue,
+            queue=queue,
             wall=parts.wall,
         )
         for each in self._prerequisites:

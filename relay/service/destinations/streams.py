@@ -169,7 +169,8 @@ def _make_plain(configuration: TcpConfiguration, parts: DestinationParts) -> Del
 
 
 def _probe_plain(configuration: TcpConfiguration, probe: Probe) -> None:
-    probe_upstream(probe, configuration.connect, configuration.tls, greet_syslog)
+    for url in configuration.targets:
+        probe_upstream(probe, url, configuration.tls, greet_syslog)
 
 
 TCP = DestinationKind(
@@ -225,11 +226,12 @@ def _make_relp(configuration: RelpConfiguration, parts: DestinationParts) -> Del
             numbering=outlet.numbering,
         )
 
-    return new_delivery(configuration, parts, protocol_of)
+    return replace(new_delivery(configuration, parts, protocol_of), is_confirmed=True)
 
 
 def _probe_relp(configuration: RelpConfiguration, probe: Probe) -> None:
-    probe_upstream(probe, configuration.connect, configuration.tls, greet_relp)
+    for url in configuration.targets:
+        probe_upstream(probe, url, configuration.tls, greet_relp)
 
 
 RELP = DestinationKind(

@@ -100,9 +100,7 @@ def test_a_receiver_of_its_own(tmp_path: Path) -> None:
 def details(setup: Setup, **keys: Any) -> list[str]:
     """What `status` says beside the state."""
     watch = CertificateWatch(notices=setup.notices, now=float, clock=setup.reactor)
-    parts = DestinationParts(
-        setup.queue, watch, setup.notices, wall_of(setup.reactor), setup.reactor
-    )
+    parts = DestinationParts(watch, setup.notices, wall_of(setup.reactor), setup.reactor)
     return list(SEMATEXT.make(new_destination("out", EU, **keys), parts).details())
 
 

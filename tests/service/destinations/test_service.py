@@ -98,9 +98,8 @@ class Setup:
         certificates: Any = None
         return DestinationService(
             new_destination("out", url, ("in",), **self.keys),
-            DestinationParts(
-                self.queue, certificates, self.notices, wall_of(self.clock), self.clock
-            ),
+            self.queue,
+            DestinationParts(certificates, self.notices, wall_of(self.clock), self.clock),
             Delivery(new_link=new_link),
         )
 

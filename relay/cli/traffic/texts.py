@@ -1,6 +1,6 @@
-"""Texts of the corpora of `tests.bench.traffic`, all invented.
+"""Texts of the generator's messages, all invented.
 
-A ``{name}`` is a field, drawn anew for each message; see `tests.bench.traffic.Draw`.
+A ``{name}`` is a field, drawn anew for each message; see `relay.cli.traffic.generator.Draw`.
 Addresses are those for documentation (RFC 5737, RFC 3849), the enterprise number of our own
 structured data is 32473 (RFC 5612).
 """

@@ -1,0 +1,1 @@
+"""Messages to send where there are none: `syslogrelay send --traffic`."""
