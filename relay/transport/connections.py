@@ -22,6 +22,7 @@ READ_BYTES_MAX = 512 * 1024
 the reactor, an append and a commit cost, which is more than what its messages cost."""
 _UCRED = struct.Struct("3i")
 _INT = struct.Struct("i")
+_KEEPALIVE_PROBES = 4
 _FINAL_READS_MAX = 512  # while senders go on and the relay stops
 DESCRIPTORS_RESERVED = 16
 """Reserved for the control socket's connections, files and upstreams."""
@@ -69,6 +70,27 @@ def peer_credentials(connected: socket.socket) -> tuple[int, int, int]:
 def read_in_large_steps(transport: object) -> None:
     """Have the reactor read up to `READ_BYTES_MAX` at once, below TLS and what else there is."""
     _lowest(transport).bufferSize = READ_BYTES_MAX
+
+
+def notice_silence(transport: object, *, keepalive_seconds: float, user_seconds_max: float) -> None:
+    """Have the kernel end a TCP connection whose other end has gone without a word.
+
+    Args:
+        keepalive_seconds: Silence after which it asks whether the other end is there, four times
+            within half as long again; 0 = never.
+        user_seconds_max: For how long sent bytes may be without TCP's acknowledgement (RFC 5482).
+    """
+    connection = _lowest(transport).getHandle()
+    if connection is None:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepalive_seconds > 0)
+    options = {socket.TCP_USER_TIMEOUT: user_seconds_max * 1000}
+    if keepalive_seconds:
+        options[socket.TCP_KEEPIDLE] = keepalive_seconds
+        options[socket.TCP_KEEPINTVL] = keepalive_seconds / _KEEPALIVE_PROBES / 2
+        options[socket.TCP_KEEPCNT] = _KEEPALIVE_PROBES
+    for option, value in options.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, max(1, round(value)))
 
 
 def read_by(transport: object, reads: object) -> None:

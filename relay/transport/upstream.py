@@ -39,13 +39,15 @@ from zope.interface import implementer
 from relay.flow.pump import BATCH_BYTES_MAX, SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
-from relay.transport.connections import SocketConnection
+from relay.model.text import counted, printable
+from relay.transport.connections import SocketConnection, notice_silence
 from relay.transport.tls.failure import tls_failure
 
 SEND_BYTES_MAX = BATCH_BYTES_MAX
 """The most that the kernel is handed of one connection in a turn of the reactor: a batch."""
 _USELESS_MAX = 2  # connections in a row that are reported before one has been of use
 _JITTER_FACTOR = 1.25
+_SHOWN_BYTES_MAX = 60  # of what an upstream says though it should not
 _CLOSE_SECONDS_MAX = 2.0  # that a connection which is made anew waits for the upstream's end of TLS
 
 
@@ -57,6 +59,7 @@ class UpstreamState:
         on_ready: Called with the state when records can be sent; after two useless connections
             in a row, only when something has been acknowledged.
         on_failure: Called with the reason when a connection ends or cannot be made.
+        on_remark: Called with something odd that a connection has seen.
         retry_seconds_min, retry_seconds_max: Bounds of the pause between attempts;
             it doubles with each failure, plus a random part of up to a quarter.  A useless
             connection (nothing acknowledged, and shorter than `retry_seconds_max`) counts
@@ -66,6 +69,7 @@ class UpstreamState:
         connects: Connections that became ready.
         exactly_once: Whether the upstream says what it has stored, so that nothing is
             sent twice by this connection.
+        unexpected_bytes: Bytes from an upstream that has nothing to say.
         truncated_records: Records that were cut because the transport cannot carry them.
         failures: How many connections ended or could not be made.
         answers: How often the upstream has acknowledged something.
@@ -81,6 +85,7 @@ class UpstreamState:
         retry_seconds_min: float,
         retry_seconds_max: float,
         jitter: Callable[[], float] = random.random,
+        on_remark: Callable[[str], None] = lambda words: None,
     ) -> None:
         self.target = target
         self.connects = 0
@@ -88,9 +93,11 @@ class UpstreamState:
         self.failures = 0
         self.answers = 0
         self.truncated_records = 0
+        self.unexpected_bytes = 0
         self._clock = clock
         self._on_ready = on_ready
         self._on_failure = on_failure
+        self._on_remark = on_remark
         self._retry_seconds_min = retry_seconds_min
         self._retry_seconds_max = retry_seconds_max
         self._jitter = jitter
@@ -157,6 +164,14 @@ class UpstreamState:
         if self._unproven:
             how, self._unproven = self._unproven, ""
             self._on_ready(how)
+
+    def unexpected(self, octets: bytes) -> None:
+        """The upstream has sent `octets`, though it has nothing to say."""
+        self.unexpected_bytes += len(octets)
+        self._on_remark(
+            f"{self.target}: sent {counted(len(octets), 'byte')} that mean nothing here, "
+            f"{printable(octets[:_SHOWN_BYTES_MAX])!r}: is this a receiver of plain syslog?"
+        )
 
     def failed(self, words: str) -> None:
         """A connection ended or could not be made."""
@@ -240,6 +255,10 @@ class Timeouts:
     """For the TLS handshake and the opening of the session together."""
     answer_seconds_max: float
     """For the next acknowledgement."""
+    confirm_seconds: float = 0.0
+    """How long a connection has to live on after TCP's acknowledgement, where that is all."""
+    keepalive_seconds: float = 60.0
+    """Silence after which TCP asks whether the upstream is there; 0 = never."""
 
 
 @implementer(IHandshakeListener)
@@ -298,7 +317,11 @@ class UpstreamProtocol(Protocol):
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
-        self.transport.setTcpKeepAlive(True)
+        notice_silence(
+            self.transport,
+            keepalive_seconds=self._timeouts.keepalive_seconds,
+            user_seconds_max=self._timeouts.answer_seconds_max,
+        )
         seconds = self._timeouts.prepare_seconds_max
         what = "TLS handshake and opening" if self._secure else "opening"
         self._prepare_call = self._clock.callLater(

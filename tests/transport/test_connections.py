@@ -5,6 +5,8 @@ import resource
 import socket
 import subprocess
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from twisted.internet.interfaces import IReadDescriptor
@@ -16,6 +18,7 @@ from relay.transport.connections import (
     SocketConnection,
     descriptors_left,
     descriptors_limit,
+    notice_silence,
 )
 
 
@@ -69,3 +72,25 @@ def test_none_is_left_at_the_end_and_asking_takes_none() -> None:
         [sys.executable, "-c", TO_THE_END], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.split() == ["0", "1", "32"]
+
+
+@pytest.mark.parametrize("seconds", [8.0, 0.0])
+def test_the_kernel_is_told_how_long_silence_may_last(seconds: float) -> None:
+    with socket.socket() as connection:
+        notice_silence(
+            SimpleNamespace(getHandle=lambda: connection),
+            keepalive_seconds=seconds,
+            user_seconds_max=30.5,
+        )
+        tcp = partial(connection.getsockopt, socket.IPPROTO_TCP)
+        assert tcp(socket.TCP_USER_TIMEOUT) == 30_500
+        keeps_alive = connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert bool(keeps_alive) is bool(seconds)
+        if seconds:
+            assert tcp(socket.TCP_KEEPIDLE) == 8
+            assert (tcp(socket.TCP_KEEPINTVL), tcp(socket.TCP_KEEPCNT)) == (1, 4)
+
+
+def test_a_connection_without_a_socket_is_left_alone() -> None:
+    without = SimpleNamespace(getHandle=lambda: None)
+    notice_silence(without, keepalive_seconds=1, user_seconds_max=1)

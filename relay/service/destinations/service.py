@@ -196,6 +196,7 @@ class DestinationService(Service):
             clock=self._clock,
             on_ready=partial(self._connected, queue),
             on_failure=partial(self._connection_failed, queue),
+            on_remark=partial(self.warn, "unexpected"),
             retry_seconds_min=configuration.retry.retry_seconds_min,
             retry_seconds_max=configuration.retry.retry_seconds_max,
         )
@@ -384,6 +385,7 @@ class DestinationStatus:
             "resent_records": sum(drain.resent_records for drain in drains),
             "connects": sum(state.connects for state in states),
             "failures": sum(state.failures for state in states),
+            "unexpected_bytes": sum(state.unexpected_bytes for state in states),
             "truncated_records": sum(state.truncated_records for state in states),
             "limit": None
             if limit is None

@@ -49,9 +49,28 @@ class UpstreamConfiguration(DestinationConfiguration):
     connect_seconds_max: float = key(
         Seconds(0.1, 3600), 30.0, "time limit for each of TCP, TLS and RELP's open"
     )
+    keepalive_seconds: float = key(
+        Seconds(0, 86400),
+        60.0,
+        "silence after which TCP asks whether the upstream is there; 0 = never",
+    )
     several: TargetKeys = group(TargetKeys)
     others: tuple[Url, ...] = ()
     """Targets behind the first one."""
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return Timeouts(
+            self.connect_seconds_max,
+            self.answer_seconds_max,
+            confirm_seconds=self.confirm_after,
+            keepalive_seconds=self.keepalive_seconds,
+        )
+
+    @property
+    def confirm_after(self) -> float:
+        """How long a connection has to live on after TCP's acknowledgement, in seconds."""
+        return 0.0
 
     @property
     def targets(self) -> tuple[Url, ...]:
@@ -126,7 +145,7 @@ def new_delivery(
             state=outlet.state,
             clock=reactor,
             secure=tls is not None,
-            timeouts=Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max),
+            timeouts=configuration.timeouts,
         )
 
     targets = Targets(
@@ -152,6 +171,16 @@ def framing_key(default: str) -> str:
 @dataclass(frozen=True, slots=True)
 class TcpConfiguration(UpstreamConfiguration):
     framing: str = framing_key("newline")
+    confirm_seconds: float = key(
+        Seconds(0, 60),
+        0.5,
+        "how long a connection has to live on before what the peer's TCP has acknowledged counts "
+        "as delivered",
+    )
+
+    @property
+    def confirm_after(self) -> float:
+        return self.confirm_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +206,8 @@ TCP = DestinationKind(
     scheme="tcp",
     address=HostPort(514),
     configuration=TcpConfiguration,
-    delivered="the peer's kernel has acknowledged the bytes",
+    delivered="the peer's kernel has acknowledged the bytes, and the connection has lived on for "
+    "`confirm_seconds`; the receiver itself confirms nothing",
     medium="tcp",
     several=True,
     make=_make_plain,

@@ -2,14 +2,16 @@
 
 Plain syslog has no acknowledgements.  The strongest evidence is the acknowledgement of the
 upstream's TCP, so that counts as delivery here: a successful `write`, or an empty send
-buffer, only means that the bytes left this process.  Data that the upstream's program has
-not read when it dies is lost nevertheless; only RELP detects that.
+buffer, only means that the bytes left this process.  The connection has to live on for a moment
+after that: a program that ends with unread data resets it, and then all of that moment is sent
+again.  Data that the program loses later is lost nevertheless; only RELP detects that.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,6 +65,9 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
         self._acknowledged_bytes = acknowledged_bytes
         self._in_flight_records = 0
         self._in_flight_bytes = 0
+        # Acknowledged by TCP, and when they are delivered if the connection lives on.
+        self._unconfirmed: deque[tuple[float, int]] = deque()
+        self._confirm_call: DelayedCall | None = None
         self._sent_at = 0.0  # when the kernel last told of progress, or the window began
         self._last_acknowledged = 0
         self._poll_call: DelayedCall | None = None
@@ -103,12 +108,16 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
 
     def started(self) -> str:
         self._drain.attach(self)
-        return f"connected to {self.state.target}, delivered when its TCP acknowledges"
+        return (
+            f"connected to {self.state.target}, delivered to its TCP, not confirmed by the receiver"
+        )
 
     def dataReceived(self, data: bytes) -> None:
         # A receiver of plain syslog sends nothing.
         if not self._secure and data.startswith(TLS_ALERT):
             self.give_up("this port is for TLS: use tls://")
+        else:
+            self.state.unexpected(data)
 
     def remark(self) -> str:
         if not self.prepared or self._clock.seconds() - self._began_at > _SOON_SECONDS:
@@ -116,11 +125,16 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
         other = "RELP (relp+tls://)" if self._secure else "TLS (tls://) or RELP (relp://)"
         return f" soon after it was opened: is this a port for {other}?"
 
+    @property
+    def is_idle(self) -> bool:
+        return not self._in_flight_records and not self._unconfirmed
+
     def ended(self) -> None:
         self._drain.detach(self)
-        if self._poll_call is not None:
-            self._poll_call.cancel()
-            self._poll_call = None
+        for call in (self._poll_call, self._confirm_call):
+            if call is not None:
+                call.cancel()
+        self._poll_call = self._confirm_call = None
 
     def _poll(self) -> None:
         self._poll_call = None
@@ -134,13 +148,31 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
         # of the reactor at most.
         if acknowledged >= self._counting.written_bytes:
             count, self._in_flight_records, self._in_flight_bytes = self._in_flight_records, 0, 0
-            self._drain.acknowledged(self, count)
+            self._unconfirmed.append((now + self._timeouts.confirm_seconds, count))
+            self._confirm()
+            self._drain.pump()
         elif now - self._sent_at > self._timeouts.answer_seconds_max:
             self.give_up(f"nothing acknowledged for {self._timeouts.answer_seconds_max:g} s")
             return
         if self._in_flight_records and self._poll_call is None and not self.over:
             self._poll_seconds = min(2 * self._poll_seconds, _POLL_SECONDS_MAX)
             self._poll_call = self._clock.callLater(self._poll_seconds, self._poll)
+
+    def _confirm(self) -> None:
+        """Report as delivered what was acknowledged long enough ago."""
+        now, count = self._clock.seconds(), 0
+        while self._unconfirmed and self._unconfirmed[0][0] <= now:
+            count += self._unconfirmed.popleft()[1]
+        if self._unconfirmed and self._confirm_call is None:
+            seconds = self._unconfirmed[0][0] - now
+            self._confirm_call = self._clock.callLater(seconds, self._confirm_later)
+        if count:
+            self._drain.acknowledged(self, count)
+        self.retire_if_idle()
+
+    def _confirm_later(self) -> None:
+        self._confirm_call = None
+        self._confirm()
 
     def _ask_kernel(self) -> int:
         tcp: Any = self._counting.transport

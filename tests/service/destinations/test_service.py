@@ -341,6 +341,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "resent_records": 0,
         "connects": 1,
         "failures": 0,
+        "unexpected_bytes": 0,
         "truncated_records": 0,
         "limit": None,
         "lanes": None,

@@ -22,6 +22,7 @@ class State:
         self.words = words
         self.ready = self.exactly_once = True
         self.connects, self.failures, self.truncated_records = 2, 1, 3
+        self.unexpected_bytes = 4
 
 
 class Drain:
@@ -122,6 +123,7 @@ def test_counters_are_those_of_both_lanes(setup: Setup) -> None:
         "resent_records": 12,
         "connects": 4,
         "failures": 2,
+        "unexpected_bytes": 8,
         "truncated_records": 6,
         "stalled_seconds": None,
         "ready": True,

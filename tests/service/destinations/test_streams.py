@@ -37,6 +37,14 @@ def test_plain_syslog_and_its_framing(setup: Setup, framing: str, encode: Any) -
     protocol = protocol_of(service)
     assert isinstance(protocol, SyslogStreamOutProtocol)
     assert protocol._encode is encode
+    assert protocol._timeouts == Timeouts(30, 60, confirm_seconds=0.5, keepalive_seconds=60)
+
+
+def test_how_long_plain_connections_have_to_live(setup: Setup) -> None:
+    url = Url("tcp", host="up", port=514)
+    keys = {"confirm_seconds": 2.0, "keepalive_seconds": 7.0, "answer_seconds_max": 9.0}
+    protocol = protocol_of(setup.build(url, **keys))
+    assert protocol._timeouts == Timeouts(30, 9, confirm_seconds=2, keepalive_seconds=7)
 
 
 @pytest.mark.parametrize(("scheme", "is_tls"), [("relp+tls", True), ("tls", True), ("tcp", False)])

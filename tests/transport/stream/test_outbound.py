@@ -34,8 +34,9 @@ class Aside(Protocol):
 class Connection:
     """A protocol under test with everything it talks to."""
 
-    def __init__(self) -> None:
+    def __init__(self, confirm_seconds: float = 0.0) -> None:
         self.clock = Clock()
+        self.remarks: list[str] = []
         self.kernel = Kernel()
         self.drain: Any = RecordingDrain()
         self.wire = Wire()
@@ -47,13 +48,14 @@ class Connection:
             on_failure=self.failures.append,
             retry_seconds_min=1,
             retry_seconds_max=60,
+            on_remark=self.remarks.append,
         )
         self.protocol = SyslogStreamOutProtocol(
             drain=self.drain,
             state=self.state,
             clock=self.clock,
             secure=False,
-            timeouts=Timeouts(30, 60),
+            timeouts=Timeouts(30, 60, confirm_seconds=confirm_seconds),
             encode=encode_octet_counted,
             acknowledged_bytes=self.kernel.ask,
         )
@@ -69,7 +71,10 @@ def connection() -> Connection:
 
 def test_it_is_ready_at_once(connection: Connection) -> None:
     assert connection.drain.events == ["attach"]
-    assert connection.state.words == "connected to up, delivered when its TCP acknowledges"
+    assert (
+        connection.state.words
+        == "connected to up, delivered to its TCP, not confirmed by the receiver"
+    )
     assert connection.clock.getDelayedCalls() == []
 
 
@@ -205,3 +210,63 @@ def test_an_upstream_that_answers_with_an_alert_of_tls(connection: Connection) -
     assert connection.wire.disconnected
     lose(connection.protocol)
     assert connection.failures == ["up: this port is for TLS: use tls://"]
+
+
+def test_delivered_only_if_the_connection_lives_on() -> None:
+    connection = Connection(confirm_seconds=0.5)
+    connection.protocol.send([b"one"])
+    connection.kernel.acknowledged = SYN + 5
+    connection.clock.advance(0.002)
+    connection.protocol.send([b"two"])
+    assert connection.protocol.room == 8191  # what waits for that takes no room
+    connection.clock.advance(0.25)
+    connection.kernel.acknowledged = SYN + 10
+    connection.clock.advance(0.1)
+    assert connection.drain.acknowledged_records == 0
+    connection.clock.advance(0.15)
+    assert connection.drain.acknowledged_records == 1
+    assert not connection.protocol.is_idle
+    connection.clock.advance(0.4)
+    assert connection.drain.acknowledged_records == 2
+    assert connection.protocol.is_idle
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_what_tcp_acknowledged_right_before_the_end_is_sent_again() -> None:
+    connection = Connection(confirm_seconds=0.5)
+    connection.protocol.send([b"one"])
+    connection.kernel.acknowledged = SYN + 5
+    connection.clock.advance(0.3)
+    lose(connection.protocol)
+    connection.clock.advance(1)
+    assert connection.drain.acknowledged_records == 0
+    assert connection.drain.events[-1] == "detach"
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_it_is_renewed_when_all_is_delivered() -> None:
+    connection = Connection(confirm_seconds=0.5)
+    connection.protocol.send([b"one"])
+    connection.protocol.retire("somebody wants it")
+    assert connection.protocol.room == 0
+    connection.kernel.acknowledged = SYN + 5
+    connection.clock.advance(0.4)
+    assert not connection.wire.disconnecting
+    connection.clock.advance(0.5)
+    assert connection.wire.disconnecting
+    assert connection.drain.acknowledged_records == 1
+    lose(connection.protocol)
+    assert connection.failures == []
+    assert connection.state.words == "connecting anew: somebody wants it"
+    assert connection.state.retry_policy() == 0.0
+
+
+def test_bytes_from_a_server_are_noticed_and_not_believed(connection: Connection) -> None:
+    connection.protocol.send([b"one"])
+    connection.counting.dataReceived(b"")
+    connection.protocol.dataReceived(b"2 rsp 6 200 OK\n\x1b" + b"x" * 100)
+    assert connection.drain.acknowledged_records == 0
+    assert connection.state.unexpected_bytes == 116
+    (remark,) = connection.remarks
+    assert remark.startswith("up: sent 116 bytes that mean nothing here, '2 rsp 6 200 OK")
+    assert "\x1b" not in remark and len(remark) < 200
