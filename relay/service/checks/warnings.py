@@ -154,6 +154,8 @@ def _macro_warnings(destination: DestinationConfiguration, where: str) -> Iterat
         for index, action in enumerate(actions)
         for key, name in _names_read(action)
     ]
+    if (template := destination.record_key) is not None:
+        read += [(f"{where}.connect", name) for name in macros_of(template.text)]
     if (form := destination.format) is not None:
         place = where if form.key == "template" else f"{where}.format"
         read += [(f"{place}.{key}", name) for key, name in _names_written(form)]

@@ -1,69 +1,291 @@
-"""Messages appended to a file."""
+"""Messages appended to a file, or to files that they name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import grp
+import os
+import pwd
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.python.failure import Failure
 
+from relay.model.output import KeyTemplate
+from relay.model.text import counted
 from relay.service.checks.warnings import directory_warnings
-from relay.service.configuration.model import DestinationConfiguration, Url, Where
+from relay.service.configuration.keys import group, key
+from relay.service.configuration.model import (
+    YEAR_SECONDS,
+    DestinationConfiguration,
+    TiB,
+    Url,
+    Where,
+)
+from relay.service.configuration.table import Choice, Duration, Permissions, Size, Text, Whole
 from relay.service.configuration.url import Path, Role, url_shown
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
 from relay.service.probes.files import probe_appended
 from relay.service.probes.probe import Probe
-from relay.transport.files.writer import AppendedFile, FileSession
+from relay.transport.files.below import Access
+from relay.transport.files.closed_files import COMPRESSIONS, ClosedFiles, Keeping, MadeFiles
+from relay.transport.files.file_names import FileNames
+from relay.transport.files.file_tree import FileOptions, FileTree
+from relay.transport.files.writer import FileSession
 
 T = TypeVar("T")
 
+_TIDY_SECONDS = 60.0
+
 
 class _Target(Path):
-    """The path of a file to write."""
+    """The path of a file to write, perhaps with macros."""
 
     __slots__ = ()
 
     def read(self, scheme: str, rest: str, role: Role, base_dir: str) -> Url:
-        if "$" in rest:
-            raise ValueError(
-                f"found '$' in {url_shown(f'{scheme}:{rest}')}; files for each host or day, with "
-                "macros in their names, are not available yet; write a path without '$'"
+        try:
+            names = FileNames.of(rest)
+        except ValueError as error:
+            raise ValueError(f"{url_shown(f'{scheme}:{rest}')}: {error}") from None
+        # Only the part before the first macro is a path yet.  The result is a template again.
+        fixed = rest.replace("$$", "$") if names is None else os.path.join(names.root, "file")
+        path = Path.read(self, scheme, fixed, role, base_dir).path.replace("$", "$$")
+        if names is not None:
+            path = f"{os.path.dirname(path).rstrip('/')}/{names.below}"
+        return Url(scheme, path=path)
+
+
+@dataclass(frozen=True, slots=True)
+class FileAccess:
+    """Whose the files are that the relay makes."""
+
+    owner: str = key(
+        Text("a user name or number"),
+        "",
+        "owner of files and directories that the relay makes; needs root or CAP_CHOWN",
+        default_words="the relay's user",
+    )
+    group_name: str = key(
+        Text("a group name or number"),
+        "",
+        "group of files and directories that the relay makes",
+        default_words="the relay's group",
+        named="group",
+    )
+    mode: int = key(Permissions(), 0o640, "permissions of files that the relay makes")
+    directory_mode: int = key(
+        Permissions(), 0o750, "permissions of directories that the relay makes"
+    )
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        for name, text, find in (
+            ("owner", self.owner, _user_id),
+            ("group", self.group_name, _group_id),
+        ):
+            try:
+                find(text)
+            except KeyError:
+                kind = "user" if name == "owner" else name
+                yield f"{where(name)}: there is no {kind} {text!r}; make it, or write another one"
+
+    @property
+    def access(self) -> Access:
+        owner, group_id = _user_id(self.owner), _group_id(self.group_name)
+        return Access(owner, group_id, self.mode, self.directory_mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When files are closed."""
+
+    rotate_bytes: int = key(
+        Size(0, 16 * TiB), 0, "close a file before it grows above this size; 0 = never"
+    )
+    rotate_seconds: float = key(
+        Duration(0, YEAR_SECONDS),
+        0.0,
+        'close files when a period of this length ends, with `"1d"` at midnight, local time; '
+        "0 = never",
+    )
+    compress: str = key(
+        Choice(COMPRESSIONS), "", "compression of closed files", default_words="none"
+    )
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        if self.compress and not (self.rotate_bytes or self.rotate_seconds):
+            yield (
+                f"{where('compress')}: is for closed files, and none is ever closed; write for "
+                'example rotate_seconds = "1d"'
             )
-        return Path.read(self, scheme, rest, role, base_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which of the files that a destination has made are kept."""
+
+    keep_seconds: float = key(
+        Duration(0, 100 * YEAR_SECONDS),
+        0.0,
+        "remove files that were last written longer ago than this, an hour or more; 0 = never",
+    )
+    keep_bytes: int = key(
+        Size(0, 16 * TiB),
+        0,
+        "remove the oldest files while all files of the destination have more; 0 = never",
+    )
+    keep_files: int = key(
+        Whole(0, 1_000_000), 0, "closed files to keep of each file; 0 = all of them"
+    )
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        if 0 < self.keep_seconds < 3600:
+            yield f"{where('keep_seconds')}: expected 0, or at least 3,600 seconds"
 
 
 @dataclass(frozen=True, slots=True)
 class FileConfiguration(DestinationConfiguration):
+    access: FileAccess = group(FileAccess)
+    rotation: Rotation = group(Rotation)
+    kept_files: Kept = group(Kept)
+    files_open_max: int = key(
+        Whole(16, 65536), 256, "files that are open at a time, if the path has macros"
+    )
+    files_new_per_peer_max: int = key(
+        Whole(0, 1_000_000),
+        1000,
+        "files that one sender may cause in an hour, if the path has macros; 0 = any number",
+    )
+
+    @property
+    def names(self) -> FileNames | None:
+        """None if its path has no macros."""
+        return FileNames.of(self.connect.path)
+
+    @property
+    def record_key(self) -> KeyTemplate | None:
+        names = self.names
+        return None if names is None else names.key
+
     def warnings(self, where: Where) -> Iterable[str]:
-        return directory_warnings(self.connect.path, where("connect"))
+        return directory_warnings(os.path.join(self.options.root, "file"), where("connect"))
 
-
-def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> Delivery:
-    path, reactor = configuration.connect.path, parts.reactor
-    # What two lanes append must not mix, nor what one cuts off again be the other's.
-    one_at_a_time = DeferredLock()
-
-    def run_in_thread(call: Callable[[], T]) -> Deferred[T]:
-        return one_at_a_time.run(parts.run_in_thread, call)
-
-    async def open_file(outlet: Outlet, on_failure: Callable[[str], None]) -> FileSession:
-        file = AppendedFile(path)
-        # So that a file that cannot be opened is known before there is a record for it.
-        await run_in_thread(partial(file.append, (), reopen=True))
-        return FileSession(
-            file,
-            drain=outlet.drain,
-            run_in_thread=run_in_thread,
-            clock=reactor,
-            on_failure=on_failure,
-            on_reopened=partial(parts.notices.warn, f"destination {configuration.id}", "reopened"),
+    @property
+    def options(self) -> FileOptions:
+        names = self.names
+        root, _, only = self.connect.path.replace("$$", "$").rpartition("/")
+        return FileOptions(
+            root=names.root if names else root or "/",
+            only="" if names else only,
+            access=self.access.access,
+            files_open_max=self.files_open_max,
+            files_new_per_peer_max=self.files_new_per_peer_max,
+            rotate_bytes=self.rotation.rotate_bytes,
+            rotate_seconds=self.rotation.rotate_seconds,
         )
 
-    how = f"appending to {path}, delivered when synced"
-    return Delivery(new_link=lambda outlet: LocalLink(outlet, open_file, how=how, clock=reactor))
+
+class _Files:
+    """The files of one destination, whose lanes take turns."""
+
+    def __init__(self, configuration: FileConfiguration, parts: DestinationParts) -> None:
+        kept, rotation = configuration.kept_files, configuration.rotation
+        self._subject = f"destination {configuration.id}"
+        self._parts = parts
+        # What two lanes append must not mix, nor what one cuts off again be the other's.
+        self._one_at_a_time = DeferredLock()
+        self._options = options = configuration.options
+        keeping = Keeping(kept.keep_seconds, kept.keep_bytes, kept.keep_files)
+        self._has_closed = bool(keeping or rotation.rotate_bytes or rotation.rotate_seconds)
+        made = MadeFiles(options.root, configuration.id, is_kept=self._has_closed)
+        self._closed = ClosedFiles(
+            made,
+            root=options.root,
+            kept_always=options.only,
+            compress=rotation.compress,
+            keeping=keeping,
+            wall=parts.wall,
+            say=self._warn_from_thread,
+        )
+        self._tree = FileTree(
+            options, made=made, closed=self._closed, wall=parts.wall, say=self._warn_from_thread
+        )
+        self._tidies_at = 0.0
+        self._is_tidying = False
+
+    async def open(self, outlet: Outlet, on_failure: Callable[[str], None]) -> FileSession:
+        # So that a file that cannot be opened is known before there is a record for it.
+        await self._run_in_thread(partial(self._tree.append, (), reopen=True))
+        return FileSession(
+            self._tree,
+            drain=outlet.drain,
+            run_in_thread=self._run_in_thread,
+            clock=self._parts.reactor,
+            on_failure=on_failure,
+            on_reopened=partial(self._parts.notices.warn, self._subject, "reopened"),
+            on_look=self._look,
+        )
+
+    def details(self) -> list[str]:
+        """For `status`."""
+        tree, lines = self._tree, []
+        if not self._options.only:
+            lines.append(
+                f"{counted(tree.open_files, 'file')} open, {tree.made_files:,} made since the start"
+            )
+        if tree.overflow_records:
+            records = counted(tree.overflow_records, "message")
+            lines.append(f"{records} went to {self._tree.overflow_path}; the log says why")
+        if self._has_closed:
+            lines.append(self._closed.words)
+        return lines
+
+    def _run_in_thread(self, call: Callable[[], T]) -> Deferred[T]:
+        return self._one_at_a_time.run(self._parts.run_in_thread, call)
+
+    def _warn_from_thread(self, kind: str, words: str) -> None:
+        self._parts.reactor.callFromThread(self._parts.notices.warn, self._subject, kind, words)
+
+    def _look(self) -> None:
+        """Tidy up every minute."""
+        now = self._parts.reactor.seconds()
+        if self._has_closed and not self._is_tidying and now >= self._tidies_at:
+            self._is_tidying = True
+            self._tidies_at = now + _TIDY_SECONDS
+            ensureDeferred(self._tidy()).addErrback(self._not_tidied)
+
+    async def _tidy(self) -> None:
+        try:
+            await self._run_in_thread(self._tree.tidy)
+            await self._parts.run_in_thread(self._closed.compress)
+        finally:
+            self._is_tidying = False
+
+    def _not_tidied(self, failure: Failure) -> None:
+        failure.trap(OSError)
+        words = f"{self._options.root}: cannot tidy up: {failure.getErrorMessage()}"
+        self._parts.notices.warn(self._subject, "tidy", words)
+
+
+def _make(configuration: FileConfiguration, parts: DestinationParts) -> Delivery:
+    files = _Files(configuration, parts)
+    how = f"appending to {configuration.connect.path}, delivered when synced"
+    return Delivery(
+        new_link=lambda outlet: LocalLink(outlet, files.open, how=how, clock=parts.reactor),
+        details=files.details,
+    )
+
+
+def _user_id(text: str) -> int:
+    """The number of a user; -1 = none is named.  KeyError: there is no such user."""
+    return int(text) if text.isdecimal() else pwd.getpwnam(text).pw_uid if text else -1
+
+
+def _group_id(text: str) -> int:
+    return int(text) if text.isdecimal() else grp.getgrnam(text).gr_gid if text else -1
 
 
 def _probe(configuration: FileConfiguration, probe: Probe) -> None:
@@ -74,7 +296,8 @@ FILE = DestinationKind(
     scheme="file",
     address=_Target("file"),
     configuration=FileConfiguration,
-    delivered="the file is synced; a file that was removed or renamed is opened again",
+    delivered="the file is synced; a file that was removed or renamed is opened again. The path "
+    "may have macros, as in `file:///srv/logs/${HOST}/${R_YEAR}-${R_MONTH}-${R_DAY}.log`",
     medium="file",
     make=_make,
     probe=_probe,

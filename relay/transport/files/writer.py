@@ -15,8 +15,9 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Protocol
 
 from twisted.python.failure import Failure
 
@@ -25,10 +26,17 @@ from relay.model.clock import Clock
 from relay.queue.committer import RunInThread
 from relay.queue.files.ownership import user_name
 from relay.transport.connections import Timers
-from relay.transport.sockets import make_parents
+from relay.transport.files.below import (
+    APPENDING,
+    Access,
+    Unsafe,
+    directory_of,
+    make_file,
+    make_root,
+)
 from relay.wire.framing.decoders import encode_newline
 
-_BATCH_RECORDS = 8192
+BATCH_RECORDS = 8192
 _LOOK_SECONDS = 1.0  # between two looks at whether the file still has its name
 _REMOVALS_MAX = 10  # of the file during one append
 
@@ -36,15 +44,24 @@ _REMOVALS_MAX = 10  # of the file during one append
 class AppendedFile:
     """A file that grows by whole, synced batches.  Used by one thread at a time.
 
-    A session uses `batch_records`, `append` and `close` only.  What spreads records over several
-    files has these, and an `AppendedFile` for each path: everything about one file is here.
+    `append` is all that a session needs.  `FileTree`, which spreads a batch over several files,
+    writes to all of them before it syncs them, so that it can undo all.
+
+    It is written whole or not at all, so none of a batch is done when it fails.
+
+    Args:
+        path: Names it in errors.
+        open_file: Opens it for appending, and makes it if it is missing.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, open_file: Callable[[], int] | None = None) -> None:
         self.path = path
-        self.batch_records = _BATCH_RECORDS
-        """How many records to give it at once."""
+        self.batch_records = BATCH_RECORDS
+        self.done_records = 0
+        self._open = open_file or partial(open_appending, path, Access())
         self._fd: int | None = None
+        self._synced: int | None = None  # its size before what is not yet on disk
+        self._octets = b""  # since then
 
     def append(self, records: Sequence[bytes], *, reopen: bool = False) -> str:
         """Write `records` at the end, one a line, and come back when they are on disk.
@@ -60,34 +77,100 @@ class AppendedFile:
                 the file, ``strerror`` says what to do.
         """
         try:
-            why = self._append(encode_newline(records), reopen=reopen)
-        except OSError as error:
-            raise OSError(error.errno, _why_not_written(error, self.path), self.path) from error
-        return f"{self.path} was {why}; opened it again by its name" if why else ""
+            moved = self.write(encode_newline(records), reopen=reopen)
+            moved = self.sync() or moved
+        except OSError:
+            self.undo()
+            self.batch_records = max(1, self.batch_records // 2)
+            raise
+        self.settled()
+        self.batch_records = min(BATCH_RECORDS, 2 * self.batch_records)
+        return moved
 
-    def _append(self, octets: bytes, *, reopen: bool) -> str:
-        if reopen:
-            self.close()
-        why = self._moved()
-        for _ in range(_REMOVALS_MAX):
-            if why:
+    def write(self, octets: bytes, *, reopen: bool = False) -> str:
+        """Open the file if that is needed, and write at its end; `sync` has to follow, or `undo`.
+
+        Returns and raises the same as `append`.
+        """
+        with self._named_errors():
+            if reopen:
+                self.close()
+            moved = self._moved()
+            if moved:
                 self.close()
             if self._fd is None:
-                self._fd = _open(self.path)
-            if not octets:
-                return why
-            try:
-                self._write(self._fd, octets)
-            except OSError:
-                self.batch_records = max(1, self.batch_records // 2)
-                raise
-            # The path may have been unlinked during the write, and the batch with it.
-            if os.fstat(self._fd).st_nlink:
-                self.batch_records = min(_BATCH_RECORDS, 2 * self.batch_records)
-                return why
-            why = "removed"
+                self._fd = self._open()
+            if self._synced is None:
+                self._synced, self._octets = os.fstat(self._fd).st_size, b""
+            self._octets += octets
+            _write(self._fd, octets)
+        return self._words(moved)
+
+    def sync(self) -> str:
+        """Come back when all that was written is on disk.  Returns and raises as `append`."""
+        moved = ""
+        with self._named_errors():
+            for _ in range(_REMOVALS_MAX):
+                if not self._octets or self._fd is None:
+                    break
+                if _is_regular(self._fd):
+                    os.fdatasync(self._fd)
+                # The path may have been unlinked during the write, and the batch with it.
+                if os.fstat(self._fd).st_nlink:
+                    break
+                moved = "removed"
+                self.close()
+                self._fd = self._open()
+                self._synced = os.fstat(self._fd).st_size
+                _write(self._fd, self._octets)
+            else:
+                raise OSError(
+                    errno.ENOENT, "the file is removed again and again; find out who does that"
+                )
+        return self._words(moved)
+
+    def close_if_moved(self) -> str:
+        """Close the file if it was removed, renamed or replaced; returns as `append`."""
+        moved = self._moved()
+        if moved:
+            self.close()
+        return self._words(moved)
+
+    def settled(self) -> None:
+        """What was synced stays."""
+        self._synced, self._octets = None, b""
+
+    def undo(self) -> None:
+        """Cut off what was written since the file was last `settled`, and close the file."""
+        if self._fd is not None and self._octets and self._synced is not None:
+            with contextlib.suppress(OSError):  # another error is the one to report
+                if _is_regular(self._fd):
+                    os.ftruncate(self._fd, self._synced)
         self.close()
-        raise OSError(errno.ENOENT, "the file is removed again and again; find out who does that")
+        self.settled()
+
+    @property
+    def written_at(self) -> float | None:
+        """When it was last written (seconds since 1970-01-01 UTC); None = it is empty or closed."""
+        status = None if self._fd is None else os.fstat(self._fd)
+        return status.st_mtime if status and status.st_size else None
+
+    @property
+    def size(self) -> int:
+        """Bytes; of a file that is not open, and of what is no file, 0."""
+        return 0 if self._fd is None else os.fstat(self._fd).st_size
+
+    def _words(self, moved: str) -> str:
+        return f"{self.path} was {moved}; opened it again by its name" if moved else ""
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Unsafe:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, why_not_written(error, self.path), self.path) from error
 
     def _moved(self) -> str:
         """What happened to the file since it was opened: removed, renamed or replaced."""
@@ -96,30 +179,28 @@ class AppendedFile:
         opened = os.fstat(self._fd)
         try:
             named = os.stat(self.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return "renamed or replaced" if opened.st_nlink else "removed"
         return "" if os.path.samestat(opened, named) else "renamed or replaced"
-
-    def _write(self, fd: int, octets: bytes) -> None:
-        status = os.fstat(fd)
-        regular = stat.S_ISREG(status.st_mode)
-        try:
-            view = memoryview(octets)
-            while view:
-                view = view[os.write(fd, view) :]
-            if regular:
-                os.fdatasync(fd)
-        except OSError:
-            if regular:
-                with contextlib.suppress(OSError):  # the first error is the one to report
-                    os.ftruncate(fd, status.st_size)
-            self.close()
-            raise
 
     def close(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+class Appends(Protocol):
+    """One file, or several, as a session knows them."""
+
+    done_records: int
+    """Records that are on disk after an `append` that failed: the first ones."""
+    batch_records: int
+    """How many records to give it at once."""
+
+    def append(self, records: Sequence[bytes], *, reopen: bool = False) -> str:
+        """See `AppendedFile.append`."""
+
+    def close(self) -> None: ...
 
 
 class FileSession:
@@ -129,23 +210,26 @@ class FileSession:
         run_in_thread: Must run one call at a time.
         on_failure: Called once with the reason; the session is over then.
         on_reopened: Called with a text when the file was removed, renamed or replaced.
+        on_look: Called every second.
     """
 
     def __init__(
         self,
-        file: AppendedFile,
+        file: Appends,
         *,
         drain: SessionDrain,
         run_in_thread: RunInThread,
         clock: Clock,
         on_failure: Callable[[str], None],
         on_reopened: Callable[[str], None],
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         self._file = file
         self._drain = drain
         self._run_in_thread = run_in_thread
         self._on_failure = on_failure
         self._on_reopened = on_reopened
+        self._on_look = on_look
         self._writing = False
         self._closed = False
         self._reopen = False
@@ -181,6 +265,7 @@ class FileSession:
 
     def _look_at_name(self) -> None:
         self._timers.set("look", _LOOK_SECONDS, self._look_at_name)
+        self._on_look()
         if not self._writing:
             self._write(())
 
@@ -202,11 +287,23 @@ class FileSession:
         assert isinstance(error, OSError)
         self._writing = False
         if not self._closed:
+            if self._file.done_records:
+                self._drain.acknowledged(self, self._file.done_records)
             self.close()
             self._on_failure(f"{error.filename}: {error.strerror}")
 
 
-def _why_not_written(error: OSError, path: str) -> str:
+def _write(fd: int, octets: bytes) -> None:
+    view = memoryview(octets)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _is_regular(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)
+
+
+def why_not_written(error: OSError, path: str) -> str:
     """Why `path` cannot be written, and what helps."""
     reason = error.strerror or str(error)
     if error.errno == errno.EROFS:
@@ -230,19 +327,15 @@ def _why_not_written(error: OSError, path: str) -> str:
     )
 
 
-def _open(path: str) -> int:
+def open_appending(path: str, access: Access) -> int:
     """Open for appending; a file that is made is durable in its directory."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
     try:
-        return os.open(path, flags)
+        return os.open(path, APPENDING)
     except FileNotFoundError:
         pass
-    parent = os.path.dirname(path) or "."
-    make_parents(path)
-    fd = os.open(path, flags | os.O_CREAT, 0o640)
-    directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return fd
+    root, _, name = path.rpartition("/")
+    make_root(root or "/", access)
+    if os.path.islink(path):  # to a file that is missing
+        return os.open(path, APPENDING | os.O_CREAT, access.mode)
+    with directory_of(root or "/", name) as directory:
+        return make_file(directory, name, access)

@@ -60,12 +60,36 @@ def test_a_file_may_be_relative_and_have_any_length() -> None:
     assert connect("file:///100%25/a?b#c").path == "/100%25/a?b#c"
 
 
-@pytest.mark.parametrize("path", ["${HOST}.log", "logs/$HOST/a.log", "///var/log/a$"])
-def test_a_file_for_each_host_is_refused_and_not_taken_literally(path: str) -> None:
-    with pytest.raises(ValueError, match=r"'\$' .* not available yet"):
-        connect(f"file:{path}")
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("///var/log/${HOST}.log", "/var/log/${HOST}.log"),
+        ("///$HOST", "/$HOST"),
+        ("///var/../srv//x/${HOST}/a${R_DAY}", "/srv/x/${HOST}/a${R_DAY}"),
+        ("logs/${HOST}.log", "/base/logs/${HOST}.log"),
+        ("${HOST}.log", "/base/${HOST}.log"),
+        ("///a$$b/c.log", "/a$$b/c.log"),
+        ("///a$$b/$HOST", "/a$$b/$HOST"),
+    ],
+)
+def test_the_path_of_a_file_is_a_template(text: str, path: str) -> None:
+    assert connect(f"file:{text}").path == path
     assert listen("file:a$b.log").path == "/base/a$b.log"
-    assert KINDS.url("file:a.log", "connect", base_dir="/b$").path == "/b$/a.log"
+    assert KINDS.url("file:a.log", "connect", base_dir="/b$").path == "/b$$/a.log"
+    assert KINDS.url("file:$HOST", "connect", base_dir="/b$").path == "/b$$/$HOST"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("///var/log/a$", r"'file:///var/log/a\$': at character 13: \$ is followed by no name"),
+        ("///var/log/$HOST/../x", r"has the component '\.\.' behind a macro"),
+        ("//host/$HOST", "names a host"),
+    ],
+)
+def test_a_wrong_template_of_a_file_says_what_to_write(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        connect(f"file:{text}")
 
 
 def test_a_file_that_is_listened_to_may_have_wildcards() -> None:

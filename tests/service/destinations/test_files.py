@@ -49,7 +49,8 @@ def test_a_session_that_writes_a_file_is_told_all_it_needs(
     keywords = made[0].keywords
     keywords.pop("on_reopened")("it was removed")
     assert setup.notices.said == [("destination out", "reopened", "it was removed")]
-    assert callable(keywords.pop("run_in_thread")) and callable(keywords.pop("on_failure"))
+    for name in ("run_in_thread", "on_failure", "on_look"):
+        assert callable(keywords.pop(name))
     assert keywords == {"drain": service.lanes[0].drain, "clock": setup.reactor}
 
 

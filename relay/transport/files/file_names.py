@@ -1,0 +1,127 @@
+"""Names of files with macros in them, which no value can lead out of a fixed directory.
+
+``/srv/logs/${HOST}/${YEAR}.log`` lies below ``/srv/logs``, the directory before the first macro,
+and has two components there.  A value cannot add a component: ``/``, control characters and
+others that are invisible become ``_``.  A component cannot be empty, ``.`` or ``..``, nor hidden:
+an empty one becomes ``_``, and so does a dot at its start.  A long one is cut, and ends with a
+hash of the whole then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from relay.model.output import KeyTemplate
+from relay.model.template import split_template
+
+COMPONENTS_MAX = 16
+COMPONENT_BYTES_MAX = 215
+"""Of 255: a file that is closed gets a stamp and other endings."""
+_NAME_BYTES_MAX = 960  # a record key has room for the sender too
+_VALUE_BYTES_MAX = 1024  # of a value, far more than a component takes
+_HASH_DIGITS = 8
+
+CLOSED = re.compile(
+    r"\.[0-9]{8}T[0-9]{6}Z(?:-[0-9]{1,6})?(?P<compressed>\.zst|\.gz)?(?P<part>\.part)?"
+)
+"""What the name of a closed file has behind that which it had before."""
+_ENDS_AS_CLOSED = re.compile(CLOSED.pattern.encode() + rb"\Z")
+_HARMLESS = re.compile(rb"[ -.0-~]{0,%d}" % COMPONENT_BYTES_MAX)
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """A path with macros.
+
+    Attributes:
+        root: The fixed directory.
+        below: A template of what comes behind it.
+
+    Raises:
+        ValueError: One of its components is wrong; says which one, and what to write.
+    """
+
+    root: str
+    below: str
+
+    @classmethod
+    def of(cls, path: str) -> FileNames | None:
+        """The names that a path describes; None if it has no macros."""
+        at = path.replace("$$", "\0\0").find("$")
+        if at < 0:
+            return None
+        split_template(path)  # whose errors count characters from the start of the path
+        start = path.rfind("/", 0, at) + 1
+        root = path[:start].replace("$$", "$")
+        return cls(root.rstrip("/") or root[:1], path[start:])
+
+    def __post_init__(self) -> None:
+        parts = split_template(self.below)
+        shape = b"".join(part if isinstance(part, bytes) else b"\0" for part in parts)
+        components = shape.split(b"/")
+        if len(components) > COMPONENTS_MAX:
+            raise ValueError(
+                f"has {len(components)} components from the first macro on; {COMPONENTS_MAX} are "
+                "allowed"
+            )
+        for component in components:
+            fixed = component.replace(b"\0", b"")
+            if component[:1] in (b"", b"."):
+                raise ValueError(
+                    f"has the component {component.decode().replace(chr(0), '${…}')!r} behind a "
+                    "macro; write names that are not empty and do not begin with a dot"
+                )
+            if len(fixed) > self._component_bytes_max // 2:
+                raise ValueError(
+                    f"has a component with {len(fixed)} bytes of text; "
+                    f"{self._component_bytes_max // 2} leave room for its macros"
+                )
+
+    @cached_property
+    def _component_bytes_max(self) -> int:
+        count = self.below.count("/") + 1
+        return min(COMPONENT_BYTES_MAX, _NAME_BYTES_MAX // count - 1)
+
+    @property
+    def key(self) -> KeyTemplate:
+        """Makes record keys: the address of the sender, a space, and a name below `root`."""
+        return KeyTemplate(f"$SOURCEIP {self.below}", escape=clean_value, finish=self._finish)
+
+    def _finish(self, key: bytes) -> bytes:
+        sender, _, name = key.partition(b" ")
+        *directories, last = [self._clean(component) for component in name.split(b"/")]
+        if _ENDS_AS_CLOSED.search(last):
+            last += b"_"
+        return b"%b %b" % (sender, b"/".join([*directories, last]))
+
+    def _clean(self, component: bytes) -> bytes:
+        bytes_max = self._component_bytes_max
+        if len(component) > bytes_max:
+            digest = hashlib.sha256(component).hexdigest()[:_HASH_DIGITS]
+            start = component[: bytes_max - _HASH_DIGITS - 1].decode("utf-8", "ignore")
+            component = f"{start}-{digest}".encode()
+        if component[:1] in (b"", b"."):
+            component = b"_" + component[1:]
+        return component
+
+
+def clean_value(value: bytes) -> bytes:
+    """`value` without anything that would end a component, or that nobody sees."""
+    if _HARMLESS.fullmatch(value):
+        return value
+    if len(value) > _VALUE_BYTES_MAX:  # other values stay others
+        value = value[:_VALUE_BYTES_MAX] + hashlib.sha256(value).hexdigest().encode()
+    text = value.decode("utf-8", "replace").replace("\ufffd", "_")
+    return "".join([char if char.isprintable() and char != "/" else "_" for char in text]).encode()
+
+
+def is_clean(name: bytes) -> bool:
+    """Whether a name stays below the directory that it is put behind."""
+    components = name.split(b"/")
+    return len(components) <= COMPONENTS_MAX and all(
+        component[:1] not in (b"", b".") and len(component) <= COMPONENT_BYTES_MAX + 1
+        for component in components
+    )

@@ -1,0 +1,242 @@
+"""Files for each host and day: of real senders, with kill -9, a full disk, links and rotation."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import time
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from relay.cli.control_client import ask
+from tests.end_to_end.full_disk import small_mount
+from tests.end_to_end.test_clock_steps import SettableClock
+from tests.plain_senders import feed_lines
+from tests.processes import Programs, free_port, wait_until
+from tests.relay_process import RelayProcess
+
+TEMPLATE = "${HOST}/${R_YEAR}-${R_MONTH}-${R_DAY}.log"
+
+
+class Collector(RelayProcess):
+    """A relay that writes files below `root`."""
+
+    def __init__(
+        self, programs: Programs, folder: Path, *, template: str = TEMPLATE, **keys: object
+    ) -> None:
+        self.root = folder / "logs"
+        self.port = free_port()
+        self.clock = SettableClock(folder)
+        super().__init__(
+            folder,
+            sources={"feed": {"listen": f"tcp://127.0.0.1:{self.port}"}},
+            destinations={
+                "files": {
+                    "connect": f"file://{self.root}/{template}",
+                    "retry_seconds_min": 0.1,
+                    "retry_seconds_max": 0.3,
+                    **keys,
+                }
+            },
+            environment=self.clock.environment,
+        )
+        programs.add(self)
+        self.start()
+
+    def feed(self, *messages: tuple[str, str]) -> None:
+        """Send messages: host and text of each."""
+        feed_lines(
+            self.port,
+            [f"<13>Oct 11 22:14:15 {host} app: {text}".encode() for host, text in messages],
+        )
+
+    def delivered(self) -> int:
+        (report,) = ask(str(self.state_dir), "status")["destinations"]
+        return int(report["delivered_records"])
+
+    def stored(self) -> int:
+        (report,) = ask(str(self.state_dir), "status")["sources"]
+        return int(report["stored_records"])
+
+    def names(self) -> list[str]:
+        return [path.name for path in self.root.rglob("*")]
+
+    def wait_for(self, count: int) -> None:
+        wait_until(lambda: self.delivered() == count, f"{count} records in files")
+
+    def texts(self) -> dict[str, list[str]]:
+        """The texts of all messages in all files, by name."""
+        return {
+            str(path.relative_to(self.root)): [
+                line.rpartition(b": ")[2].decode() for line in content(path).splitlines()
+            ]
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and not path.name.startswith(".")
+        }
+
+
+def content(path: Path) -> bytes:
+    raw = path.read_bytes()
+    if path.suffix == ".gz":
+        return gzip.decompress(raw)
+    if path.suffix == ".zst":
+        return zstandard.ZstdDecompressor().stream_reader(raw).read()
+    return raw
+
+
+def test_two_hosts_and_two_days(programs: Programs, tmp_path: Path) -> None:
+    relay = Collector(programs, tmp_path)
+    relay.feed(("web", "1"), ("db", "2"), ("../../etc", "3"), (".ssh", "4"))
+    relay.wait_for(4)
+    today = time.strftime("%Y-%m-%d.log", time.localtime())
+    relay.clock.set(86400.0)
+    tomorrow = time.strftime("%Y-%m-%d.log", time.localtime(time.time() + 86400))
+    relay.feed(("web", "5"))
+    relay.wait_for(5)
+    texts = relay.texts()
+    assert texts[f"web/{today}"] == ["1"]
+    assert texts[f"web/{tomorrow}"] == ["5"]
+    assert texts[f"db/{today}"] == ["2"]
+    assert sorted(line for lines in texts.values() for line in lines) == [*"12345"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [
+        *("logs", "site", "state")
+    ]
+    relay.stop()
+
+
+def test_no_line_is_lost_by_kill_9(programs: Programs, tmp_path: Path) -> None:
+    relay = Collector(
+        programs, tmp_path, template="${HOST}.log", rotate_bytes="8 KiB", compress="zstd"
+    )
+    sent: list[str] = []
+    chosen = random.Random(7)
+    for round in range(4):
+        messages = [(f"host{chosen.randrange(5)}", f"{round}-{i}") for i in range(1500)]
+        relay.feed(*messages)
+        sent += [text for _, text in messages]
+        wait_until(lambda: relay.stored() == 1500, "all of a round in the queue")
+        before = relay.delivered()
+        relay.kill()
+        relay.start()
+        assert before <= relay.delivered() <= len(sent)
+    relay.wait_for(len(sent))
+    got = [line for lines in relay.texts().values() for line in lines]
+    assert {*got} == {*sent}
+    # At most what was written and not acknowledged at each of four ends.
+    assert len(got) - len(sent) <= 4 * 1500
+    for host in range(5):
+        own = [
+            line
+            for name, lines in sorted(relay.texts().items())
+            if name.startswith(f"host{host}.log")
+            for line in lines
+        ]
+        assert own
+    relay.stop()
+
+
+def test_a_full_disk_and_room_again(programs: Programs, tmp_path: Path) -> None:
+    with small_mount(tmp_path / "logs", 256 * 1024) as disk:
+        if disk is None:
+            pytest.skip("needs to mount a file system")
+        relay = Collector(programs, tmp_path, template="${HOST}/a.log")
+        messages = [(f"host{i % 7}", f"{i} " + "x" * 500) for i in range(1000)]
+        relay.feed(*messages)
+        wait_until(lambda: "No space left on device" in relay.log(), "a full disk in the log")
+        assert 0 < relay.delivered() < 1000
+        disk.enlarge(relay)
+        relay.wait_for(1000)
+        texts = relay.texts()
+        assert {*texts} == {f"host{i}/a.log" for i in range(7)}
+        for i in range(7):
+            # Whole, once, and in order: what did not fit was cut off again.
+            assert texts[f"host{i}/a.log"] == [text for _, text in messages[i::7]]
+        relay.stop()
+
+
+def test_links_that_a_local_user_has_made(programs: Programs, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+    victim = outside / "victim"
+    victim.write_text("")
+    relay = Collector(programs, tmp_path, template="${HOST}/${PROGRAM}.log")
+    relay.feed(("web", "1"))
+    relay.wait_for(1)
+    (relay.root / "db").symlink_to(outside / "sub")
+    (relay.root / "web" / "app.log").unlink()
+    (relay.root / "web" / "app.log").symlink_to(victim)
+    relay.feed(("web", "2"), ("db", "3"), ("mail", "4"))
+    relay.wait_for(4)
+    assert victim.read_text() == "" and not [*(outside / "sub").iterdir()]
+    texts = relay.texts()
+    assert texts["_overflow.log"] == ["2", "3"]
+    assert texts["mail/app.log"] == ["4"]
+    assert "is a link, or not what belongs there; 1 message went to" in relay.log()
+    (report,) = ask(str(relay.state_dir), "status")["destinations"]
+    assert f"2 messages went to {relay.root}/_overflow.log; the log says why" in report["details"]
+    relay.stop()
+
+
+@pytest.mark.parametrize("compress", ["zstd", "gzip"])
+def test_files_are_rotated_and_compressed_while_they_are_written(
+    programs: Programs, tmp_path: Path, compress: str
+) -> None:
+    relay = Collector(
+        programs,
+        tmp_path,
+        template="${HOST}.log",
+        rotate_bytes="16 KiB",
+        compress=compress,
+        mode=0o604,
+    )
+    sent = []
+    for round in range(20):
+        messages = [(f"host{i % 3}", f"{round}-{i} " + "x" * 100) for i in range(200)]
+        relay.feed(*messages)
+        sent += messages
+        relay.wait_for(len(sent))
+    suffix = ".zst" if compress == "zstd" else ".gz"
+    wait_until(lambda: any(name.endswith(suffix) for name in relay.names()), "a compressed file")
+    texts = relay.texts()
+    for i in range(3):
+        own = sorted(
+            line for name, lines in texts.items() if f"host{i}.log" in name for line in lines
+        )
+        assert own == sorted(text for host, text in sent if host == f"host{i}")
+    assert {path.stat().st_mode & 0o777 for path in relay.root.glob("host*")} == {0o604}
+    relay.stop()
+
+
+def test_logrotate_renames_files_and_the_relay_makes_them_again(
+    programs: Programs, tmp_path: Path
+) -> None:
+    relay = Collector(programs, tmp_path, template="${HOST}.log")
+    for round in range(3):
+        relay.feed(("web", f"{round}"), ("db", f"{round}"))
+        relay.wait_for(2 * round + 2)
+        for host in ("web", "db"):
+            (relay.root / f"{host}.log").rename(relay.root / f"{host}.log.{round}")
+    relay.feed(("web", "last"))
+    relay.wait_for(7)
+    assert relay.texts() == {
+        "web.log": ["last"],
+        **{f"{host}.log.{round}": [f"{round}"] for host in ("web", "db") for round in range(3)},
+    }
+    assert "web.log was renamed or replaced; opened it again by its name" in relay.log()
+    relay.stop()
+
+
+def test_a_directory_that_may_not_be_written_names_user_and_remedy(
+    programs: Programs, tmp_path: Path
+) -> None:
+    relay = Collector(programs, tmp_path, template="${HOST}/a.log")
+    relay.feed(("web", "1"))
+    relay.wait_for(1)
+    (relay.root / "db").mkdir()
+    (relay.root / "db" / "a.log").mkdir()  # for root, permissions would be no obstacle
+    relay.feed(("db", "2"))
+    relay.wait_for(2)
+    assert relay.texts()["_overflow.log"] == ["2"]
+    relay.stop()
