@@ -48,6 +48,11 @@ class RelpSender:
         while self.unanswered:
             self._take_answer()
 
+    def wait_for(self, count: int) -> None:
+        """Wait until `count` messages are answered, and no longer."""
+        while len(self.answered) < count:
+            self._take_answer()
+
     def close(self) -> None:
         """Say `close` and wait until the peer has agreed."""
         self.wait_answered()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -17,6 +17,9 @@ from relay.transport.notices import Notices
 from relay.transport.turn_batch import Intake
 from relay.wire.framing.charset import Charset, whole_characters
 from relay.wire.framing.long_frame import split_frame
+
+if TYPE_CHECKING:
+    from relay.transport.joining import JoinedIntake
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Reception:
     counters: SourceCounters
     notices: Notices
     transport: Transport = Transport.NONE
+    joining: JoinedIntake | None = None
+    """Joins lines to messages; None = every frame is a message."""
 
     def warn(self, kind: str, text: str, *, about: str = "") -> None:
         """Log a warning, rate-limited by `kind` and by the path or peer that it is about."""

@@ -49,15 +49,19 @@ class _Part(NamedTuple):
 class TurnBatch:
     """Collects frames until the turn ends, or a limit is reached.
 
+    Args:
+        apart: Each connection has a batch of its own, since it waits for what others do not.
+
     Attributes:
         intake: Receives the batch.
     """
 
     _log = Logger(namespace="relay")
 
-    def __init__(self, intake: Intake, *, clock: Clock) -> None:
+    def __init__(self, intake: Intake, *, clock: Clock, apart: bool = False) -> None:
         self.intake = intake
         self._clock = clock
+        self._apart = apart
         self._parts: list[_Part] = []
         self._records = 0
         self._octets = 0
@@ -112,6 +116,9 @@ class TurnBatch:
             return
         parts, self._parts = self._parts, []
         self._records = self._octets = 0
+        if self._apart and len(parts) > 1:
+            self._hand_over_apart(parts)
+            return
         positions = {
             name: at for part in parts if part.positions for name, at in part.positions.items()
         }
@@ -127,7 +134,8 @@ class TurnBatch:
         done.addCallbacks(self._stored, self._failed, callbackArgs=(parts,), errbackArgs=(parts,))
 
     def _hand_over_apart(self, parts: list[_Part]) -> None:
-        """A defect: nothing was stored.  Have only those that meet it fail; all count twice."""
+        """Hand each over by itself.  After a defect only those that meet it fail; all count
+        twice."""
         for part in parts:
             self._parts = [part]
             self._hand_over()

@@ -51,6 +51,16 @@ def test_what_a_turn_brings_is_one_batch() -> None:
     assert source.intake.handed_over == [3, 1]
 
 
+def test_connections_whose_lines_are_joined_have_batches_of_their_own() -> None:
+    source = Source()
+    source.batch = TurnBatch(source.intake, clock=source.clock, apart=True)
+    for connection, frame in ((0, b"a"), (1, b"b"), (0, b"c")):
+        source.add(connection, frame)
+    source.end_turn()
+    assert source.intake.handed_over == [1, 1, 1]
+    assert source.intake.batches == [[b"a"], [b"b"], [b"c"]]
+
+
 def test_each_connection_is_told_when_all_is_stored() -> None:
     source = Source()
     source.add(0, b"a")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 from relay.model.origin import Transport
 from relay.service.configuration.keys import group
-from relay.service.configuration.model import SourceConfiguration
+from relay.service.configuration.model import SourceConfiguration, Where
 from relay.service.configuration.url import SOCKET_PATH, HostPort
 from relay.service.probes.listener import probe_datagram_port, probe_unix_socket
 from relay.service.probes.probe import Probe
@@ -17,9 +18,11 @@ from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
     Access,
     LocalSource,
+    MultiLine,
     bind_inherited,
     buffer_key,
-    converted,
+    joining_problems,
+    prepared,
 )
 from relay.service.sources.service import DatagramSource, Receiving
 from relay.transport.datagram.inbound import DatagramReader
@@ -32,7 +35,11 @@ from relay.transport.sockets import bind_datagram, bind_unix
 class UdpSource(SourceConfiguration):
     transport: ClassVar = Transport.UDP
     access: Access = group(Access)
+    joining: MultiLine = group(MultiLine)
     receive_buffer_bytes: int = buffer_key()
+
+    def problems(self, where: Where, given: object) -> Iterable[str]:
+        return joining_problems(self, self.joining, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ def _make(
         )
     else:
         bind = partial(bind_datagram, url.host, url.port, receive_buffer_bytes=size)
-    reception, frame_bytes_max = converted(source, receiving.reception)
+    reception, frame_bytes_max = prepared(source, source.joining, receiving, has_connections=False)
     new_reader = partial(
         DatagramReader,
         reception=reception,

@@ -8,21 +8,18 @@ from functools import partial
 
 from twisted.application.service import Service
 
-from relay.model.expression import Expression as BytesExpression
 from relay.model.message import (
     DEFAULT_FACILITY,
     DEFAULT_SEVERITY,
 )
 from relay.model.text import Document, counted
 from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
-from relay.service.configuration.keys import key
+from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
 from relay.service.configuration.table import (
     Choice,
-    Expression,
     Flag,
     Named,
-    Seconds,
     Text,
     Whole,
 )
@@ -30,7 +27,7 @@ from relay.service.configuration.url import Path
 from relay.service.probes.files import probe_read
 from relay.service.probes.probe import Probe
 from relay.service.sources.kind import SourceKind, SourceParts
-from relay.service.sources.listening import read_from_key, split_problems
+from relay.service.sources.listening import MultiLine, read_from_key, split_problems
 from relay.service.sources.service import Receiving, SourceService
 from relay.transport.files.followed import FileOptions
 from relay.transport.files.reader import FileReader
@@ -62,14 +59,7 @@ class FilesConfiguration(SourceConfiguration):
     severity: int = key(
         Named(SEVERITIES, 7), DEFAULT_SEVERITY, "of those messages; by name or by number"
     )
-    multi_line: str = key(
-        Expression(),
-        "",
-        "regular expression; a matching line begins a message, other lines continue it",
-    )
-    multi_line_seconds_max: float = key(
-        Seconds(0.1, 3600), 5.0, "silence after which such a message is complete"
-    )
+    joining: MultiLine = group(MultiLine)
     read_from: str = read_from_key("beginning")
     files_max: int = key(
         Whole(1, 100_000), 1000, "limit of files; further ones are counted and logged"
@@ -158,7 +148,7 @@ def _make(
                 new_decoder=_decoding(configuration),
                 line_format=_line_format(configuration, parts.relay_name),
                 follow_symlinks=configuration.follow_symlinks,
-                silence_seconds_max=configuration.multi_line_seconds_max,
+                silence_seconds_max=configuration.joining.multi_line_seconds_max,
                 from_end=configuration.read_from == "end",
             ),
             oversize=OversizePolicy(
@@ -173,14 +163,11 @@ def _make(
 
 
 def _decoding(configuration: FilesConfiguration) -> NewDecoder:
-    begins = None
-    if configuration.multi_line:
-        begins = BytesExpression(configuration.multi_line).search
     encoding = configuration.parse.encoding
     common = partial(
         LineDecoder,
         frame_bytes_max=configuration.frame_bytes_max,
-        begins=begins,
+        begins=configuration.joining.begins,
         charset=None if encoding is None else Charset(encoding),
     )
     return lambda start, head: common(start=start, head=head)

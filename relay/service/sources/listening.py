@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay.model.clock import Reactor
+from relay.model.expression import Expression as BytesExpression
 from relay.model.origin import Transport
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import group, key
@@ -24,6 +25,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.table import (
     Choice,
+    Expression,
     Flag,
     Networks,
     Permissions,
@@ -39,6 +41,7 @@ from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import Receiving, StreamSource
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.files import read_options, read_policy
+from relay.transport.joining import JoinedIntake
 from relay.transport.peers import GateFactory, PermittedPeers
 from relay.transport.reception import ConvertedIntake, Reception
 from relay.transport.sockets import (
@@ -125,6 +128,25 @@ class Peers:
         return self.connections_per_peer_max
 
 
+@dataclass(frozen=True, slots=True)
+class MultiLine:
+    """Messages of several lines."""
+
+    multi_line: str = key(
+        Expression(),
+        "",
+        "regular expression; a matching line begins a message, other lines continue it",
+    )
+    multi_line_seconds_max: float = key(
+        Seconds(0.1, 3600), 5.0, "silence after which such a message is complete"
+    )
+
+    @property
+    def begins(self) -> Callable[[bytes], object] | None:
+        """Whether a line begins a message; None = each does."""
+        return BytesExpression(self.multi_line).search if self.multi_line else None
+
+
 def read_from_key(default: str) -> str:
     return key(
         Choice(("end", "beginning")),
@@ -152,13 +174,20 @@ def connection_problems(
         )
 
 
-def split_problems(source: SourceConfiguration, where: Where) -> Iterator[str]:
+def split_problems(source: SourceConfiguration, where: Where, why: str = "") -> Iterator[str]:
     """Of sources whose messages cannot be split."""
     if source.oversize == "split":
         yield (
-            f"{where('oversize')}: what is read by {source.listen.scheme} cannot be split; write "
-            "'truncate', 'drop' or 'quarantine'"
+            f"{where('oversize')}: what is read by {source.listen.scheme}{why} cannot be split; "
+            "write 'truncate', 'drop' or 'quarantine'"
         )
+
+
+def joining_problems(
+    source: SourceConfiguration, joining: MultiLine, where: Where
+) -> Iterator[str]:
+    if joining.multi_line:
+        yield from split_problems(source, where, " with multi_line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +199,7 @@ class NetworkSource(SourceConfiguration):
     access: Access = group(Access)
     connections: Connections = group(Connections)
     peers: Peers = group(Peers)
+    joining: MultiLine = group(MultiLine)
 
     @property
     def connections_and_files(self) -> tuple[int, int]:
@@ -177,6 +207,7 @@ class NetworkSource(SourceConfiguration):
 
     def problems(self, where: Where, given: object) -> Iterable[str]:
         yield from connection_problems(self, self.connections, where)
+        yield from joining_problems(self, self.joining, where)
         if self.peers.proxy_protocol and not self.access.allow:
             yield (
                 f"{where('proxy_protocol')}: anybody could send in the name of any address; write "
@@ -193,6 +224,10 @@ class LocalSource(SourceConfiguration):
     access: ClassVar[Access] = Access()
     reserved: bool = reserved_key(True)
     socket_mode: int = key(Permissions(), 0o666, "permissions of the socket")
+    joining: MultiLine = group(MultiLine)
+
+    def problems(self, where: Where, given: object) -> Iterable[str]:
+        return joining_problems(self, self.joining, where)
 
     def warnings(self, where: Where) -> Iterable[str]:
         return directory_warnings(self.listen.path, where("listen"))
@@ -214,7 +249,8 @@ class UnixSource(LocalSource):
         return stream_encoding(self)
 
     def problems(self, where: Where, given: object) -> Iterable[str]:
-        return connection_problems(self, self.connections, where)
+        yield from connection_problems(self, self.connections, where)
+        yield from joining_problems(self, self.joining, where)
 
 
 def stream_encoding(source: SourceConfiguration) -> str:
@@ -232,8 +268,25 @@ def stream_encoding(source: SourceConfiguration) -> str:
     )
 
 
-def converted(source: SourceConfiguration, reception: Reception) -> tuple[Reception, int]:
-    """What takes the messages of `source`, and how long they may be before it converts them."""
+def prepared(
+    source: SourceConfiguration, joining: MultiLine, receiving: Receiving, *, has_connections: bool
+) -> tuple[Reception, int]:
+    """What takes the messages of `source`, and how long they may be before it converts them.
+
+    Frames are converted to UTF-8, then joined to messages of several lines, where that is wanted.
+    """
+    reception = receiving.reception
+    if (begins := joining.begins) is not None:
+        joined = JoinedIntake(
+            reception,
+            begins=begins,
+            seconds_max=joining.multi_line_seconds_max,
+            frame_bytes_max=source.frame_bytes_max,
+            oversize=source.oversize,
+            has_connections=has_connections,
+            clock=receiving.reactor,
+        )
+        reception = replace(reception, intake=joined, joining=joined)
     encoding = source.parse.encoding
     if encoding is None:
         return reception, source.frame_bytes_max
@@ -264,7 +317,7 @@ def new_stream_source(
     """
     reactor, connections = receiving.reactor, source.connections
     files = Prerequisite("it does not listen until the files are right")
-    reception, frame_bytes_max = converted(source, receiving.reception)
+    reception, frame_bytes_max = prepared(source, source.joining, receiving, has_connections=True)
     is_local = isinstance(source, UnixSource)
     factory = InboundFactory(
         reception=reception,

@@ -98,7 +98,9 @@ class RelpTlsSource(RelpSource):
 
 
 def _make_relp(source: RelpSource, receiving: Receiving, parts: SourceParts) -> StreamSource:
-    new_protocol = partial(RelpServerProtocol, software=SOFTWARE.encode(), lineages=parts.lineages)
+    # A line that waits for the next one is not on disk, and no number says so.
+    lineages = None if source.joining.multi_line else parts.lineages
+    new_protocol = partial(RelpServerProtocol, software=SOFTWARE.encode(), lineages=lineages)
     return new_stream_source(source, receiving, parts, new_protocol, answers=True)
 
 

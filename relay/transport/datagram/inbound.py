@@ -83,6 +83,7 @@ class DatagramReader:
         self._buffers = [buffer]
         self._octets = memoryview(buffer)
         self._intake: Intake = reception.intake
+        self._joining = reception.joining
         self._admission = reception.admission
         self._counters = reception.counters
         self._notices = reception.notices
@@ -126,6 +127,8 @@ class DatagramReader:
             if not self._has_more:
                 break
         self._socket.close()
+        if self._joining is not None:
+            self._joining.stop()
 
     def doRead(self) -> None:
         """Take what has come, up to a limit (called by the reactor)."""

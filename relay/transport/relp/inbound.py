@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.flow.lineages import Lease, Lineages
+from relay.flow.marks import Marks
 from relay.model.counters import BELIEVED_RECORDS_MAX
 from relay.model.text import printable
 from relay.transport.stream.connection import InboundProtocol
@@ -120,7 +121,16 @@ class RelpServerProtocol(InboundProtocol):
         pass  # connectionLost follows
 
     def _accept(self, messages: list[bytes], answers: int) -> None:
-        session, batch = self._session, _Batch(answers)
+        session, joining = self._session, self.factory.reception.joining
+        marks = Marks(session.cut, session.pieces)
+        begin = 0 if joining is None else joining.last_begin(messages)
+        if begin:  # only the last one may go on; the answers to the others need not wait for it
+            self._store(messages[:begin], marks.picked(range(begin)), begin)
+            marks = marks.picked(range(begin, len(messages)))
+        self._store(messages[begin:] if begin else messages, marks, answers - begin)
+
+    def _store(self, messages: list[bytes], marks: Marks, answers: int) -> None:
+        batch = _Batch(answers)
         self._batches.append(batch)
         # What is dropped here is answered like the rest: it must not come again.
         positions = None
@@ -129,7 +139,7 @@ class RelpServerProtocol(InboundProtocol):
             batch.upto = self._lease.next_seq
             self._lease.underway()
         self.store(
-            *(messages, session.cut, session.pieces, positions),
+            *(messages, *marks, positions),
             stored=partial(self._stored, batch),
             failed=partial(self._not_stored, batch),
         )

@@ -419,7 +419,8 @@ class InboundFactory(Factory):
         permitted: PermittedPeers | None = None,
         reads: SharedReads | None = None,
     ) -> None:
-        self.turn_batch = TurnBatch(reception.intake, clock=clock)
+        apart = reception.joining is not None
+        self.turn_batch = TurnBatch(reception.intake, clock=clock, apart=apart)
         self.admission = reception.admission
         self.counters = reception.counters
         self.reception = reception
@@ -531,6 +532,8 @@ class InboundFactory(Factory):
         """Let all connections finish; close those that have not after `seconds_max`."""
         done: Deferred[None] = Deferred()
         self.turn_batch.flush()
+        if self.reception.joining is not None:
+            self.reception.joining.stop()
         if not self.connections:
             done.callback(None)
             return done

@@ -32,7 +32,7 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.kinds import KINDS
-from relay.service.sources.listening import Access, Peers
+from relay.service.sources.listening import Access, MultiLine, Peers
 from relay.service.tls.certificates import make_authority, make_leaf
 from tests.certificate_files import make_certificate_files
 from tests.configurations import new_destination, new_source
@@ -745,8 +745,7 @@ def test_files_as_a_source(tmp_path: Path) -> None:
         tag="shop",
         facility=16,
         severity=3,
-        multi_line=r"^\S",
-        multi_line_seconds_max=2.0,
+        joining=MultiLine(r"^\S", 2.0),
         read_from="end",
         files_max=7,
     )

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.model import Url
 from relay.service.sources.files import FileSource
+from relay.service.sources.listening import MultiLine
 from relay.wire.parse import parse
 from tests.clocks import wall_of
 from tests.configurations import build_source, new_source
@@ -101,7 +102,7 @@ def test_lines_that_are_messages(tmp_path: Path) -> None:
 
 
 def test_messages_of_several_lines(tmp_path: Path) -> None:
-    setup = Setup(tmp_path, format="syslog", multi_line=r"^\S", multi_line_seconds_max=2.0)
+    setup = Setup(tmp_path, format="syslog", joining=MultiLine(r"^\S", 2.0))
     (tmp_path / "a.log").write_bytes(b"one\n at a\ntwo\n")
     service = setup.started()
     assert setup.queue.frames == [b"one\n at a"]
