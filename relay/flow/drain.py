@@ -26,7 +26,6 @@ from relay.flow.pacing import Allowance
 from relay.flow.pump import Fill, Pump, Session
 from relay.flow.refusals import Suspects
 from relay.model.clock import Clock
-from relay.model.errors import DamagedRange
 from relay.model.seq import SeqRange
 from relay.model.text import span
 from relay.queue.committer import Committer
@@ -324,16 +323,16 @@ class Drain:
         self.sent_seq = self.acknowledged_seq + self._suspects.passed
         self._sent_before = max(self._sent_before, self.sent_seq)
 
-    def set_damaged_aside(self, damage: DamagedRange) -> bool:
-        """The next records cannot be read; for the pump.
+    def set_unfit_aside(self, seqs: SeqRange, reason: str) -> bool:
+        """The next records cannot be read, or are not to be sent; for the pump.
 
         Returns:
             Whether to read on behind them.
         """
-        if damage.seqs.start != self.acknowledged_seq + self._suspects.passed:
+        if seqs.start != self.acknowledged_seq + self._suspects.passed:
             return False  # only the head can leave: first what is in flight; its answers call again
         self._set_oldest_aside(self._suspects.take_passed())
-        self._set_aside(damage.seqs, damage.reason)
+        self._set_aside(seqs, reason)
         return True
 
     def _take_for_acknowledged(self, upto: int) -> None:

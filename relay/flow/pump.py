@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import ensureDeferred
 from twisted.python.failure import Failure
 
+from relay.codec import octets_of
 from relay.flow.pacing import Allowance
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import DamagedRange, QueueError
-from relay.queue.cursor import Cursor
+from relay.model.output import SizeLimit
+from relay.model.seq import SeqRange
+from relay.queue.cursor import Batch, Cursor
 
 if TYPE_CHECKING:
     from relay.flow.drain import Drain
@@ -23,6 +26,35 @@ _RETRY_SECONDS = 1.0  # after a failure to read the queue
 
 Fill = Callable[[Sequence[bytes]], Sequence[bytes]]
 """Makes of records what is sent of them, one each; QueueError says why that cannot be done."""
+
+
+class TooLong(QueueError):
+    """A record that is not to be sent.
+
+    Attributes:
+        index: Which one of those to be filled.
+        reason: Why, for the quarantine.
+    """
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+        self.reason = reason
+
+
+def limited(fill: Fill, limit: SizeLimit) -> Fill:
+    """Like `fill`; raises `TooLong` for the first record that is longer than the limit."""
+
+    def within(records: Sequence[bytes]) -> Sequence[bytes]:
+        payloads = fill(records)
+        if octets_of(payloads) > limit.bytes_max:
+            for index, payload in enumerate(payloads):
+                if len(payload) > limit.bytes_max:
+                    words = f"too-long: {len(payload):,} bytes, and the limit of {limit.whose} is"
+                    raise TooLong(index, f"{words} {limit.bytes_max:,}")
+        return payloads
+
+    return within
 
 
 class Session(Protocol):
@@ -124,7 +156,9 @@ class Pump:
                 try:
                     batch = await cursor.take(records_max=room, bytes_max=octets)
                 except DamagedRange as damage:
-                    if before == drain.interruptions and not drain.set_damaged_aside(damage):
+                    if before == drain.interruptions and not drain.set_unfit_aside(
+                        damage.seqs, damage.reason
+                    ):
                         break
                     continue
                 # The read may have taken long: to another session, or behind a hold, the batch
@@ -132,18 +166,31 @@ class Pump:
                 if before != drain.interruptions:
                     continue
                 if batch.payloads:
-                    try:
-                        payloads = self._fill(batch.payloads)
-                    except QueueError:
-                        cursor.rewind(position)  # they have been taken and were not sent
-                        raise
-                    drain.send(session, batch.seqs, payloads)
+                    if not self._send(session, batch):
+                        break
                 elif batch.seqs.start == position:
                     self._not_found(position)
                     break
                 # Else what was at `position` has left, and the cursor is behind it.
         finally:
             self._running = False
+
+    def _send(self, session: Session, batch: Batch) -> bool:
+        """Fill and send a batch; False = what is in flight has to be answered first."""
+        seqs, start = batch.seqs, batch.seqs.start
+        try:
+            payloads = self._fill(batch.payloads)
+        except TooLong as found:
+            self._cursor.rewind(start + found.index)
+            if not found.index:
+                return self._drain.set_unfit_aside(SeqRange(start, start + 1), found.reason)
+            seqs = SeqRange(start, start + found.index)
+            payloads = self._fill(batch.payloads[: found.index])
+        except QueueError:
+            self._cursor.rewind(start)  # they have been taken and were not sent
+            raise
+        self._drain.send(session, seqs, payloads)
+        return True
 
     def _not_found(self, position: int) -> None:
         """Nothing is at `position`, although records behind it are on disk."""

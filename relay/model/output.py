@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 FORMATS = ("rfc5424", "rfc3164", "ewmm", "json", "template", "raw")
 
@@ -27,6 +28,16 @@ ON_ERROR = (
     *("silently-drop-message", "silently-drop-property", "silently-fallback-to-string"),
 )
 """Handling of a value that does not fit its type."""
+
+
+class SizeLimit(NamedTuple):
+    """How long payloads may be, and what happens to longer ones."""
+
+    bytes_max: int
+    policy: str
+    """truncate, drop, split or quarantine."""
+    whose: str
+    """In words."""
 
 
 @dataclass(frozen=True, slots=True)

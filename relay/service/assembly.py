@@ -44,7 +44,7 @@ from relay.service.refusal import StartRefused
 from relay.service.relay_service import ConcurrentService, RelayService, StopGuard, local_zone
 from relay.service.routes.expression_watch import ExpressionWatch
 from relay.service.routes.flushing import FlushService
-from relay.service.routes.late_tokens import LateTokens, TokenWatch
+from relay.service.routes.late_tokens import TokenWatch
 from relay.service.routes.lookup_file import LookupFiles
 from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.authorising import new_authorise
@@ -105,12 +105,14 @@ class _Relay:
         )
         self.certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
         self.lookups = LookupFiles(notices=notices, clock=reactor)
-        self.routes, tokens = self._routes()
+        self.routes, rewriting = self._routes()
+        tokens = rewriting.tokens
         parts = DestinationParts(self.certificates, notices, wall, reactor)
         self.destinations = [
-            DestinationService(each, queue, parts, kind.make(each, parts), tokens[each.id])
+            DestinationService(each, queue, parts, kind.make(each, parts), tokens[each.id], sized)
             for each in configuration.destinations
             for kind in [kinds.destination(each.connect.scheme)]
+            for sized in [rewriting.sized.get(each.id)]
         ]
         self.token_watch = TokenWatch(tokens, notices=notices, clock=reactor)
         self.sources = self._sources(kinds)
@@ -160,8 +162,8 @@ class _Relay:
             exit_status=queue.exit_status,
         )
 
-    def _routes(self) -> tuple[dict[str, Route], Mapping[str, LateTokens]]:
-        """The way into each destination's queue, and the tokens for it, by its id."""
+    def _routes(self) -> tuple[dict[str, Route], Rewriting]:
+        """The way into each destination's queue by its id, and what has made it."""
         warn = self.notices.warn
         rewriting = Rewriting(
             self.configuration,
@@ -174,7 +176,7 @@ class _Relay:
         routes = {each.id: rewriting.route(each) for each in self.configuration.destinations}
         if rewriting.problems:  # a file that was right when the configuration was read
             raise StartRefused("\n".join(rewriting.problems))
-        return routes, rewriting.tokens
+        return routes, rewriting
 
     def _sources(self, kinds: RelayKinds) -> list[SourceService]:
         parts = SourceParts(

@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from relay.flow.pacing import Allowance
-from relay.flow.pump import Pump
+from relay.flow.pump import Pump, limited
 from relay.model.errors import DamagedRange, QueueError
+from relay.model.output import SizeLimit
 from relay.model.seq import SeqRange
 from relay.queue.cursor import Cursor
 from tests.flow_fakes import new_refusals
@@ -31,7 +32,10 @@ class Drain:
         self.errors: list[Exception] = []
         self.empty = False
         self.reads: list[Callable[[], None]] | None = None
-        self.damage: list[DamagedRange] = []
+        self.unfit: list[tuple[SeqRange, str]] = []
+        self.waits = False
+        self.has_token = True
+        self.long: list[bytes] = []
         self.clock = Clock()
         self.cursor = Cursor(self, "d", position=1, run_in_thread=self.run_in_thread)
         self.pump = Pump(
@@ -39,7 +43,7 @@ class Drain:
             self.cursor,
             allowance=Allowance(new_refusals(3)),
             clock=self.clock,
-            fill=self.fill,
+            fill=limited(self.fill, SizeLimit(9, "quarantine", "the upstream")),
             on_trouble=self.trouble.append,
         )
 
@@ -57,9 +61,9 @@ class Drain:
         return [b"%d" % seq for seq in range(start, stop)]
 
     def fill(self, payloads: Sequence[bytes]) -> list[bytes]:
-        if b"3" in payloads and self.damage:
+        if b"3" in payloads and not self.has_token:
             raise QueueError("no token")
-        return [payload + b"!" for payload in payloads]
+        return [payload + b"!" * (9 if payload in self.long else 1) for payload in payloads]
 
     def send(self, session: Any, seqs: SeqRange, payloads: Sequence[bytes]) -> None:
         assert session is self.open_session
@@ -68,9 +72,11 @@ class Drain:
         self.room -= len(payloads)
         self.pump.run()  # as a session may
 
-    def set_damaged_aside(self, damage: DamagedRange) -> bool:
-        self.damage.append(damage)
-        self.cursor.rewind(damage.seqs.stop)
+    def set_unfit_aside(self, seqs: SeqRange, reason: str) -> bool:
+        if self.waits:
+            return False
+        self.unfit.append((seqs, reason))
+        self.cursor.rewind(seqs.stop)
         return self.room > 0
 
 
@@ -117,15 +123,15 @@ def test_a_record_that_is_not_there_is_a_hole_when_it_is_missing_twice(drain: Dr
 def test_it_reads_on_behind_damage_if_the_drain_says_so(drain: Drain) -> None:
     drain.errors.append(DamagedRange("d", SeqRange(1, 4), "checksum"))
     drain.pump.run()
-    assert [damage.seqs for damage in drain.damage] == [SeqRange(1, 4)]
+    assert drain.unfit == [(SeqRange(1, 4), "checksum")]
     assert drain.sent[0] == b"4!"
 
 
 def test_what_could_not_be_filled_is_taken_again(drain: Drain) -> None:
-    drain.damage.append(DamagedRange("d", SeqRange(1, 2), ""))  # the token is missing too
+    drain.has_token = False
     drain.pump.run()
     assert (drain.sent, drain.trouble, drain.cursor.position) == ([], ["no token"], 1)
-    drain.damage.clear()
+    drain.has_token = True
     drain.clock.advance(1)
     assert len(drain.sent) == 4
 
@@ -138,3 +144,24 @@ def test_a_stop_ends_the_wait(drain: Drain) -> None:
     drain.errors.append(QueueError("bad sector"))
     drain.pump.run()
     assert drain.clock.getDelayedCalls() == []
+
+
+def test_a_record_that_is_too_long_is_set_aside_between_the_others(drain: Drain) -> None:
+    drain.long.append(b"3")
+    drain.room = 100
+    drain.pump.run()
+    (unfit,) = drain.unfit
+    assert unfit[0] == SeqRange(3, 4)
+    assert unfit[1] == "too-long: 10 bytes, and the limit of the upstream is 9"
+    assert drain.sent == [b"%d!" % seq for seq in (1, 2, 4, 5, 6, 7, 8, 9)]
+
+
+def test_it_waits_for_answers_before_a_record_that_is_too_long(drain: Drain) -> None:
+    drain.long.append(b"1")
+    drain.waits = True
+    drain.pump.run()
+    assert (drain.sent, drain.unfit, drain.cursor.position) == ([], [], 1)
+    drain.waits = False
+    drain.pump.run()
+    assert [seqs for seqs, _ in drain.unfit] == [SeqRange(1, 2)]
+    assert drain.sent == [b"2!", b"3!", b"4!", b"5!"]

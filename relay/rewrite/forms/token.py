@@ -217,7 +217,7 @@ def tag(
     is_token = token_test(token, known)
 
     def tag_and_text(message: SyslogMessage) -> bytes:
-        if _has_token(message):
+        if has_token(message):
             return format_tag(message.app_name, message.procid) + message.msg.lstrip(b" ")
         if message.app_name is None or not is_token(message.app_name):
             return token.reveal() + b":" + _text_of(message)
@@ -247,7 +247,7 @@ def app_name(
 
     def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
         name, msg = message.app_name, message.msg
-        if not is_token(name) and not _has_token(message):
+        if not is_token(name) and not has_token(message):
             name, msg = token.reveal(), _text_of(message)
         header = format_header(
             message.pri,
@@ -324,7 +324,7 @@ def tag_of(app_name: bytes | None, procid: bytes | None) -> bytes:
     return _tag(app_name, procid)
 
 
-def _has_token(message: SyslogMessage) -> bool:
+def has_token(message: SyslogMessage) -> bool:
     """Whether MSG is a JSON object with a token of its own."""
     found = find_object(message.msg) if _TOKEN_KEY_BYTES in message.msg else None
     return found is not None and _names_token(found)

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar, Protocol, runtime_checkable
 
 from relay.model.origin import Transport
-from relay.model.output import KeyTemplate
+from relay.model.output import KeyTemplate, SizeLimit
 from relay.model.parse_options import ParseOptions
 from relay.model.policy import POLICIES, WAYS, DrainRate
 from relay.model.token import Token
@@ -427,6 +427,11 @@ class DestinationConfiguration(Endpoint):
     def targets(self) -> tuple[Url, ...]:
         """Where it connects, in the order of the file."""
         return (self.connect,)
+
+    @property
+    def size_limit(self) -> SizeLimit | None:
+        """Of its payloads; None = there is none."""
+        return None
 
     @property
     def in_flight_max(self) -> int:

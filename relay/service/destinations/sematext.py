@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
+from relay.model.output import SizeLimit
 from relay.service.configuration.format_table import FormatConfiguration
 from relay.service.configuration.keys import group, key, keys_of
 from relay.service.configuration.model import (
@@ -46,6 +47,8 @@ _HOSTS = {
 }
 _WAYS: Mapping[str, DestinationKind[Any]] = {"tls": TLS, "relp": RELP, "tcp": TCP, "udp": UDP}
 _PORTS = {"tls": 10514, "relp": 20514, "tcp": 514, "udp": 514}
+# Sematext says KB and not how many bytes that is; less than 1,000 it is not.
+_EVENT_BYTES_MAX = {"basic": 64_000, "standard": 128_000, "pro": 256_000}
 _PLACES = (*TOKEN_MODES, "none")
 _FORM_KEYS = tuple(keys_of(FormKeys))
 _PLAIN = {"rsyslog": FormatConfiguration("rfc3164", ts_format="iso")}
@@ -105,6 +108,16 @@ class SematextConfiguration(RelpConfiguration):
         "APP-NAME; `none` where Sematext knows the address of this host",
     )
     form: FormKeys = group(FormKeys)
+    plan: str = key(
+        Choice(tuple(_EVENT_BYTES_MAX)),
+        "basic",
+        "plan of the app: its events have at most 64, 128 or 256 kB",
+    )
+    oversize: str = key(
+        Choice(("truncate", "drop", "split", "quarantine")),
+        "truncate",
+        "treatment of longer messages",
+    )
     framing: str = framing_key("newline")
     tls: TlsConfiguration | None = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
 
@@ -123,6 +136,10 @@ class SematextConfiguration(RelpConfiguration):
             del own["tls"]
         found: DestinationConfiguration = kind.configured(self.target, own)
         return found
+
+    @property
+    def size_limit(self) -> SizeLimit:
+        return SizeLimit(_EVENT_BYTES_MAX[self.plan], self.oversize, f"Sematext's plan {self.plan}")
 
     @property
     def in_flight_max(self) -> int:

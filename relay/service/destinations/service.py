@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from twisted.application.service import Service
@@ -14,7 +15,7 @@ from relay.flow.drain import Drain, DrainEvents
 from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import Allowance, Pace, Pacing, Window
-from relay.flow.pump import Fill
+from relay.flow.pump import Fill, limited
 from relay.flow.refusals import Refusals
 from relay.flow.shares import Shares
 from relay.model.clock import Clock, WallClock, in_utc
@@ -22,6 +23,7 @@ from relay.model.errors import QueueError
 from relay.model.text import Document, printable
 from relay.queue.ledger import added_up
 from relay.rewrite.forms.record_key import without_keys
+from relay.rewrite.forms.sized import Sized
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.destinations.kind import Delivery, DestinationParts
 from relay.service.destinations.lane import Lane
@@ -40,6 +42,7 @@ class DestinationService(Service):
 
     Args:
         tokens: Those of its form; None = it has none.
+        sized: Its form, if that has a limit for payloads.
 
     Attributes:
         lanes: Its queues, from startService on: one, or two with ``order = "live-first"``.
@@ -55,6 +58,7 @@ class DestinationService(Service):
         parts: DestinationParts,
         delivery: Delivery,
         tokens: LateTokens | None = None,
+        sized: Sized | None = None,
     ) -> None:
         self.id = configuration.id
         self.lanes: tuple[Lane, ...] = ()
@@ -69,6 +73,9 @@ class DestinationService(Service):
         # What was queued for another kind of destination may have keys.
         has_keys = configuration.record_key is not None
         self._fill = fill if has_keys else lambda payloads: without_keys(fill(payloads))
+        limit = configuration.size_limit
+        if limit is not None and limit.policy == "quarantine":
+            self._fill = limited(self._fill, limit)
         self._order: Lanes | None = None  # of the two lanes, if there are two
         self._refusals = Refusals(
             configuration.refusals_max,
@@ -82,6 +89,7 @@ class DestinationService(Service):
             refusals=self._refusals,
             prerequisites=self._prerequisites,
             details=delivery.details,
+            changed=sized.changed if sized else Counter(),
             queue=queue,
             wall=parts.wall,
         )
@@ -312,6 +320,7 @@ class DestinationStatus:
     Args:
         lanes: Says its lanes, the backlog first.
         details: Says what its kind has to tell.
+        changed: How many messages were too long and "truncated" or "split".
 
     Attributes:
         paused_since: When somebody paused it, in seconds since 1970-01-01 UTC; None = it is not.
@@ -325,6 +334,7 @@ class DestinationStatus:
     queue: QueueService
     wall: WallClock
     paused_since: float | None = None
+    changed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def state_words(self) -> str:
@@ -386,7 +396,9 @@ class DestinationStatus:
             "connects": sum(state.connects for state in states),
             "failures": sum(state.failures for state in states),
             "unexpected_bytes": sum(state.unexpected_bytes for state in states),
-            "truncated_records": sum(state.truncated_records for state in states),
+            "truncated_records": self.changed.get("truncated", 0)
+            + sum(state.truncated_records for state in states),
+            "split_records": self.changed.get("split", 0),
             "limit": None
             if limit is None
             else limit.report(backlog_records=ledger.queued if has_backlog else 0),

@@ -21,6 +21,7 @@ from relay.rewrite.conditions import Condition, all_of, always, any_of, field_in
 from relay.rewrite.forms.form import Form, form_of, format_program, token_program
 from relay.rewrite.forms.formats import bsd_stamps, new_format
 from relay.rewrite.forms.record_key import Keyed
+from relay.rewrite.forms.sized import TOO_LONG, Sized
 from relay.rewrite.forms.token import RFC5424, RSYSLOG, Header, Writer, app_name, cee, tag
 from relay.rewrite.macros import compile_template
 from relay.rewrite.steps.changes import Template
@@ -55,7 +56,8 @@ _TYPE_CAST = "type-cast"
 _needs_rfc5424 = any_of(
     [field_in("version", [1]), negated(field_in("structured_data", [None]))],
 )
-_WARNED_DROPS = ("rate-limit", _TYPE_CAST)  # the configuration asks for the others by name
+# The configuration asks for the others by name.
+_WARNED_DROPS = ("rate-limit", _TYPE_CAST, TOO_LONG)
 
 
 class Rewriting:
@@ -72,6 +74,7 @@ class Rewriting:
     Attributes:
         problems: One line for each thing that keeps a route from being made.
         tokens: Those of the forms, by destination.
+        sized: The forms with a limit for their payloads, by destination.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Rewriting:
     ) -> None:
         self.problems: list[str] = []
         self.tokens: dict[str, LateTokens] = {}
+        self.sized: dict[str, Sized] = {}
         self._relay_name = configuration.name.encode("ascii", "replace")
         self._zone = zone
         self._now = now
@@ -107,6 +111,12 @@ class Rewriting:
             lambda rewrite: _keyed(self._token_form(rewrite), destination, context),
         )
         form = self._form(destination, context, drops, changes=bool(stages))
+        limit = destination.size_limit
+        # What goes into the quarantine has to be queued first: the drain sets it aside.
+        if limit is not None and limit.policy != "quarantine":
+            report = partial(self._warn, destination.id, TOO_LONG)
+            form = Sized(form or form_of(_frames), limit, drops=drops, on_long=report)
+            self.sized[destination.id] = form
         route = Route(
             destination.id,
             None,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,10 @@ import pytest
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
+from relay.flow.pump import TooLong
 from relay.model.errors import ConfigurationError
+from relay.model.origin import Arrival, Origin, Transport
+from relay.model.output import SizeLimit
 from relay.model.token import Token
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.model import (
@@ -22,6 +26,8 @@ from relay.service.destinations.kind import DestinationParts
 from relay.service.destinations.link import LocalLink, StreamLink
 from relay.service.destinations.sematext import SEMATEXT, SematextConfiguration
 from relay.service.kinds import KINDS
+from relay.service.routes.lookup_file import LookupFile
+from relay.service.routes.rewriting import Rewriting
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.transport.relp.outbound import RelpClientProtocol
@@ -31,6 +37,7 @@ from relay.wire.framing.decoders import (
     encode_newline_syslog,
     encode_octet_counted_syslog,
 )
+from relay.wire.parse import read_lines
 from tests.clocks import wall_of
 from tests.configurations import new_destination
 from tests.connections import Pair
@@ -349,3 +356,55 @@ def test_an_authority_that_the_system_does_not_trust(setup: Setup) -> None:
     authority = make_authority("Of somebody", days=2)
     name = "logsene-syslog-receiver.eu.sematext.com"
     assert not answers(make_leaf(authority, [name], purpose="server", days=1), setup.build(EU))
+
+
+@pytest.mark.parametrize(
+    ("plan", "bytes_max"), [("basic", 64_000), ("standard", 128_000), ("pro", 256_000)]
+)
+def test_the_plan_limits_events(tmp_path: Path, plan: str, bytes_max: int) -> None:
+    keys = f'token_file = "token"\nplan = "{plan}"\noversize = "split"'
+    limit = SizeLimit(bytes_max, "split", f"Sematext's plan {plan}")
+    assert destination(tmp_path, keys).size_limit == limit
+
+
+def written(configuration: Configuration, frame: bytes) -> tuple[list[bytes], dict[str, int]]:
+    """What is queued of a frame, and what is dropped."""
+    rewriting = Rewriting(configuration, zone=UTC, now=float, lookup=LookupFile)
+    route = rewriting.route(configuration.destinations[0])
+    assert route.rewrite is not None
+    assert route.take_drops is not None
+    arrival = Arrival.of_one(1, Origin("in", Transport.UDP, "192.0.2.1"))
+    return list(route.rewrite.write(read_lines([frame]), None, arrival)), route.take_drops()
+
+
+EVENT = b"<13>1 2026-10-11T22:14:15Z web app - - - " + b"x" * 300_000
+
+
+@pytest.mark.parametrize(
+    ("plan", "bytes_max"), [("basic", 64_000), ("standard", 128_000), ("pro", 256_000)]
+)
+@pytest.mark.parametrize("place", ["cee", "json", "tag", "app-name", "none"])
+def test_an_event_of_300_kb(tmp_path: Path, plan: str, bytes_max: int, place: str) -> None:
+    token = "" if place == "none" else 'token_file = "token"\n'
+    keys = f'{token}token_in = "{place}"\nplan = "{plan}"\n'
+    (cut,), drops = written(read(tmp_path, f'{keys}oversize = "truncate"'), EVENT)
+    assert (len(cut), drops) == (bytes_max, {})
+    pieces, drops = written(read(tmp_path, f'{keys}oversize = "split"'), EVENT)
+    assert sum(piece.count(b"x") for piece in pieces) == EVENT.count(b"x")
+    assert all(len(piece) <= bytes_max for piece in pieces)
+    assert not drops
+    assert written(read(tmp_path, f'{keys}oversize = "drop"'), EVENT) == ([], {"too-long": 1})
+    (whole,), drops = written(read(tmp_path, f'{keys}oversize = "quarantine"'), EVENT)
+    assert (len(whole) > 300_000, drops) == (True, {})
+
+
+@pytest.mark.parametrize("plan", ["basic", "pro"])
+def test_the_drain_sets_aside_what_is_too_long(setup: Setup, plan: str) -> None:
+    service = setup.build(EU, plan=plan, oversize="quarantine")
+    with pytest.raises(TooLong) as caught:
+        service._fill([b"a", b"x" * 300_000])
+    assert caught.value.index == 1
+    assert caught.value.reason.startswith(
+        f"too-long: 300,000 bytes, and the limit of Sematext's plan {plan} is"
+    )
+    assert list(setup.build(EU, plan=plan)._fill([b"a"])) == [b"a"]

@@ -343,6 +343,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "failures": 0,
         "unexpected_bytes": 0,
         "truncated_records": 0,
+        "split_records": 0,
         "limit": None,
         "lanes": None,
     }
