@@ -55,6 +55,12 @@ def file_line(
     return f"{format_time(event.get('log_time'))} {word}{lines}\n"
 
 
+def as_message(event: LogEvent) -> tuple[int, str] | None:
+    """Severity (RFC 5424 §6.2.1) and text of `event`; None = it is not written."""
+    text = _text(event)
+    return None if text is None else (_level_of(event)[0], text)
+
+
 def _level_of(event: LogEvent) -> tuple[int, str]:
     return _LEVELS.get(event.get("log_level"), _LEVELS[LogLevel.info])
 

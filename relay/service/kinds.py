@@ -13,6 +13,7 @@ from relay.service.destinations import local, sematext
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
 from relay.service.sources import datagrams, files, journal, streams, systemd
+from relay.service.sources import local as local_in
 from relay.service.sources.kind import SourceKind
 from relay.service.tls.files import file_problems, listener_problems, upstream_problems
 
@@ -30,6 +31,9 @@ KINDS: RelayKinds = Kinds(
         files.FILE,
         systemd.SYSTEMD,
         journal.JOURNALD,
+        local_in.PIPE,
+        local_in.PROGRAM,
+        local_in.INTERNAL,
     ),
     destinations=(
         datagrams_out.UDP,

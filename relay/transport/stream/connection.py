@@ -498,9 +498,10 @@ class InboundFactory(Factory):
     def origin_of(self, transport: Any) -> Origin:
         """The origin of messages from the peer of `transport`."""
         origin = self._origin_at(transport.getPeer())
-        if origin.peer_host:
+        handle = transport.getHandle()
+        if origin.peer_host or not hasattr(handle, "getsockopt"):  # not of a pipe
             return origin
-        pid, uid, gid = peer_credentials(transport.getHandle())
+        pid, uid, gid = peer_credentials(handle)
         return origin._replace(pid=pid, uid=uid, gid=gid)
 
     def _origin_at(self, address: Any) -> Origin:

@@ -1,0 +1,69 @@
+"""Named pipes, programs and the relay's own log as sources."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tests.processes import Programs, wait_until
+from tests.relay_process import RelayProcess, received, wait_for_lines
+
+COUNTS = f"""#!{sys.executable} -u
+import sys
+print("from " + sys.argv[1])
+print("a warning", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def start(programs: Programs, folder: Path, **source: object) -> tuple[RelayProcess, Path]:
+    out = folder / "received.log"
+    relay = RelayProcess.started(
+        programs,
+        folder,
+        sources={"in": source},
+        destinations={"out": {"connect": f"file://{out}"}},
+    )
+    return relay, out
+
+
+def test_a_named_pipe(programs: Programs, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    relay, out = start(programs, tmp_path, listen=f"pipe://{pipe}")
+    pipe.write_bytes(b"<13>one\n<13>two\n")
+    assert wait_for_lines(out, 2) == [b"<13>one", b"<13>two"]
+    relay.stop()
+    # A writer that is there while the relay restarts loses nothing.
+    writing = os.open(pipe, os.O_RDWR)
+    os.write(writing, b"<13>three\n")
+    relay.start()
+    assert wait_for_lines(out, 3)[2] == b"<13>three"
+    relay.kill()
+    os.write(writing, b"<13>four\n")
+    relay.start()
+    # The kill may come between a line in the file and its acknowledgement in the queue.
+    wait_until(lambda: received(out)[-1] == b"<13>four", "the line that nobody had read")
+    os.close(writing)
+    relay.stop()
+
+
+def test_a_program(programs: Programs, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(COUNTS)
+    program.chmod(0o755)
+    relay, out = start(programs, tmp_path, listen=f"program://{program}", arguments=["here"])
+    assert wait_for_lines(out, 2)[:2] == [b"from here"] * 2  # it was run twice
+    wait_until(lambda: "the program ended with status 3" in relay.log(), "how it ended")
+    assert "it says a warning" in relay.log()
+    relay.stop()
+
+
+def test_the_relays_own_log(programs: Programs, tmp_path: Path) -> None:
+    relay, out = start(programs, tmp_path, listen="internal://")
+    wait_until(lambda: b"destination out" in b"".join(received(out)), "a line of the log")
+    count = len(received(out))
+    lines = received(out)
+    assert all(line.startswith(b"<4") and b" syslogrelay " in line for line in lines)
+    relay.stop()
+    assert len(received(out)) <= count + 20  # messages of it cause no more of them
