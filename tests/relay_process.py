@@ -161,7 +161,8 @@ def _places(source: Mapping[str, Any]) -> list[str]:
 
 def _is_listening(url: str) -> bool:
     parts = urlsplit(url)
-    if parts.scheme in ("file", "journald", "pipe", "program", "internal"):  # reads; what arrives shows it
+    # These read; what arrives shows it.
+    if parts.scheme in ("file", "journald", "pipe", "program", "internal"):
         return True
     if parts.scheme in ("unix", "unixgram"):
         return is_listening_unix(parts.path)
