@@ -84,6 +84,10 @@ class InternalConfiguration(SourceConfiguration):
         Named(SEVERITIES, 7), 6, "least severe line of the log that is taken", default_words="info"
     )
 
+    def encoding_problem(self) -> str:
+        has_none = self.parse.encoding is None
+        return "" if has_none else "has no meaning for the relay's own log, in UTF-8; remove it"
+
 
 class _LinesSource(SourceService):
     """A source that reads one pipe at a time."""
