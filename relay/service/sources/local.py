@@ -20,13 +20,18 @@ from relay.model.text import Document
 from relay.observe.log_lines import as_message
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.filter_table import SEVERITIES
-from relay.service.configuration.keys import key
+from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
 from relay.service.configuration.table import Named, Permissions, Texts
 from relay.service.configuration.url import Path, Role
 from relay.service.refusal import StartRefused
 from relay.service.sources.kind import SourceKind, SourceParts
-from relay.service.sources.listening import converted, stream_encoding
+from relay.service.sources.listening import (
+    MultiLine,
+    joining_problems,
+    prepared,
+    stream_encoding,
+)
 from relay.service.sources.service import Receiving, SourceService
 from relay.transport.local.inbound import OwnLog, PipeConnection
 from relay.transport.local.program import Program
@@ -45,6 +50,7 @@ class LinesConfiguration(SourceConfiguration):
     transport: ClassVar = Transport.UNIX
 
     reserved: bool = reserved_key(True)
+    joining: MultiLine = group(MultiLine)
 
     @property
     def is_local_socket(self) -> bool:
@@ -56,6 +62,9 @@ class LinesConfiguration(SourceConfiguration):
 
     def encoding_problem(self) -> str:
         return stream_encoding(self)
+
+    def problems(self, where: Where, given: object) -> Iterable[str]:
+        return joining_problems(self, self.joining, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,9 @@ class _LinesSource(SourceService):
 
     def __init__(self, configuration: LinesConfiguration, receiving: Receiving) -> None:
         super().__init__(configuration, receiving)
-        reception, frame_bytes_max = converted(configuration, receiving.reception)
+        reception, frame_bytes_max = prepared(
+            configuration, configuration.joining, receiving, has_connections=True
+        )
         self._factory = InboundFactory(
             reception=reception,
             transport=configuration.transport,
