@@ -158,9 +158,19 @@ class Authorisation:
     def _digest(self, secret: bytes) -> bytes:
         return blake2b(secret, digest_size=16, key=self._digest_key).digest()
 
+    def app_of_sender(self, origin: Origin, secrets: Sequence[bytes]) -> str:
+        """The app of a sender that gives its token beside its messages; empty = none.
+
+        Args:
+            secrets: What may be its token; where tokens count, one of them has to be.
+        """
+        if self._takes_tokens and secrets:
+            return next(filter(None, map(self._app_of_secret, secrets)), "")
+        return self._app_of_origin(origin)
+
     def _app_of_origin(self, origin: Origin) -> str:
-        app = ""
-        if self._takes_names and (origin.tls_names or origin.tls_fingerprints):
+        app = origin.app
+        if not app and self._takes_names and (origin.tls_names or origin.tls_fingerprints):
             app = self._of_identity(origin.tls_names, origin.tls_fingerprints)
         if not app and self._takes_networks and origin.peer_host:
             app = self._of_host(origin.peer_host)

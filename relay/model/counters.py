@@ -58,6 +58,9 @@ class SourceCounters:
     """Connections closed by reason: the peer speaks another protocol (``relp-protocol``,
     ``tls-protocol``), or its frames that are not complete take too much memory
     (``unfinished-frames``)."""
+    requests_refused: Counter[str] = field(default_factory=Counter)
+    """HTTP requests answered with an error, by reason; docs/sources.md lists the reasons.  Of
+    ``items`` the single items of bulk requests."""
     duplicate_records: int = 0
     """Records that relays would have sent again, and did not because they were here."""
     missing_records: int = 0

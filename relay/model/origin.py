@@ -44,6 +44,8 @@ class Origin(NamedTuple):
     """Process, user and group of a local sender, as the kernel vouches for them."""
     uid: int | None = None
     gid: int | None = None
+    app: str = ""
+    """Id of the app whose token came with the batch, and not in its messages; empty = none."""
     received_at: float = 0.0
     """Seconds since 1970-01-01 UTC."""
     monotonic_at: float = 0.0

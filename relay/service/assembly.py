@@ -198,6 +198,7 @@ class _Relay:
         fed = [each.id for each in self.configuration.destinations if source.id in each.sources]
         marks = [mark for id in fed if (mark := self.limits[id].watermark) is not None]
         counters = SourceCounters()
+        authorise = new_authorise(source, self.configuration.apps, notices=self.notices)
         intake = Intake(
             routes=[self._way(id, reserved=source.reserved) for id in fed],
             append=self.queue.committer.append,
@@ -205,7 +206,7 @@ class _Relay:
             counters=counters,
             reading=Reading(
                 new_parser(source.parse, zone=local_zone()),
-                new_authorise(source, self.configuration.apps, notices=self.notices),
+                authorise,
                 _sequences(source, self.notices),
             ),
             quarantine=Quarantine(
@@ -222,7 +223,7 @@ class _Relay:
         )
         ledger = partial(self.queue.view.source_ledger, source.id)
         owner = partial(words_of_owner, os.path.join(self.configuration.state_dir, "queue"))
-        return Receiving(reception, self.reactor, ledger, owner)
+        return Receiving(reception, self.reactor, ledger, authorise, owner)
 
     def _way(self, id: str, *, reserved: bool) -> Route:
         """The route to a destination for one of the sources that use it."""

@@ -12,7 +12,7 @@ from relay.service.destinations import files as files_out
 from relay.service.destinations import local, sematext
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
-from relay.service.sources import datagrams, files, journal, streams, systemd
+from relay.service.sources import datagrams, files, http, journal, streams, systemd
 from relay.service.sources import local as local_in
 from relay.service.sources.kind import SourceKind
 from relay.service.tls.files import file_problems, listener_problems, upstream_problems
@@ -26,6 +26,8 @@ KINDS: RelayKinds = Kinds(
         streams.TLS,
         streams.RELP,
         streams.RELP_TLS,
+        http.HTTP,
+        http.HTTPS,
         datagrams.UNIXGRAM,
         streams.UNIX,
         files.FILE,

@@ -87,8 +87,8 @@ def test_all_problems_are_reported_at_once() -> None:
         name="two words",
     ) == [
         "--listen 'tpc://:1': unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, "
-        "tls, relp, relp+tls, unixgram, unix, file, systemd, journald, default-network or "
-        "sematext-receiver",
+        "tls, relp, relp+tls, http, https, unixgram, unix, file, systemd, journald, "
+        "default-network or sematext-receiver",
         "--listen udp://:1: is given twice; remove one",
         "--forward '…@far:1': a user name or password before '@' has no meaning here; remove it",
         "--listen tls://:6514: a TLS listener needs a certificate, and flags cannot give one; use "

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Protocol
 
-from relay.flow.authorisation import UNKNOWN_TOKEN, App, Authorisation, Authorise
+from relay.flow.authorisation import UNKNOWN_TOKEN, App, Authorisation
 from relay.model.origin import Origin
 from relay.model.text import counted
 from relay.service.configuration.model import AppConfiguration, SourceConfiguration
@@ -23,7 +23,7 @@ class Warns(Protocol):
 
 def new_authorise(
     source: SourceConfiguration, apps: Sequence[AppConfiguration], *, notices: Warns
-) -> Authorise | None:
+) -> Authorisation | None:
     """What authorises the messages of `source`, or None if every message is taken."""
     if not source.authorise:
         return None

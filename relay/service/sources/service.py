@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from relay.flow.authorisation import Authorisation
 from relay.model.clock import Port, Reactor
 from relay.model.text import Document
 from relay.queue.ledger import Ledger
@@ -48,6 +49,8 @@ class Receiving:
     """Provides IReactorTime, IReactorFDSet and IReactorSocket."""
     quarantine: Callable[[], Ledger | None] = lambda: None
     """The account of what the source set aside; None = it does not do that."""
+    authorise: Authorisation | None = None
+    """Assigns messages to apps; None = every message is taken."""
     other_owner: Callable[[], str] = str
     """Says which other process has the queue; empty = none."""
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
@@ -79,6 +79,8 @@ class InboundProtocol(Protocol):
     factory: InboundFactory
     origin: Origin
     timers: Timers  # from connectionMade on
+    slows_down: ClassVar[bool] = True
+    """Whether a peer above its rate is read more slowly."""
 
     def __init__(self) -> None:
         self.closing = False
@@ -132,7 +134,7 @@ class InboundProtocol(Protocol):
             self.transport.abortConnection()
             return
         factory.connection_made(self)
-        if factory.rates.is_limited and self.origin.peer_host:
+        if factory.rates.is_limited and self.origin.peer_host and self.slows_down:
             calls = self._take, partial(self._pause, "rate"), partial(self._resume, "rate")
             self._pace = Pace(factory.rates, self.origin.peer_host, factory.clock, *calls)
         read_in_large_steps(self.transport)

@@ -208,10 +208,10 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "sources.in.socket_mode: expected permissions from 0o000 to 0o777, such as 0o660, found "
         "666",
         "sources.in.listen: unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, tls, "
-        "relp, relp+tls, unixgram, unix, file, systemd, journald, default-network or "
+        "relp, relp+tls, http, https, unixgram, unix, file, systemd, journald, default-network or "
         "sematext-receiver",
         'sources."b d".connections_max: has no meaning for udp, only for tcp and tls and relp and '
-        "relp+tls and unix and systemd; remove it or change the URL",
+        "relp+tls and http and https and unix and systemd; remove it or change the URL",
         'sources.c.listen: is missing; write for example listen = "tcp://0.0.0.0:514"',
         "destinations.out.conect: unknown key, did you mean 'connect'? Allowed here: "
         f"{', '.join(KINDS.fitting_keys('connect', None))}",
@@ -447,7 +447,7 @@ def test_the_tls_listener_of_a_set_has_the_certificate(tmp_path: Path) -> None:
                 "sources.other.oversize: expected one of truncate, drop, split, quarantine; "
                 "found 'cut'",
                 "sources.other.allow: has no meaning for unix, only for udp and tcp and tls and "
-                "relp and relp+tls and systemd; remove it or change the URL",
+                "relp and relp+tls and http and https and systemd; remove it or change the URL",
             ],
         ),
     ],
@@ -755,7 +755,7 @@ def test_keys_of_files_that_make_no_sense(tmp_path: Path) -> None:
     text = FILES.replace("multi_line =", 'format = "syslog"\nallow = ["::1"]\nmulti_line =')
     assert problems(tmp_path, text) == [
         "sources.app.allow: has no meaning for file, only for udp and tcp and tls and relp and "
-        "relp+tls and systemd; remove it or change the URL",
+        "relp+tls and http and https and systemd; remove it or change the URL",
         *(
             f"sources.app.{key}: has no meaning where format is 'syslog': the lines say it "
             "themselves; remove one of them"

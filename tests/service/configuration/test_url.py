@@ -108,13 +108,21 @@ def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
 NETWORK = "udp, tcp, tls, relp, relp+tls"
 OTHERS = "unixgram, unix, file, systemd, journald, default-network or sematext-receiver"
 PROBLEMS: list[tuple[Role, str, str]] = [
-    ("listen", "", f"'' has no scheme; write one of {NETWORK}, {OTHERS} and :// before it"),
+    (
+        "listen",
+        "",
+        f"'' has no scheme; write one of {NETWORK}, http, https, {OTHERS} and :// before it",
+    ),
     ("listen", "0.0.0.0:514", "'0.0.0.0:514' has no scheme"),
     ("connect", "localhost:514", "'localhost:514' has no scheme"),
     ("listen", "tpc://:514", f"unknown scheme 'tpc', did you mean 'tcp'? listen takes {NETWORK}"),
     ("connect", "ssl://h:1", "unknown scheme 'ssl', did you mean 'tls'? connect takes"),
     ("connect", "relps://h:1", "did you mean 'relp+tls'?"),
-    ("connect", "http://h:1", f"unknown scheme 'http'; connect takes {NETWORK}, file or sematext"),
+    (
+        "connect",
+        "gopher://h:1",
+        f"unknown scheme 'gopher'; connect takes {NETWORK}, file or sematext",
+    ),
     (
         "connect",
         "unixgram:///run/log",

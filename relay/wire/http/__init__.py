@@ -1,0 +1,1 @@
+"""HTTP without I/O: bodies of requests, and what answers say of them."""
