@@ -24,7 +24,7 @@ from relay.model.origin import Origin
 from relay.model.text import counted, printable
 from relay.transport.stream.connection import InboundProtocol
 from relay.wire.http.content import ContentError, decoded, too_long
-from relay.wire.http.endpoints import INGEST, Call, Endpoint, Taken
+from relay.wire.http.endpoints import INGEST, JSON, PROTOBUF, Call, Endpoint, Taken
 from relay.wire.http.paths import read_target, secrets_of
 
 _RETRY_SECONDS = 5  # what Retry-After says where nothing tells when there is room again
@@ -217,7 +217,7 @@ class HttpServerProtocol(InboundProtocol):
         try:
             taken = self._taken(request)
         except ContentError as error:
-            kind = "too-large" if error.status == 413 else "malformed"
+            kind = {413: "too-large", 503: "busy"}.get(error.status, "malformed")
             self._refuse(request, Refusal(error.status, kind, str(error)))
         except Refusal as refusal:
             self._refuse(request, refusal)
@@ -316,9 +316,8 @@ class HttpServerProtocol(InboundProtocol):
             self._channel.persistent = False
             request.set_header("Connection", "close")
         request.setResponseCode(status)
-        request.set_header(
-            "Content-Type", request.endpoint.content_type or request.call.content_type
-        )
+        default = PROTOBUF if request.call.content_type == PROTOBUF else JSON
+        request.set_header("Content-Type", request.endpoint.content_type or default)
         request.set_header("Content-Length", str(len(body)))
         request.set_header(*_PRODUCT)
         request.reply(body)

@@ -13,6 +13,7 @@ from relay.wire.http.content import ContentError
 from relay.wire.http.events import Frames, json_text, object_of, utf8
 
 JSON = "application/json"
+PROTOBUF = "application/x-protobuf"
 TEXT = ("text/", "application/octet-stream", "application/x-www-form-urlencoded")
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
@@ -57,7 +58,7 @@ class Endpoint:
     """The body of an answer with this status, for this reason."""
     methods: tuple[str, ...] = ("POST",)
     content_type: str = JSON
-    """Of answers; empty = that of the request."""
+    """Of answers; empty = JSON, or PROTOBUF where the request has that."""
     has_indexes: bool = False
     """Its events name indexes."""
 

@@ -47,7 +47,7 @@ _WHOLE_ESCAPES = re.compile(rb"(?:[^\\]++|\\u[0-9A-Fa-f]{4}|\\[^u])*+")
 _BLANKS_TO_SPACE = bytes.maketrans(b"\t\r\n", b"   ")
 _DEPTH_MAX = 60  # of brackets; more are looked at closely
 
-_SEVERITIES = {
+SEVERITIES = {
     **{name.encode(): number for number, name in enumerate(SEVERITY_NAMES)},
     **{b"%d" % number: number for number in range(8)},
     **dict.fromkeys((b"emergency", b"panic"), 0),
@@ -57,6 +57,7 @@ _SEVERITIES = {
     **dict.fromkeys((b"information", b"informational", b"30"), 6),
     **dict.fromkeys((b"trace", b"verbose", b"20", b"10"), 7),
 }
+"""Severities by the names that programs have for them, in lower case."""
 _FACILITIES = {
     **{name.encode(): number for number, name in enumerate(FACILITY_NAMES)},
     **{b"%d" % number: number for number in range(24)},
@@ -252,7 +253,7 @@ def _word(raw: bytes) -> bytes | None:
 
 
 def _severity(raw: bytes) -> int | None:
-    return _SEVERITIES.get((plain_text(raw) or b"").lower())
+    return SEVERITIES.get((plain_text(raw) or b"").lower())
 
 
 def _facility(raw: bytes) -> int | None:

@@ -10,11 +10,15 @@ from urllib.parse import parse_qsl, unquote
 from relay.model.token import has_token_form
 from relay.wire.http.bulk_requests import BULK, DOCUMENT, INFORMATION
 from relay.wire.http.endpoints import INGEST, Call, Endpoint
+from relay.wire.http.otlp import LOGS, PATH
+from relay.wire.http.splunk import COLLECTOR
 
 _ENDPOINTS: dict[str, Endpoint] = {
     **INFORMATION,
+    **COLLECTOR,
     "/_bulk": BULK,
     "/ingest": INGEST,
+    PATH: LOGS,
 }
 _OF_INDEX = re.compile(r"/(?P<index>[^/_][^/]{0,254})/(?:_bulk|(?P<document>_doc(?:/[^/]*)?))")
 _PARAMETERS_MAX = 100

@@ -16,6 +16,8 @@ from relay.model.errors import QueueError
 from relay.model.origin import Origin, Transport
 from relay.transport.http.inbound import AppOf, HttpLimits, HttpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
+from relay.wire.http.endpoints import PROTOBUF
+from relay.wire.http.splunk import COLLECTOR
 from tests.any_messages import many_examples
 from tests.connections import (
     EachChunkATurn,
@@ -351,8 +353,12 @@ def test_the_index_of_a_bulk_request_may_be_the_token() -> None:
 
 @many_examples(300)
 @given(
-    st.sampled_from(["/", "/ingest", "/_bulk", "/x/_bulk", "/x/_doc", "/%ff?a=b&c", "//"]),
-    st.sampled_from(["application/json", "application/x-ndjson", "", "text/plain", "a/b"]),
+    st.sampled_from(
+        ["/", "/ingest", "/_bulk", "/x/_bulk", "/x/_doc", "/%ff?a=b&c", "/v1/logs", *COLLECTOR]
+    ),
+    st.sampled_from(
+        ["application/json", "application/x-ndjson", "", "text/plain", "a/b", PROTOBUF]
+    ),
     st.sampled_from(["", "gzip", "deflate", "zstd"]),
     st.binary(max_size=200) | st.text(alphabet='[]{}":,\\u0d8 1e\n"', max_size=60).map(str.encode),
     st.sampled_from(["POST", "GET", "PUT", "HEAD", "DELETE"]),
