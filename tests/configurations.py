@@ -8,6 +8,7 @@ from relay.flow.intake import Intake
 from relay.model.counters import SourceCounters
 from relay.queue.admission.backpressure import Admission
 from relay.service.configuration.model import Url
+from relay.service.configuration.url import Role
 from relay.service.kinds import KINDS
 from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import Receiving
@@ -17,8 +18,14 @@ from tests.clocks import wall_at
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
 
-__all__ = ["build_source", "new_destination", "new_source", "receiving"]
+__all__ = ["build_source", "new_destination", "new_source", "receiving", "schemes"]
 RECEPTION = ("source", "intake", "admission", "counters", "notices", "quarantine")
+
+
+def schemes(role: Role) -> str:
+    """All that `role` takes, as errors list them."""
+    *some, last = KINDS.by_scheme(role)
+    return f"{', '.join(some)} or {last}"
 
 
 def new_source(id: str, listen: Url, **values: object) -> Any:

@@ -40,6 +40,10 @@ class Numbering:
         self._on_trouble = on_trouble
         self._is_new = False  # made here, and no receiver has taken it yet
 
+    def record_id(self, seq: int) -> str:
+        """A name that no other record has, the same after a restart; empty = there is none."""
+        return "" if self._lineage is None else self._lineage.record_id(seq)
+
     def offer(self) -> LineageOffer | None:
         """The offer of a session that is about to be opened; None = none."""
         if self._lineage is None:

@@ -50,6 +50,15 @@ class Lineage(msgspec.Struct, frozen=True):
         """The present one."""
         return self.epochs[-1][0]
 
+    def record_id(self, seq: int) -> str:
+        """A name of the record `seq`, in any restart the same, and of no other record.
+
+        The epoch is part of it: a queue that was restored from an older copy uses its numbers
+        again, in another epoch.
+        """
+        begun = (epoch for epoch, start in reversed(self.epochs) if start <= seq)
+        return f"{next(begun, self.id)}-{seq}"
+
     def begun(self, *, acknowledged_seq: int, next_seq: int) -> Lineage:
         """With one more epoch, which begins at `next_seq`."""
         epochs = [*self.epochs, (_new_epoch(), next_seq)]

@@ -269,6 +269,7 @@ _HARD: Mapping[str, Column] = {
     "TAGS": _tags,
     "SDATA": _each(lambda message: elements_of(message) or b""),
     "MSGHDR": _each(_header),
+    "SYSLOGTAG": _each(lambda message: _header(message).rstrip()),  # as rsyslog calls it
     "RAWMSG_SIZE": _each(lambda message: b"%d" % len(message.raw)),
     "SEQNUM": lambda batch: batch.sequence_numbers,
     "RCPTID": lambda batch: [b"%d" % number for number in batch.receipts],

@@ -9,6 +9,7 @@ from relay.service.checks.whole import problems_of_whole
 from relay.service.configuration.kinds import Checks, Kinds
 from relay.service.destinations import datagrams as datagrams_out
 from relay.service.destinations import files as files_out
+from relay.service.destinations import http as http_out
 from relay.service.destinations import local, sematext
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
@@ -49,6 +50,8 @@ KINDS: RelayKinds = Kinds(
         local.PIPE,
         local.PROGRAM,
         sematext.SEMATEXT,
+        http_out.HTTP,
+        http_out.HTTPS,
     ),
     sets=(streams.DEFAULT_NETWORK, streams.SEMATEXT_RECEIVER),
     checks=Checks(

@@ -207,10 +207,11 @@ class UpstreamState:
         self.exactly_once = False
         self._on_lost("")
 
-    def retry_policy(self, attempt: int = 0) -> float:
+    def retry_policy(self, attempt: int = 0, *, seconds_min: float = 0.0) -> float:
         """Seconds to wait now.
 
         Args:
+            seconds_min: The upstream wants to be left alone for so long.
             attempt: As ClientService counts them.  Not used: it starts again with
                 every connection, even one that the upstream ends at once.
         """
@@ -220,7 +221,7 @@ class UpstreamState:
         doubled = self._retry_seconds_min * 2.0 ** min(max(0, self._failures_in_row - 1), 30)
         longest = min(doubled * _JITTER_FACTOR, self._retry_seconds_max)
         shortest = min(doubled, max(longest / _JITTER_FACTOR, self._retry_seconds_min))
-        delay = shortest + self._jitter() * (longest - shortest)
+        delay = max(shortest + self._jitter() * (longest - shortest), seconds_min)
         self._next_try_at = self._clock.seconds() + delay
         return delay
 

@@ -157,3 +157,11 @@ def test_a_lineage_that_cannot_be_stored_is_not_offered(setup: Setup) -> None:
     setup.saved[0][1].errback(QueueError("closed"))
     assert failed[0].check(QueueError)
     assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END)
+
+
+def test_records_have_names_where_there_is_a_lineage() -> None:
+    setup = Setup()
+    assert setup.numbering.record_id(16) == setup.lineage.record_id(16)
+    drain: Any = Drain()
+    nameless = Numbering(None, drain=drain, save=setup.save, on_trouble=setup.words.append)
+    assert nameless.record_id(16) == ""

@@ -60,3 +60,12 @@ def test_the_number_of_epochs_is_limited() -> None:
         oldest, lineage = lineage, lineage.begun(acknowledged_seq=1, next_seq=next_seq)
     assert len(lineage.epochs) == EPOCHS_MAX
     assert lineage.epochs[:-1] == oldest.epochs[1:]
+
+
+def test_a_record_has_one_name_in_all_restarts_and_in_no_other_future() -> None:
+    past = Lineage.new(5)
+    one = past.begun(acknowledged_seq=5, next_seq=10)
+    other = past.begun(acknowledged_seq=5, next_seq=10)  # restored from a copy
+    assert past.record_id(9) == one.record_id(9) == other.record_id(9) == f"{past.epoch}-9"
+    assert one.record_id(10) == f"{one.epoch}-10" != other.record_id(10)
+    assert one.record_id(4) == f"{one.id}-4"  # its epoch is forgotten

@@ -52,6 +52,7 @@ def value_of(name: str, message: SyslogMessage, origin: Origin = NETWORK) -> byt
         ("MSGID", b"ID47"),
         *((name, b"text") for name in ("MESSAGE", "MSG", "MSGONLY")),
         ("MSGHDR", b"evntslog[77]: "),
+        ("SYSLOGTAG", b"evntslog[77]:"),
         ("LEGACY_MSGHDR", b""),
         ("RAWMSG", MODERN.raw[:-1]),
         ("RAWMSG_SIZE", b"%d" % len(MODERN.raw)),

@@ -18,7 +18,7 @@ from relay.service.configuration.model import (
 from relay.service.flags import OtherFlags, configuration_from_flags
 from relay.service.kinds import KINDS
 from relay.service.tls.certificates import make_authority
-from tests.configurations import new_destination, new_source
+from tests.configurations import new_destination, new_source, schemes
 
 LISTEN = ["udp://:5514"]
 FORWARD = ["relp://far:20514"]
@@ -86,17 +86,16 @@ def test_all_problems_are_reported_at_once() -> None:
         trusted_ca="nowhere",
         name="two words",
     ) == [
-        "--listen 'tpc://:1': unknown scheme 'tpc', did you mean 'tcp'? listen takes udp, tcp, "
-        "tls, relp, relp+tls, http, https, unixgram, unix, file, systemd, journald, "
-        "default-network or sematext-receiver",
+        "--listen 'tpc://:1': unknown scheme 'tpc', did you mean 'tcp'? listen takes "
+        f"{schemes('listen')}",
         "--listen udp://:1: is given twice; remove one",
         "--forward '…@far:1': a user name or password before '@' has no meaning here; remove it",
         "--listen tls://:6514: a TLS listener needs a certificate, and flags cannot give one; use "
         "a configuration file with --config",
         "--rewrite: expected one of none, cee, json, tag, app-name, ewmm; found 'ce', did you mean "
         "'cee'?",
-        "--trusted-ca: has no meaning without a --forward to tls:// or relp+tls:// or sematext://; "
-        "remove it",
+        "--trusted-ca: has no meaning without a --forward to tls:// or relp+tls:// or sematext:// "
+        "or https://; remove it",
         "--name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
     ]

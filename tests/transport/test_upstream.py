@@ -460,3 +460,18 @@ def test_an_endpoint_that_connects_at_once() -> None:
     factory.buildProtocol = lambda addr: link._new_session(None)  # type: ignore[method-assign]
     prepared.connect(factory).addCallback(made.append)
     assert made == [link.sessions[-1]]
+
+
+def test_a_pause_is_as_long_as_the_upstream_wants() -> None:
+    clock = Clock()
+    state = UpstreamState(
+        target="up",
+        clock=clock,
+        on_ready=print,
+        on_failure=print,
+        retry_seconds_min=1,
+        retry_seconds_max=60,
+    )
+    state.failed("busy")
+    assert state.retry_policy(seconds_min=100) == 100
+    assert state.words == "busy, next try in 100 s"

@@ -288,7 +288,8 @@ class _FileReader:
         members = self._places.members
         each = (member for id in sources for member in members.get(id, (id,)))
         table["sources"] = tuple(dict.fromkeys(each))
-        table.setdefault("format", table.pop("template", None))
+        if "template" in table:
+            table.setdefault("format", table.pop("template"))
         if problem := format_problem(values, has_form=names_a_form(values.get("rewrite"))):
             self._reading.add(where, problem)
 

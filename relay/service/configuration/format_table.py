@@ -221,6 +221,9 @@ class FormatTable:
         return FormatConfiguration(name)
 
 
+FORMAT_TABLE = FormatTable()
+
+
 class TemplateOnly:
     """A template that says all of what is sent."""
 

@@ -19,7 +19,7 @@ from relay.model.policy import POLICIES, WAYS, DrainRate
 from relay.model.token import Token
 from relay.service.configuration.expectations import MessageTest
 from relay.service.configuration.filter_table import MATCH, Filter
-from relay.service.configuration.format_table import FormatConfiguration, FormatTable
+from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.parse_table import ParseTable
 from relay.service.configuration.reading import FilePath, SecretFile
@@ -398,7 +398,7 @@ class DestinationConfiguration(Endpoint):
         Rewrites(), RewriteConfiguration(), "a mode, or a list of steps"
     )
     format: FormatConfiguration | None = key(
-        FormatTable(),
+        FORMAT_TABLE,
         None,
         "output format, unless `rewrite` ends with a mode",
         default_words="as they came",

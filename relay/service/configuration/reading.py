@@ -172,6 +172,8 @@ Readable: TypeAlias = Leaf[object] | Nested[object]
 class Template:
     """A text with macros."""
 
+    allowed: ClassVar[str] = "a text with macros"
+
     def read(self, value: object) -> str:
         if not isinstance(value, str):
             raise ValueError(f'expected a template, such as "$ISODATE $MSG", found {shown(value)}')

@@ -112,11 +112,11 @@ class Rotation:
         "0 = never",
     )
     compress: str = key(
-        Choice(COMPRESSIONS), "", "compression of closed files", default_words="none"
+        Choice(("none", *COMPRESSIONS)), "none", "compression of closed files, or of HTTP requests"
     )
 
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
-        if self.compress and not (self.rotate_bytes or self.rotate_seconds):
+        if self.compress != "none" and not (self.rotate_bytes or self.rotate_seconds):
             yield (
                 f"{where('compress')}: is for closed files, and none is ever closed; write for "
                 'example rotate_seconds = "1d"'
@@ -205,7 +205,7 @@ class _Files:
             made,
             root=options.root,
             kept_always=options.only,
-            compress=rotation.compress,
+            compress="" if rotation.compress == "none" else rotation.compress,
             keeping=keeping,
             wall=parts.wall,
             say=self._warn_from_thread,

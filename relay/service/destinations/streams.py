@@ -42,13 +42,23 @@ UPSTREAM_TLS_WITHOUT = ("peer_names",)
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamConfiguration(DestinationConfiguration):
+class AnsweringConfiguration(DestinationConfiguration):
+    """Of upstreams behind a connection that answer, be it by their kernel."""
+
     answer_seconds_max: float = key(
         Seconds(0.1, 3600), 60.0, "longest wait for an answer before reconnecting"
     )
     connect_seconds_max: float = key(
         Seconds(0.1, 3600), 30.0, "time limit for each of TCP, TLS and RELP's open"
     )
+
+    @property
+    def stall_seconds(self) -> float:
+        return 2 * self.answer_seconds_max
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfiguration(AnsweringConfiguration):
     keepalive_seconds: float = key(
         Seconds(0, 86400),
         60.0,
@@ -86,10 +96,6 @@ class UpstreamConfiguration(DestinationConfiguration):
                     "remove it"
                 )
 
-    @property
-    def stall_seconds(self) -> float:
-        return 2 * self.answer_seconds_max
-
 
 class _TlsOfTargets:
     """The clients' ends of TLS of one destination, which have the same files."""
@@ -113,6 +119,25 @@ class _TlsOfTargets:
             upstream.renew(material)
 
 
+def new_tls(
+    configuration: DestinationConfiguration,
+    targets: Sequence[Url],
+    parts: DestinationParts,
+    files: Prerequisite,
+) -> Sequence[TlsUpstream | None]:
+    """The client's end of TLS for each of `targets`; None without TLS.
+
+    Args:
+        files: Has trouble as long as those of TLS cannot be used.
+    """
+    if configuration.tls is None:
+        return [None] * len(targets)
+    new = partial(_TlsOfTargets, tls=configuration.tls, targets=targets)
+    return parts.certificates.keep(
+        f"destination {configuration.id}", configuration.tls, new, files
+    ).upstreams
+
+
 def new_delivery(
     configuration: UpstreamConfiguration,
     parts: DestinationParts,
@@ -127,10 +152,7 @@ def new_delivery(
     tls, reactor = configuration.tls, parts.reactor
     subject = f"destination {configuration.id}"
     files = Prerequisite("its messages are queued until the files are right")
-    all_tls: Sequence[TlsUpstream | None] = [None] * len(configuration.targets)
-    if tls is not None:
-        new = partial(_TlsOfTargets, tls=tls, targets=configuration.targets)
-        all_tls = parts.certificates.keep(subject, tls, new, files).upstreams
+    all_tls = new_tls(configuration, configuration.targets, parts, files)
 
     def new_target(url: Url, tls_upstream: TlsUpstream | None) -> Target:
         # Resolves the name at each attempt and tries all of its addresses.

@@ -1,0 +1,125 @@
+"""Records as requests, and answers as verdicts on records."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+
+from relay.model.clock import Now
+from relay.model.errors import UpstreamError
+from relay.model.token import redacted_secret
+from relay.queue.committer import RunInThread
+from relay.transport.http.requests import RequestFailed, Requests
+from relay.wire.http.answers import Fate, Read, Verdict, verdicts_of
+from relay.wire.http.bodies import Encode, Record
+
+_GZIP_WINDOW_BITS = 31  # zlib's own number for gzip with the largest window
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of the records of one request."""
+
+    verdicts: list[Verdict]
+    """One for each record, in order."""
+    pause: float = 0.0
+    """Seconds that the server wants to be left alone; 0 = it says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What shows the server who sends."""
+
+    headers: Mapping[str, str]
+    secrets: Sequence[bytes] = ()
+    """To be masked in what the server says."""
+
+
+class Uploads:
+    """Brings records to one server.
+
+    Args:
+        compress: gzip, zstd or none.
+        credentials: Asked before each request, so that files may change; UpstreamError says
+            what is wrong.
+        headers: Of all requests.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        *,
+        encode: Encode,
+        read: Read,
+        compress: str,
+        credentials: Callable[[], Credentials],
+        headers: Mapping[str, str],
+        run_in_thread: RunInThread,
+        now: Now,
+    ) -> None:
+        self._requests = requests
+        self._encode = encode
+        self._read = read
+        self._compress = _COMPRESS.get(compress)
+        encoding = {} if self._compress is None else {"Content-Encoding": compress}
+        self._headers = {**headers, **encoding}
+        self._credentials = credentials
+        self._run_in_thread = run_in_thread
+        self._now = now
+
+    def send(self, records: Sequence[Record]) -> Deferred[Outcome]:
+        """Send `records` in one request; fails with nothing but CancelledError."""
+        return Deferred.fromCoroutine(self._send(records))
+
+    def close(self) -> None:
+        """End the connections; requests in progress are the caller's to cancel."""
+        self._requests.close()
+
+    async def _send(self, records: Sequence[Record]) -> Outcome:
+        try:
+            credentials = self._credentials()
+        except UpstreamError as error:
+            return _same(records, Verdict(Fate.HOLD, "credentials", str(error)))
+        body = self._encode(records, self._now())
+        if self._compress is not None:
+            compress, octets = self._compress, body
+            body = await self._run_in_thread(lambda: compress(octets))
+        try:
+            answer = await self._requests.post(body, {**self._headers, **credentials.headers})
+        except RequestFailed as error:
+            return _same(records, Verdict(Fate.RETRY, error.cause, str(error)))
+        verdicts = verdicts_of(answer, len(records), self._read)
+        masked = [_masked(verdict, credentials.secrets) for verdict in verdicts]
+        return Outcome(masked, answer.retry_after(self._now()))
+
+
+def _same(records: Sequence[Record], verdict: Verdict) -> Outcome:
+    return Outcome([verdict] * len(records))
+
+
+def _masked(verdict: Verdict, secrets: Sequence[bytes]) -> Verdict:
+    words = verdict.words
+    for secret in secrets:
+        words = words.replace(secret.decode("ascii", "replace"), redacted_secret(secret))
+    if words is verdict.words:
+        return verdict
+    return Verdict(verdict.fate, verdict.cause, words, verdict.until_midnight)
+
+
+def _gzip(octets: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=_GZIP_WINDOW_BITS)
+    return compressor.compress(octets) + compressor.flush()
+
+
+def _zstd(octets: bytes) -> bytes:
+    import zstandard  # many relays need none
+
+    return zstandard.ZstdCompressor().compress(octets)
+
+
+_COMPRESS: Mapping[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "gzip": _gzip}
+COMPRESSIONS = tuple(_COMPRESS)
+"""Names of content codings (RFC 9110 §8.4.1, RFC 8878)."""

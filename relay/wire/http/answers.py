@@ -1,0 +1,238 @@
+"""What the answer to a request says of each of the records that it brought.
+
+Statuses decide as far as they can (RFC 9110 §15, RFC 6585 §4):
+
+    2xx                        as the body of the answer says, where the protocol has one
+    413                        too much at once
+    408, 429, 5xx              later
+    401, 403, 404, 3xx, …      the request is at fault, not what it brought: held
+    400, 422                   something that it brought is at fault
+
+Texts of servers are bounded and printable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+import msgspec
+
+from relay.model.text import printable
+
+REASON_CHARACTERS_MAX = 300
+_RETRY_AFTER_SECONDS_MAX = 3600.0
+_TOO_LARGE = 413
+_AT_FAULT = (400, 422)
+_LATER = (408, 429)
+_CONFLICT = 409  # of `create`: the document is there already, so it is a repeat
+# Of single documents: the index takes nothing at present.
+_LATER_TYPES = ("cluster_block_exception", "es_rejected_execution_exception")
+# Sematext's, in any answer; logsene-js looks for the same.
+_UNKNOWN_TOKEN = "application not found for token"
+_LIMIT_WORDS = ("daily limit", "limit reached", "limit exceeded", "volume limit", "over quota")
+_SEMATEXT_ERROR = "x-logsene-error"
+
+
+class Fate(Enum):
+    """What is to be done with a record."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    HOLD = "hold"
+    """Retry with long pauses: somebody has to do something about it."""
+    SPLIT = "split"
+    """The request was too large, or one of its records is at fault and nobody says which."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an answer says of one record."""
+
+    fate: Fate
+    cause: str = ""
+    """One of few words, to count by."""
+    words: str = ""
+    """Why, for people."""
+    until_midnight: bool = False
+    """Of a hold: midnight UTC ends it at the latest."""
+
+
+DELIVERED = Verdict(Fate.DELIVERED)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that came in whole."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    """By names in lower case."""
+    body: bytes = b""
+
+    def retry_after(self, now: float) -> float:
+        """Seconds that the server wants to be left alone, an hour at most; 0 = it says nothing."""
+        text = self.headers.get("retry-after", "").strip()
+        try:
+            seconds = float(text[:9]) if text.isdecimal() else _seconds_until(text, now)
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+        return min(max(seconds, 0.0), _RETRY_AFTER_SECONDS_MAX)
+
+
+Read = Callable[[Answer, int], list[Verdict]]
+"""The verdicts of a successful answer, in the order of the records; given how many they are."""
+
+
+def verdicts_of(answer: Answer, records: int, read: Read) -> list[Verdict]:
+    """What `answer` says of the `records` of its request, in their order."""
+    if held := _held(answer):
+        return [held] * records
+    if 200 <= answer.status < 300:
+        return read(answer, records)
+    reason = f"{answer.status} {_reason_in(answer)}".rstrip()
+    cause = f"status {answer.status}"
+    if answer.status == _TOO_LARGE:
+        return [_divided(records, cause, reason)] * records
+    if answer.status in _LATER or answer.status >= 500:
+        return [Verdict(Fate.RETRY, cause, reason)] * records
+    if answer.status in _AT_FAULT:
+        return _at_fault(answer, records, cause, reason)
+    if answer.status in (301, 302, 307, 308):
+        place = printable(answer.headers.get("location", "another URL"))
+        reason = f"{answer.status}, its place is {place}: write that URL"
+    return [Verdict(Fate.HOLD, cause, reason)] * records
+
+
+def read_bulk(answer: Answer, records: int) -> list[Verdict]:
+    """Each document has its own status, as Elasticsearch, OpenSearch and Sematext answer."""
+    content = _document(answer)
+    items = content.get("items") if isinstance(content, dict) else None
+    if not isinstance(items, list):
+        return [_broken("JSON", f"no items in {_shown(answer.body)}")] * records
+    if len(items) != records:
+        words = f"{len(items)} items for {records} documents"
+        return [_broken("number of items", words)] * records
+    return [_of_item(item) for item in items]
+
+
+def read_any(answer: Answer, records: int) -> list[Verdict]:
+    """The status has said it all."""
+    return [DELIVERED] * records
+
+
+def read_splunk_hec(answer: Answer, records: int) -> list[Verdict]:
+    """Everything or nothing is taken; code 0 = everything."""
+    content = _document(answer)
+    if isinstance(content, dict) and content.get("code") == 0:
+        return [DELIVERED] * records
+    return [_broken("JSON", f"no code 0 in {_shown(answer.body)}")] * records
+
+
+def _held(answer: Answer) -> Verdict | None:
+    """That an account is at fault: signs of Sematext, whatever the status is."""
+    error = answer.headers.get(_SEMATEXT_ERROR, "")
+    if not error and answer.status < 300:
+        return None  # then each item says it for itself
+    return _account_verdict(error or _text(answer.body))
+
+
+def _account_verdict(text: str) -> Verdict | None:
+    low = text.lower()
+    if _UNKNOWN_TOKEN in low:
+        return Verdict(Fate.HOLD, "unknown token", _bounded(text))
+    if any(words in low for words in _LIMIT_WORDS):
+        return Verdict(Fate.HOLD, "limit", _bounded(text), until_midnight=True)
+    return None
+
+
+def _at_fault(answer: Answer, records: int, cause: str, reason: str) -> list[Verdict]:
+    """Splunk says which event it is; others do not."""
+    verdict = _divided(records, cause, reason)
+    content = _document(answer)
+    number = content.get("invalid-event-number") if isinstance(content, dict) else None
+    if type(number) is not int or not 0 <= number < records:
+        return [verdict] * records
+    verdicts = [Verdict(Fate.RETRY, cause, reason)] * records
+    verdicts[number] = replace(verdict, fate=Fate.REFUSED)
+    return verdicts
+
+
+def _divided(records: int, cause: str, reason: str) -> Verdict:
+    return Verdict(Fate.SPLIT if records > 1 else Fate.REFUSED, cause, reason)
+
+
+def _of_item(item: object) -> Verdict:
+    """Of ``{"index": {"status": 201, …}}``."""
+    ((verb, content),) = item.items() if isinstance(item, dict) and len(item) == 1 else [("", {})]
+    status = content.get("status") if isinstance(content, dict) else None
+    if type(status) is not int or not 100 <= status <= 599:
+        return _broken("JSON", "an item without a status")
+    assert isinstance(content, dict)
+    if 200 <= status < 300:
+        return DELIVERED
+    error = content.get("error")
+    kind, reason = "", error
+    if isinstance(error, dict):
+        kind, reason = str(error.get("type", "")), _reasons(error)
+    if status == _CONFLICT and verb == "create":
+        return DELIVERED
+    text = str(reason or "")
+    if account := _account_verdict(text):
+        return account
+    words = f"{status} {_bounded(f'{kind}: {text}' if kind else text)}".rstrip()
+    if status in _LATER or status >= 500 or kind in _LATER_TYPES:
+        return Verdict(Fate.RETRY, f"item {status}", words)
+    if status in (401, 403):
+        return Verdict(Fate.HOLD, f"item {status}", words)
+    return Verdict(Fate.REFUSED, f"item {status}", words)
+
+
+def _reasons(error: dict[str, object]) -> str:
+    """The reason of an error, and of what has caused it."""
+    cause = error.get("caused_by")
+    inner = f" ({cause.get('reason', '')})" if isinstance(cause, dict) else ""
+    return f"{error.get('reason', '')}{inner}"
+
+
+def _broken(cause: str, words: str) -> Verdict:
+    return Verdict(Fate.RETRY, cause, f"broken answer: {words}")
+
+
+def _reason_in(answer: Answer) -> str:
+    content = _document(answer)
+    if isinstance(content, dict):
+        for name in ("error", "message", "text"):
+            found = content.get(name)
+            if isinstance(found, dict):
+                found = _reasons(found)
+            if isinstance(found, str) and found:
+                return _bounded(found)
+    return _shown(answer.body)
+
+
+def _document(answer: Answer) -> object:
+    """The JSON value of the body; None if it is none."""
+    try:
+        return msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _text(octets: bytes) -> str:
+    return octets[: 8 * REASON_CHARACTERS_MAX].decode("utf-8", "backslashreplace").strip()
+
+
+def _shown(octets: bytes) -> str:
+    return _bounded(_text(octets))
+
+
+def _bounded(text: str) -> str:
+    return printable(text, length_max=REASON_CHARACTERS_MAX)
+
+
+def _seconds_until(text: str, now: float) -> float:
+    return parsedate_to_datetime(text).timestamp() - now if text else 0.0
