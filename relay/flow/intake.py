@@ -148,6 +148,8 @@ class Intake:
         count = 0
         if taken:
             payloads, drops, count = self._routed(taken, refusals)
+            if held := self._routes.take_positions():
+                positions = {**(positions or {}), **held}
         if not (payloads or drops or refusals or positions):
             return succeed(None)
         aside = sum(len(refusal.frames) for refusal in refusals) if refusals else 0

@@ -20,6 +20,10 @@ from relay.rewrite.conditions import Condition, chosen
 from relay.wire.parse import severity_of
 
 TakeDrops = Callable[[], dict[str, int]]
+TakePositions = Callable[[], dict[str, bytes]]
+GROUPS = "/groups"
+"""Where the queue has messages that rewrites hold back, by destination; no source's id contains a
+slash."""
 
 
 class Rewrite(Protocol):
@@ -43,6 +47,9 @@ class Route:
     """Selects messages; None = all."""
     take_drops: TakeDrops | None = None
     """Returns what the rewrite has dropped since the last call, by reason."""
+    take_positions: TakePositions | None = None
+    """Returns what is to be stored with the payloads: messages that the rewrite holds back; None =
+    it holds none."""
     limit: QueueLimit | None = None
     """Decides what is shed; None = nothing ever is."""
     reserved: bool = False
@@ -74,6 +81,9 @@ class Routes:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = _reachable(routes)
         self._limited = tuple(route for route in self._routes if route.limit is not None)
+        self._take_positions = [
+            route.take_positions for route in self._routes if route.take_positions is not None
+        ]
         self._take_all = any(route.match is None for route in self._routes)
         self._note_taken = not self._take_all or any(route.fallback for route in self._routes)
 
@@ -84,6 +94,13 @@ class Routes:
     def need_lines(self) -> bool:
         """Whether frames have to be parsed; the severity of a PRI needs no parsing."""
         return any(route.rewrite is not None or route.match is not None for route in self._routes)
+
+    def take_positions(self) -> dict[str, bytes]:
+        """What is to be stored in one transaction with what was routed since the last call."""
+        positions: dict[str, bytes] = {}
+        for take in self._take_positions:
+            positions |= take()
+        return positions
 
     def pass_on(self, frames: Sequence[bytes]) -> Routed:
         """Route frames that no destination needs parsed."""

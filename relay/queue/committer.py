@@ -376,7 +376,7 @@ class Committer(_Commits):
             size=size_of(payloads, refusals),
             done=Deferred(),
             limited=self._limits.add_pending(payloads),
-            comes_again=bool(senders or positions),
+            comes_again=bool(senders or any(not name.startswith("/") for name in positions or ())),
         )
         self._appends.add(append)
         self._admission.set_pending_bytes(self._appends.size)

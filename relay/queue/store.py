@@ -44,6 +44,7 @@ slash are no source's but the relay's:
     /lanes      which queue of a destination takes what comes, where it has two: its id
                 and "lane/" + its id (`lane_queues.py`)
     /paused     since when a destination is paused (`service/destinations/commands.py`)
+    /groups     members of groups that are not complete (`rewrite/steps/grouping.py`)
     /clock      by how much the time of day was set forward (`positions.py`)
     /given-up   which note of lost messages was counted last (`service/queue/given_up.py`)
 

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from relay import __version__
 from relay.codec import IS_COMPILED
 from relay.flow.intake import Intake, Quarantine, Reading
-from relay.flow.routing import Route
+from relay.flow.routing import GROUPS, Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, Reactor, WallClock
 from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
@@ -141,6 +141,7 @@ class _Relay:
                 FlushService(
                     [self._way(id, reserved=False) for id in self.routes],
                     append=queue.committer.append,
+                    load=partial(queue.view.positions, GROUPS),
                     now=self.now,
                     clock=clock,
                 ),

@@ -9,6 +9,7 @@ from typing import Any
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
+from relay.cli.control_client import ask
 from tests.plain_senders import feed_lines
 from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess, received, wait_for_lines
@@ -91,3 +92,39 @@ def test_columns_of_tables_become_pairs_and_new_files_are_read(
         wait_until(lambda words=words: words in relay.log(), words)
     feed_lines(port, [b"%s x: app 192.0.2.9" % start])
     assert wait_for_lines(relay.files["out"], 3)[2:] == [b"new app blog DE 52.5,13.25 ?"]
+
+
+def test_groups_survive_a_kill(programs: Programs, tmp_path: Path) -> None:
+    port = free_port()
+    relay = Router(
+        tmp_path,
+        {"in": port},
+        out={
+            "rewrite": [
+                {
+                    "group_by": "$PROGRAM/$PID",
+                    "end": {"msg": "end"},
+                    "seconds_max": 3600,
+                    "records_max": 50,
+                }
+            ],
+            "template": "$PID ${.group.records} $MSG",
+        },
+    )
+    programs.add(relay)
+    relay.start()
+    start = b"<14>Oct 11 22:14:15 web"
+    feed_lines(port, [b"%s job[%d]: begin" % (start, pid) for pid in (1, 2, 3)])
+    feed_lines(port, [b"%s job[1]: end" % start])
+    assert wait_for_lines(relay.files["out"], 1) == [b"1 2 begin#012end"]
+    relay.kill()
+    relay.start()
+    feed_lines(port, [b"%s job[2]: middle" % start, b"%s job[2]: end" % start])
+    wait_until(
+        lambda: b"2 3 begin#012middle#012end" in received(relay.files["out"]), "the second group"
+    )
+    relay.stop()
+    relay.start()
+    wait_until(lambda: b"3 1 begin" in received(relay.files["out"]), "the third at the stop")
+    (report,) = ask(str(relay.state_dir), "status")["destinations"]
+    assert report["dropped_records"] == {"grouped": 3}

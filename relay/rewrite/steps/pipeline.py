@@ -110,6 +110,15 @@ class Holds(Protocol):
         ...
 
 
+@runtime_checkable
+class Keeps(Holds, Protocol):
+    """A stage that holds messages back, and has them on disk meanwhile: see `GroupBy`."""
+
+    def take_positions(self) -> dict[str, bytes]: ...
+
+    def restore(self, positions: Mapping[str, bytes], origin: Origin) -> list[str]: ...
+
+
 class Pipeline:
     """The rewrite of one destination: stages, then a form to write messages in.
 
@@ -127,6 +136,8 @@ class Pipeline:
                 break
             self._edits.append(stage)
         self._others = self._stages[len(self._edits) :]
+        every: Sequence[object] = self._stages
+        self._keeping = [stage for stage in every if isinstance(stage, Keeps)]
         self._form = form
         self._drops = drops
 
@@ -176,6 +187,23 @@ class Pipeline:
     def holds(self) -> bool:
         """Whether `flush` is to be called from time to time."""
         return any(isinstance(stage, Holds) for stage in self._stages)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether `take_positions` has to be called after each use."""
+        return bool(self._keeping)
+
+    def take_positions(self) -> dict[str, bytes]:
+        """What is to be stored with the payloads, by name: messages that stages hold back."""
+        positions: dict[str, bytes] = {}
+        for stage in self._keeping:
+            positions |= stage.take_positions()
+        return positions
+
+    def restore(self, positions: Mapping[str, bytes], origin: Origin) -> list[str]:
+        """Hold back what was stored so; return the names of what no stage takes."""
+        taken = {name for stage in self._keeping for name in stage.restore(positions, origin)}
+        return [name for name in positions if name not in taken]
 
     def take_drops(self) -> dict[str, int]:
         """What was dropped since the last call, by reason."""

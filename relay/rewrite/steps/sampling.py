@@ -62,7 +62,7 @@ def limit_rate(
     buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # tokens, and when
 
     def passes(key: bytes, now: float) -> bool:
-        key = _short(key)
+        key = short_key(key)
         tokens, since = buckets.pop(key, (burst, now))
         tokens = min(burst, tokens + (now - since) * rate_max)
         enough = tokens >= 1
@@ -128,7 +128,7 @@ class RepeatSuppression:
 
     def _take(self, message: SyslogMessage, origin: Origin, passed: list[SyslogMessage]) -> None:
         host = message.hostname or origin.peer_host.encode("ascii", "replace")
-        key, digest = _short(host), _digest_of(message)
+        key, digest = short_key(host), _digest_of(message)
         now = origin.monotonic_at
         last, known, count, since = self._last.pop(key, (None, b"", 0, now))
         if last is not None and known == digest:
@@ -185,7 +185,8 @@ def _digest_of(message: SyslogMessage) -> bytes:
     return digest.digest()
 
 
-def _short(key: bytes) -> bytes:
+def short_key(key: bytes) -> bytes:
+    """`key`, or a digest of it: what senders choose must not be remembered at its length."""
     if len(key) <= _KEY_BYTES_MAX:
         return key
     return hashlib.blake2b(key, digest_size=_DIGEST_BYTES).digest()

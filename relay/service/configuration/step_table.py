@@ -248,9 +248,19 @@ class SuppressRepeats:
     seconds: float = key(Seconds(1, 86400), named="suppress_repeats")
 
 
+@dataclass(frozen=True, slots=True)
+class GroupBy:
+    """Make one message of those that belong together."""
+
+    template: str = key(Template(), named="group_by", example='"$HOST $PID"')
+    end: Filter | None = key(MATCH, default=None)
+    seconds_max: float = key(Seconds(1, 3600), default=10.0)
+    records_max: int = key(Whole(2, 10_000), default=100)
+
+
 Action: TypeAlias = (
     SetValues | Unset | Rename | Subst | GroupSet | MapValue | Mask | Hash | AddTags | ClearTags
-) | (SetSeverity | SetFacility | Drop | Sample | Rate | Number | Parse | SuppressRepeats)
+) | (SetSeverity | SetFacility | Drop | Sample | Rate | Number | Parse | SuppressRepeats | GroupBy)
 _ACTIONS: Mapping[str, type[Action]] = {next(iter(keys_of(cls))): cls for cls in get_args(Action)}
 
 

@@ -193,6 +193,8 @@ class Explainer:
         pipeline = route.rewrite
         assert isinstance(pipeline, Pipeline)
         changed = pipeline.changed([message], origin)
+        if not changed and (changed := pipeline.flush(origin, everything=True)):
+            outcome.why += "; waits for others of its group"
         payloads = pipeline.write_messages(changed, origin)
         if payloads:
             outcome.key, payload = split_key(payloads[-1])

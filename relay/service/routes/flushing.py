@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.flow.routing import Route
+from relay.flow.routing import GROUPS, Route
 from relay.flow.shedding import let_in, severities_let_in
 from relay.model.clock import Clock, Now
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin, Transport
+from relay.model.text import counted
+from relay.rewrite.steps.grouping import decode_members
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.periodic import PeriodicService
 
@@ -27,6 +30,7 @@ class _Append(Protocol):
         payloads: Mapping[str, Sequence[bytes]],
         *,
         drops: Mapping[str, Mapping[str, int]],
+        positions: Mapping[str, bytes],
     ) -> Deferred[None]: ...
 
 
@@ -35,23 +39,36 @@ class FlushService(PeriodicService):
 
     Args:
         routes: Those whose pipelines hold nothing back are not looked at.
-        append: Stores payloads by destination, and counts drops.
+        append: Stores payloads by destination with positions, and counts drops.
+        load: What an earlier run has left below `GROUPS`.
         clock: Its seconds are those of `Origin.monotonic_at`.
     """
 
     name = "flush"
+    _log = Logger(namespace="relay")
 
-    def __init__(self, routes: Iterable[Route], *, append: _Append, now: Now, clock: Clock) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        *,
+        append: _Append,
+        load: Callable[[], Mapping[str, bytes]],
+        now: Now,
+        clock: Clock,
+    ) -> None:
         super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
+        self._routes = {route.destination: route for route in routes}
+        self._load = load
         self._holding = [
             (route, route.rewrite)
-            for route in routes
+            for route in self._routes.values()
             if isinstance(route.rewrite, Pipeline) and route.rewrite.holds
         ]
         self._append = append
         self._now = now
 
     def startService(self) -> None:
+        self._restore()
         if self._holding:
             super().startService()
 
@@ -65,16 +82,61 @@ class FlushService(PeriodicService):
     def look(self) -> None:
         self._flush(everything=False)
 
+    @property
+    def _origin(self) -> Origin:
+        return Origin("", Transport.NONE).received(self._now(), self._clock.seconds())
+
     def _flush(self, *, everything: bool) -> None:
-        origin = Origin("", Transport.NONE).received(self._now(), self._clock.seconds())
+        origin = self._origin
         for route, pipeline in self._holding:
             messages = pipeline.flush(origin, everything=everything)
             if messages:
-                taken, drops = _let_in(route, messages)
-                payloads = pipeline.write_messages(taken, origin)
-                drops += Counter(pipeline.take_drops())
-                id = route.destination
-                self._append({id: payloads}, drops={id: drops}).addErrback(_passed_over)
+                self._store(route, pipeline, messages, origin)
+
+    def _store(
+        self,
+        route: Route,
+        pipeline: Pipeline,
+        messages: list[SyslogMessage],
+        origin: Origin,
+        forgotten: Iterable[str] = (),
+    ) -> None:
+        id = route.destination
+        taken, drops = _let_in(route, messages)
+        payloads = pipeline.write_messages(taken, origin)
+        drops += Counter(pipeline.take_drops())
+        positions = dict.fromkeys(forgotten, b"")
+        if route.take_positions is not None:
+            positions |= route.take_positions()
+        stored = self._append({id: payloads}, drops={id: drops}, positions=positions)
+        stored.addErrback(_passed_over)
+
+    def _restore(self) -> None:
+        """Go on with the groups that an earlier run has left, or store their members."""
+        found: dict[str, dict[str, bytes]] = defaultdict(dict)
+        for name, position in self._load().items():
+            id, _, rest = name.partition("/")
+            found[id][rest] = position
+        for id, positions in found.items():
+            route = self._routes.get(id)
+            if damaged := sum(not position for position in positions.values()):
+                self._warn(id, f"{damaged} of {len(positions)} parts of groups are damaged: lost")
+            if route is None or not isinstance(route.rewrite, Pipeline):
+                count = sum(len(decode_members(position)) for position in positions.values())
+                self._warn(
+                    id,
+                    f"{counted(count, 'message')} of its groups stay on disk: give it back, with "
+                    "its step group_by",
+                )
+                continue
+            left = route.rewrite.restore(positions, self._origin)
+            messages = [each for name in left for each in decode_members(positions[name])]
+            if left:  # of a step that is no longer there
+                names = [f"{GROUPS}/{id}/{name}" for name in left]
+                self._store(route, route.rewrite, messages, self._origin, names)
+
+    def _warn(self, id: str, words: str) -> None:
+        self._log.warn("destination {id}: {words}", id=id, words=words)
 
 
 def _let_in(

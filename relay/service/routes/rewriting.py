@@ -9,7 +9,7 @@ from datetime import tzinfo
 from functools import partial
 from itertools import count
 
-from relay.flow.routing import Route
+from relay.flow.routing import GROUPS, Route
 from relay.model.clock import Now
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
@@ -128,7 +128,11 @@ class Rewriting:
             return route
         pipeline = Pipeline(stages, form, drops)
         take_drops = partial(self._take_drops, destination.id, pipeline)
-        return replace(route, rewrite=pipeline, take_drops=take_drops)
+        route = replace(route, rewrite=pipeline, take_drops=take_drops)
+        if not pipeline.keeps:
+            return route
+        place = f"{GROUPS}/{destination.id}"
+        return replace(route, take_positions=lambda: _positions_below(place, pipeline))
 
     def _match(self, destination: DestinationConfiguration) -> Condition | None:
         conditions = []
@@ -319,6 +323,12 @@ def _template(text: str, *, context: MacroContext) -> Template:
     if constant is not None:
         return Constant(constant)
     return lambda messages, origin: column(Batch(messages, origin, context))
+
+
+def _positions_below(place: str, pipeline: Pipeline) -> dict[str, bytes]:
+    """What `pipeline` wants stored, by the names that it has in the queue."""
+    taken = pipeline.take_positions()
+    return {f"{place}/{name}": position for name, position in taken.items()}
 
 
 def _random_number() -> int:

@@ -11,6 +11,7 @@ from relay.rewrite.conditions import Condition, glob, regex, substring
 from relay.rewrite.macros import check_settable
 from relay.rewrite.steps import changes as steps
 from relay.rewrite.steps import message_parsers, redaction, sampling
+from relay.rewrite.steps.grouping import GroupBy
 from relay.rewrite.steps.pipeline import Change, Drops, Stage, stage_of
 from relay.service.configuration import filter_table as table
 from relay.service.configuration import step_table as asked
@@ -105,6 +106,7 @@ class Stages:
         self._lookup = lookup
         self._zone = zone
         self._drops = drops
+        self._groupings = 0
 
     def of(self, step: Step) -> Stage:
         """The stage that a step describes.
@@ -115,6 +117,17 @@ class Stages:
         condition, action = self._conditions.of(step.match), step.action
         if isinstance(action, asked.SuppressRepeats):
             return sampling.RepeatSuppression(condition, action.seconds, self._drops)
+        if isinstance(action, asked.GroupBy):
+            self._groupings += 1
+            return GroupBy(
+                self._groupings,
+                condition,
+                self._template(action.template),
+                end=None if action.end is None else self._conditions.of(action.end),
+                seconds_max=action.seconds_max,
+                records_max=action.records_max,
+                drops=self._drops,
+            )
         return stage_of(self._change(action), condition)
 
     def _change(self, action: Action) -> Change:
@@ -160,7 +173,7 @@ class Stages:
                 return steps.number(self._counter)
             case asked.Parse():
                 return self._parse(action)
-            case asked.SuppressRepeats():
+            case asked.SuppressRepeats() | asked.GroupBy():
                 raise AssertionError(action)
 
     def _map(self, action: asked.MapValue) -> Change:

@@ -178,6 +178,8 @@ def test_a_hash_has_a_key_from_a_file(tmp_path: Path) -> None:
         ("{ sample = 1 }", "sample: expected a whole number from 2 to 1,000,000, found 1"),
         ("{ number = 1 }", "number: expected true, found 1"),
         ("{ rate = 0 }", "rate: expected a number from 0.001 to 1,000,000, found 0"),
+        ('{ group_by = "x", end = { mgs = "x" } }', "d.rewrite[0].end.mgs: unknown key"),
+        ('{ group_by = "x", records_max = 1 }', "records_max: expected a whole number from 2"),
         ("{ suppress_repeats = 0 }", "suppress_repeats: expected seconds, a number from 1"),
         (
             '{ parse = "jsn" }',

@@ -12,6 +12,7 @@ from relay.model.origin import Origin, Transport
 from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import always
 from relay.rewrite.forms.form import form_of
+from relay.rewrite.steps.grouping import GroupBy, decode_members, encode_members
 from relay.rewrite.steps.pipeline import Drops, Pipeline
 from relay.rewrite.steps.sampling import RepeatSuppression
 from relay.service.routes.flushing import FlushService
@@ -33,27 +34,50 @@ def holding() -> Pipeline:
 
 
 class Relay:
-    def __init__(self, *, full: bool = False, limit: QueueLimit | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        full: bool = False,
+        limit: QueueLimit | None = None,
+        pipeline: Pipeline | None = None,
+        left: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.left = left or {}
+        self.positions: list[Mapping[str, bytes]] = []
         self.clock = Clock()
         self.drops: list[Mapping[str, Mapping[str, int]]] = []
         self.stored: list[Mapping[str, Sequence[bytes]]] = []
         self.full = full
-        self.pipeline = holding()
+        self.pipeline = pipeline or holding()
         plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
         self.service = FlushService(
-            [Route("held", self.pipeline, limit=limit), Route("plain", plain), Route("raw", None)],
+            [
+                Route("held", self.pipeline, limit=limit, take_positions=self.take_positions),
+                Route("plain", plain),
+                Route("raw", None),
+            ],
             append=self.append,
+            load=lambda: self.left,
             now=self.clock.seconds,
             clock=self.clock,
         )
         self.service.startService()
 
     def append(
-        self, payloads: Mapping[str, Sequence[bytes]], *, drops: Mapping[str, Mapping[str, int]]
+        self,
+        payloads: Mapping[str, Sequence[bytes]],
+        *,
+        drops: Mapping[str, Mapping[str, int]],
+        positions: Mapping[str, bytes],
     ) -> Deferred[None]:
+        self.positions.append(positions)
         self.stored.append(payloads)
         self.drops.append(drops)
         return fail(QueueError("stopped")) if self.full else succeed(None)
+
+    def take_positions(self) -> dict[str, bytes]:
+        taken = self.pipeline.take_positions()
+        return {f"/groups/held/{name}": position for name, position in taken.items()}
 
     def repeat(self) -> None:
         write(
@@ -95,7 +119,8 @@ def test_nothing_is_done_where_nothing_is_held() -> None:
     plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
     service = FlushService(
         [Route("plain", plain)],
-        append=lambda payloads, drops: succeed(None),
+        append=lambda payloads, drops, positions: succeed(None),
+        load=dict,
         now=clock.seconds,
         clock=clock,
     )
@@ -126,3 +151,45 @@ def test_what_is_dropped_on_the_way_is_counted_with_it() -> None:
     relay.repeat()
     relay.service.stopService()
     assert relay.drops == [{"held": {"repeated": 2}}]
+
+
+def grouping() -> Pipeline:
+    drops = Drops()
+    stage = GroupBy(
+        *(1, always, lambda messages, origin: [m.hostname or b"" for m in messages]),
+        end=None,
+        seconds_max=10,
+        records_max=3,
+        drops=drops,  # type: ignore[arg-type]
+    )
+    return Pipeline([stage], form_of(lambda messages, origin: [m.msg for m in messages]), drops)
+
+
+def test_groups_of_an_earlier_run_go_on(logged: list[str]) -> None:
+    left = {
+        "held/1/7/0": encode_members([MESSAGE]),
+        "held/2/1/0": encode_members([MESSAGE._replace(msg=b"of a step that is gone")]),
+        "other/1/0/0": encode_members([MESSAGE] * 2),
+        "raw/1/0/0": b"",
+    }
+    relay = Relay(pipeline=grouping(), left=left)
+    assert relay.stored == [{"held": [b"of a step that is gone"]}]
+    assert relay.positions == [{"/groups/held/2/1/0": b""}]
+    assert any("other: 2 messages of its groups stay on disk" in line for line in logged)
+    assert any("raw: 1 of 1 parts of groups are damaged" in line for line in logged)
+    origin = Origin("in", Transport.UDP)
+    assert write(relay.pipeline, [MESSAGE] * 2, origin) == [b"hello\nhello\nhello"]
+    assert relay.pipeline.take_positions() == {"1/7/0": b""}
+
+
+def test_groups_whose_time_is_over_are_stored_and_their_members_forgotten() -> None:
+    relay = Relay(pipeline=grouping())
+    relay.repeat()
+    relay.repeat()
+    assert relay.pipeline.take_positions() == {}
+    write(relay.pipeline, [MESSAGE], Origin("in", Transport.UDP, monotonic_at=0.0))
+    ((name, members),) = relay.pipeline.take_positions().items()
+    assert (name, decode_members(members)) == ("1/2/0", [MESSAGE])
+    relay.clock.pump([1] * 10)
+    assert relay.stored == [{"held": [b"hello"]}]
+    assert relay.positions == [{"/groups/held/1/2/0": b""}]

@@ -33,6 +33,7 @@ TABLES = [
     {"number": True},
     {"parse": "json"},
     {"suppress_repeats": 1},
+    {"group_by": "$HOST"},
 ]
 
 
@@ -64,4 +65,4 @@ def test_every_action_has_a_stage(
     )
     for step in steps:
         assert step.verb in tables[steps.index(step)]
-        assert len(stages.of(step)([message], origin)) == (step.verb != "drop")
+        assert len(stages.of(step)([message], origin)) == (step.verb not in ("drop", "group_by"))
