@@ -90,6 +90,7 @@ class AddressFile:
         except _DAMAGE as error:
             raise ValueError(f"is no MMDB file, or a damaged one: {error}") from None
         self.columns = tuple(columns or COLUMNS)
+        self.extent = f"{self._reader.metadata().node_count} nodes"
         self.damage = ""
         self.get = lru_cache(_REMEMBERED)(self._get)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from twisted.logger import Logger
 
 from relay.model.clock import Clock
-from relay.rewrite.steps.changes import Lookup, Row
+from relay.rewrite.steps.changes import Row
 from relay.service.configuration.table import unknown_name
 from relay.service.periodic import PeriodicService
 from relay.service.routes.address_file import MMDB_SUFFIX, AddressFile
@@ -44,7 +44,7 @@ class LookupFile:
         self.path = path
         self.stamp = _stamp(path)
         self._has_names = columns is not None
-        self._table = _read(path, columns)
+        self._table: _Csv | AddressFile = _read(path, columns)
         self.columns = tuple(self._table.columns)
 
     def get(self, key: bytes) -> Row | None:
@@ -52,8 +52,13 @@ class LookupFile:
         return self._table.get(key)
 
     @property
+    def extent(self) -> str:
+        """How much there is in it, in words."""
+        return self._table.extent
+
+    @property
     def damage(self) -> str:
-        return self._table.damage if isinstance(self._table, AddressFile) else ""
+        return self._table.damage
 
     def read_again(self) -> bool:
         """Use the file as it is now; whether it had changed.
@@ -84,6 +89,7 @@ class _Csv:
 
     def __init__(self, content: bytes, columns: Sequence[str] | None) -> None:
         self.columns: tuple[str, ...] = ("value",)
+        self.damage = ""
         # latin-1 makes a character of each byte and back, whatever the encoding is
         text = without_byte_order_mark(content).decode("latin-1")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -108,6 +114,10 @@ class _Csv:
 
     def get(self, key: bytes) -> Row | None:
         return self._rows.get(key)
+
+    @property
+    def extent(self) -> str:
+        return f"{len(self._rows)} keys"
 
 
 def _wanted(names: Sequence[str], columns: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
@@ -158,7 +168,9 @@ class LookupFiles(PeriodicService):
         for file in self._files.values():
             try:
                 if file.read_again():
-                    self._log.info("{path}: read again", path=file.path)
+                    self._log.info(
+                        "{path}: read again, {extent}", path=file.path, extent=file.extent
+                    )
                 trouble = file.damage
             except ValueError as error:
                 trouble = f"{error}; what was read before is still used"
@@ -175,7 +187,7 @@ def _stamp(path: str) -> _Stamp | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _read(path: str, columns: Sequence[str] | None) -> Lookup:
+def _read(path: str, columns: Sequence[str] | None) -> _Csv | AddressFile:
     try:
         if path.endswith(MMDB_SUFFIX):
             return AddressFile(path, columns)

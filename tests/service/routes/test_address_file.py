@@ -91,6 +91,7 @@ def test_a_new_file_is_used_and_a_broken_one_is_not(path: Path) -> None:
     write(path, {"192.0.2.0/24": {"country": {"iso_code": "AT"}}})
     files.look()
     assert list(file.get(b"192.0.2.1") or ()) == [b"AT"]
+    assert file.extent.endswith(" nodes")
     path.write_bytes(b"x" * 1000)
     files.look()
     assert list(file.get(b"192.0.2.1") or ()) == [b"AT"]
