@@ -30,9 +30,13 @@ KINDS: Mapping[str, re.Pattern[bytes]] = {
     ),
     "email": re.compile(rb"[0-9A-Za-z._%+-]{1,64}+@[0-9A-Za-z-]{1,63}(?:\.[0-9A-Za-z-]{1,63})+"),
     "card": re.compile(rb"(?<![0-9])(?:[0-9][ -]?){12,18}[0-9](?![0-9])"),
+    "token": re.compile(
+        rb'(?:(?<=logsene-app-token":")|(?<=logsene-app-token": "))[^"\\]++'
+        rb"|\A[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z"
+    ),
 }
 """Kinds of data by name, each found in linear time.  A card number counts only if its check
-digit is right."""
+digit is right, a UUID as a token only where it is the whole value, as of a program."""
 
 
 Finder = Expression | re.Pattern[bytes]

@@ -56,7 +56,7 @@ from relay.service.configuration.table import (
     Number as Real,
 )
 
-PERSONAL_DATA = ("ipv4", "ipv6", "email", "card")
+PERSONAL_DATA = ("ipv4", "ipv6", "email", "card", "token")
 """What `relay.rewrite.steps.redaction` knows how to find."""
 
 _TEXT = Text("a text", r".*")

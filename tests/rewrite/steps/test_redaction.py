@@ -41,6 +41,18 @@ def changed(change: Change, text: bytes) -> bytes:
         ("email", b"<bob.smith+x@mail.example.com>, a@b", b"<***>, a@b"),
         ("card", b"paid with 4111 1111 1111 1111.", b"paid with ***."),
         ("card", b"order 4111111111111112", b"order 4111111111111112"),
+        (
+            "token",
+            b'@cee: {"logsene-app-token": "secret", "m": "x"}',
+            b'@cee: {"logsene-app-token": "***", "m": "x"}',
+        ),
+        ("token", b'{"m":1,"logsene-app-token":"secret"}', b'{"m":1,"logsene-app-token":"***"}'),
+        ("token", b"01234567-89ab-cdef-0123-456789abcdef", b"***"),
+        (
+            "token",
+            b"request 01234567-89ab-cdef-0123-456789abcdef done",
+            b"request 01234567-89ab-cdef-0123-456789abcdef done",
+        ),
     ],
 )
 def test_what_is_known_by_name(kind: str, text: bytes, hidden: bytes) -> None:
