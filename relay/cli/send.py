@@ -1,29 +1,28 @@
-"""`syslogrelay send`: standard input to a relay, one message a line."""
+"""`syslogrelay send`: standard input, or generated traffic, to a destination of any kind."""
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from datetime import tzinfo
 from functools import partial
+from itertools import islice
 
 import click
-from OpenSSL import SSL
+from twisted.internet import task
+from twisted.internet.defer import ensureDeferred
 
-from relay.cli.sending import LineReader, Outcome, send_datagrams, send_relp
+from relay.cli.one_destination import OneDestination, read_setting
+from relay.cli.progress import Progress
+from relay.cli.sending import Generated, Input, Lines, Outcome, Sending
+from relay.cli.traffic import generator
+from relay.model.clock import Reactor
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.model.text import counted, size
-from relay.service.configuration.keys import compose
-from relay.service.configuration.model import TlsConfiguration, Url
-from relay.service.destinations.streams import RELP, RELP_TLS
-from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
-from relay.service.sources.datagrams import UNIXGRAM
-from relay.service.tls.files import file_problems, read_material, upstream_problems
-from relay.transport.tls.blocking import TlsConnection
-from relay.transport.tls.endpoints import TlsUpstream
 from relay.wire.headers.rfc5424 import format_header, format_message
 from relay.wire.headers.timestamp import format_epoch
 
@@ -31,19 +30,18 @@ _STANDARD_INPUT = 0
 _LINE_BYTES_MAX = 256 * 1024
 _OTHER_NAMES = {"emergency": "emerg", "panic": "emerg", "critical": "crit", "error": "err"}
 _OTHER_NAMES |= {"warn": "warning", "security": "auth"}
-_KINDS = {kind.scheme: kind for kind in (RELP, RELP_TLS, UNIXGRAM)}
-"""The kinds of destinations that acknowledge, and of sources on this host."""
-_FORMS = f"{RELP.scheme}://HOST:PORT, {RELP_TLS.scheme}://HOST:PORT or {UNIXGRAM.scheme}:///PATH"
+_TLS_OPTIONS = (
+    ("--server-name", "Name that the receiver's certificate must carry."),
+    ("--private-key-passphrase-file", "File whose first line is the passphrase of the key."),
+    ("--private-key", "Key of the client certificate; PEM."),
+    ("--certificate", "Client certificate, if the receiver requires one; PEM."),
+    ("--trusted-ca", "CAs that may sign its certificate; PEM."),
+)
+_TLS_KEYS = {option.removeprefix("--").replace("-", "_"): option for option, _ in _TLS_OPTIONS}
 
 
 def _tls_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option, words in (
-        ("--server-name", "Name that the relay's certificate must carry."),
-        ("--private-key-passphrase-file", "File whose first line is the passphrase of the key."),
-        ("--private-key", "Key of the client certificate; PEM."),
-        ("--certificate", "Client certificate, if the relay requires one; PEM."),
-        ("--trusted-ca", "CAs that may sign its certificate; PEM."),
-    ):
+    for option, words in _TLS_OPTIONS:
         metavar = "NAME" if option == "--server-name" else "FILE"
         command = click.option(option, metavar=metavar, default="", help=words)(command)
     return command
@@ -54,7 +52,14 @@ def _tls_options(command: Callable[..., None]) -> Callable[..., None]:
     "--to",
     required=True,
     metavar="URL",
-    help=f"The relay: {_FORMS}.",
+    help="The receiver, as in `connect` of a configuration: relp://HOST:PORT, tcp://HOST:PORT, …",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A key of that kind of destination, as in docs/configuration.md; may be repeated.",
 )
 @_tls_options
 @click.option("--tag", default="syslogrelay", show_default=True, help="Name of the sender.")
@@ -66,75 +71,160 @@ def _tls_options(command: Callable[..., None]) -> Callable[..., None]:
     help="FACILITY.SEVERITY, or a number from 0 to 191.",
 )
 @click.option("--raw", is_flag=True, help="Lines are complete messages: send them unchanged.")
+@click.option("--rate", default="", metavar="N/s", help="Most messages a second.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Messages to send, then end.")
+@click.option(
+    "--traffic",
+    type=click.Choice(generator.KINDS),
+    help="Generate messages of this kind instead of reading them; needs --count.",
+)
 @click.option(
     "--timeout",
     default=60.0,
     show_default=True,
     type=click.FloatRange(0.1, 3600),
     metavar="SECONDS",
-    help="Longest wait for the relay.",
+    help="Longest wait for the receiver.",
 )
-def send(to: str, tag: str, pri: str, raw: bool, timeout: float, **tls_options: str) -> None:
-    """Send standard input to a relay, one message per line.
+def send(
+    to: str,
+    settings: tuple[str, ...],
+    rate: str,
+    count: int | None,
+    traffic: str | None,
+    raw: bool,
+    timeout: float,
+    **options: str,
+) -> None:
+    """Send standard input, one message per line, to a receiver of any kind.
 
     Each line becomes a message of RFC 5424 with this host's name, the process id
-    of this command and the tag.  Over RELP the relay acknowledges each message once it is
-    on disk, and this command waits for all acknowledgements.  With TLS the certificate of
-    the relay is verified against --trusted-ca, or else the CAs of this system, and against
-    the host of the URL, unless --server-name overrides it.
+    of this command and the tag, in the form that a relay would send to such a destination.
+    Where the receiver acknowledges messages, as with relp, this command waits for all
+    acknowledgements; elsewhere it says that they were handed to the kernel and not confirmed.
+    With TLS the certificate of the receiver is verified against --trusted-ca, or else the CAs
+    of this system, and against the host of the URL, unless --server-name overrides it.
 
     Ends with status 0 if every message was accepted, and otherwise with 1 after a line on
     standard error with the number of those that were not.
     """
     try:
-        url = _parse_to(to)
-        upstream = _tls_upstream(url, tls_options)
-        message_of = bytes if raw else partial(_message, read_pri(pri), tag.encode())
+        message_of = new_message(read_pri(options.pop("pri")), options.pop("tag").encode())
+        if traffic and count is None:
+            raise ValueError("--traffic: needs --count, or it would never end")
+        rate_max = read_rate(rate) if rate else None
+        given: dict[str, object] = {key: value for key, value in options.items() if value}
+        given |= dict(map(read_setting, settings))
+        destination = OneDestination(to, given, flag=_flag, zone=local_zone())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    lines = LineReader(_STANDARD_INPUT, message_of, line_bytes_max=_LINE_BYTES_MAX)
-    try:
-        outcome = _deliver(url, upstream, lines, timeout)
-    except OSError as error:
-        click.echo(
-            f"nothing was sent: cannot connect to {url}: {error.strerror or error}", err=True
+    progress = Progress(count or 0)
+
+    def new_input(reactor: Reactor) -> Input:
+        if traffic:
+            return Generated(_generated(traffic, count), reactor=reactor)
+        return Lines(
+            _STANDARD_INPUT,
+            bytes if raw else message_of,
+            line_bytes_max=_LINE_BYTES_MAX,
+            count_max=count,
+            reactor=reactor,
         )
-        raise SystemExit(1) from None
-    if lines.truncated:
-        cut = counted(lines.truncated, "line")
+
+    _finish(*_deliver(destination, new_input, progress, rate=rate_max, seconds_max=timeout))
+
+
+def _flag(key: str) -> str:
+    if key == "connect":
+        return "--to"
+    return _TLS_KEYS.get(key, f"--set {key}")
+
+
+def _generated(kind: str, count: int | None) -> Iterator[bytes]:
+    return (line.raw for line in islice(generator.lines(kind), count))
+
+
+def _deliver(
+    destination: OneDestination,
+    new_input: Callable[[Reactor], Input],
+    progress: Progress,
+    *,
+    rate: float | None,
+    seconds_max: float,
+) -> tuple[Sending, Input, bool]:
+    """Send everything; the result says too whether the receiver has confirmed it."""
+    made: list[tuple[Sending, Input, bool]] = []
+
+    async def run(reactor: Reactor) -> None:
+        records, delivery = new_input(reactor), destination.delivery(reactor)
+        sending = Sending(
+            records,
+            target=destination.target,
+            write=destination.payloads,
+            on_progress=progress.show,
+            rate=rate,
+            seconds_max=seconds_max,
+            reactor=reactor,
+        )
+        await sending.run(delivery)
+        made.append((sending, records, delivery.is_confirmed))
+
+    try:
+        task.react(lambda reactor: ensureDeferred(run(reactor)))
+    except SystemExit as end:  # this is how it ends, also when all is well
+        progress.end()
+        if not made and not end.code:
+            raise KeyboardInterrupt from None
+        if not made:
+            raise
+    return made[0]
+
+
+def _finish(sending: Sending, records: Input, is_confirmed: bool) -> None:
+    """Say what was not accepted, or not confirmed, and end with the status for it."""
+    outcome = sending.outcome
+    if isinstance(records, Lines) and records.truncated:
+        cut = counted(records.truncated, "line")
         click.echo(f"{cut} cut to {size(_LINE_BYTES_MAX)}", err=True)
-    if outcome.problem or outcome.taken != lines.count:
-        click.echo(_not_taken(url, lines, outcome), err=True)
+    if cut_again := sending.state.truncated_records:
+        click.echo(f"{counted(cut_again, 'message')} cut to the size of a datagram", err=True)
+    if outcome.problem or outcome.delivered != outcome.read:
+        click.echo(_not_taken(outcome, is_whole=records.ended), err=True)
         raise SystemExit(1)
+    if not is_confirmed and outcome.read:
+        sent = counted(outcome.delivered, "message")
+        click.echo(f"{sent} handed to the kernel, not confirmed by the receiver", err=True)
 
 
-def _not_taken(url: Url, lines: LineReader, outcome: Outcome) -> str:
+def _not_taken(outcome: Outcome, *, is_whole: bool) -> str:
     """Report the messages that were not accepted."""
-    problem = outcome.problem + _remedy(url, outcome)
-    if not lines.count:
+    problem = outcome.problem or "dropped by the form of the destination"
+    if outcome.is_silent:
+        problem += "; it may not be accepting messages, so look at `syslogrelay status` there"
+    if not outcome.read:
         return f"nothing was sent: {problem}"
-    missing = lines.count - outcome.taken
+    missing = outcome.read - outcome.delivered
     were = "was" if missing == 1 else "were"
-    rest = "" if lines.ended else "; the rest of the input was not read"
-    of = counted(lines.count, "message")
+    rest = "" if is_whole else "; the rest of the input was not read"
+    of = counted(outcome.read, "message")
     return f"{missing:,} of {of} {were} not taken: {problem}{rest}"
 
 
-def _remedy(url: Url, outcome: Outcome) -> str:
-    is_plain = url.scheme == RELP.scheme
-    secured = str(replace(url, scheme=RELP_TLS.scheme)) if is_plain else ""
-    if outcome.timed_out and outcome.opened:
-        return (
-            "; the receiver has answered the open, but not the messages; look at "
-            "`syslogrelay status` there"
-        )
-    if outcome.timed_out:  # a relay that stores nothing reads nothing, not even the open
-        return (
-            "; the receiver took the connection, but did not answer the open: it may not be "
-            "accepting messages, so look at `syslogrelay status` there"
-            + (f"; if it speaks TLS there, write {secured}" if secured else "")
-        )
-    return f"; if it speaks TLS there, write {secured}" if secured and not outcome.opened else ""
+def read_rate(text: str) -> float:
+    """The messages a second of ``N/s`` or ``N``.
+
+    Raises:
+        ValueError: It is neither, or not from 0.01 to 10,000,000.
+    """
+    try:
+        rate = float(text.removesuffix("/s"))
+    except ValueError:
+        rate = math.nan
+    if 0.01 <= rate <= 10_000_000:
+        return rate
+    raise ValueError(
+        f"--rate: expected messages a second from 0.01 to 10,000,000, such as 500/s, found {text!r}"
+    )
 
 
 def read_pri(text: str) -> int:
@@ -156,68 +246,20 @@ def read_pri(text: str) -> int:
     )
 
 
-def _parse_to(text: str) -> Url:
-    kind = _KINDS.get(text.partition(":")[0].lower())
-    try:
-        url = KINDS.url(text, "listen" if kind is UNIXGRAM else "connect", base_dir=os.getcwd())
-    except ValueError as error:
-        raise ValueError(f"--to: {error}") from None
-    if kind is None:
-        raise ValueError(f"--to: {url.scheme} does not acknowledge messages; write {_FORMS}")
-    return url
+def new_message(
+    pri: int, tag: bytes, *, now: Callable[[], float] = time.time
+) -> Callable[[bytes], bytes]:
+    """What makes a message of RFC 5424 of a line."""
+    return partial(_message, pri, tag, socket.gethostname().encode(), local_zone(), now)
 
 
-def _tls_upstream(url: Url, options: Mapping[str, str]) -> TlsUpstream | None:
-    """The TLS settings for `url`; None without TLS.
-
-    Raises:
-        ValueError: The options do not fit, or their files cannot be used.
-    """
-    given = {key: value for key, value in options.items() if value}
-    if url.scheme != RELP_TLS.scheme:
-        if given:
-            flags = ", ".join(map(_flag, given))
-            raise ValueError(
-                f"{flags}: has no meaning without TLS; write {RELP_TLS.scheme}://HOST:PORT"
-            )
-        return None
-    name = given.pop("server_name", "")
-    files = {key: os.path.abspath(path) for key, path in given.items()}
-    tls = compose(TlsConfiguration, {**files, "server_name": name})
-    if problems := [*upstream_problems(tls, _flag), *file_problems(tls, _flag)]:
-        raise ValueError("; ".join(problems))
-    try:
-        return TlsUpstream(read_material(tls), server_name=name or url.host)
-    except SSL.Error as error:
-        raise ValueError(f"OpenSSL does not take these files: {error}") from None
-
-
-def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")
-
-
-def _deliver(
-    url: Url, upstream: TlsUpstream | None, lines: LineReader, seconds_max: float
-) -> Outcome:
-    if url.path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as local:
-            local.connect(url.path)
-            return send_datagrams(local, lines, seconds_max=seconds_max)
-    with socket.create_connection((url.host, url.port), timeout=seconds_max) as connection:
-        if upstream is None:
-            return send_relp(connection, lines, seconds_max=seconds_max)
-        secured = TlsConnection(connection, upstream)
-        secured.handshake()
-        outcome = send_relp(secured, lines, seconds_max=seconds_max)
-        secured.close()
-        return outcome
-
-
-def _message(pri: int, tag: bytes, line: bytes, *, now: Callable[[], float] = time.time) -> bytes:
+def _message(
+    pri: int, tag: bytes, host: bytes, zone: tzinfo, now: Callable[[], float], line: bytes
+) -> bytes:
     header = format_header(
         pri,
-        format_epoch(now(), local_zone()),
-        socket.gethostname().encode(),
+        format_epoch(now(), zone),
+        host,
         tag,
         b"%d" % os.getpid(),
         None,

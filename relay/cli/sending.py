@@ -1,204 +1,336 @@
-"""Send the lines of an open file, a pipe or a terminal to a relay, as they come.
+"""Deliver an input through the sessions of a kind of destination, each record once.
 
-Plain blocking sockets: there is one connection and nothing else to do.
+In the place of a queue is what was read of the input and not delivered yet.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
-from relay import __version__
-from relay.transport.tls.failure import TLS_ALERT
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from relay.flow.numbering import Numbering
+from relay.flow.pump import BATCH_BYTES_MAX, Session
+from relay.model.clock import DelayedCall, Reactor
+from relay.service.destinations.kind import Delivery
+from relay.transport.upstream import UpstreamState
 from relay.wire.framing.lines import LineDecoder
-from relay.wire.relp.client import RelpClientSession
 
 _CHUNK_BYTES = 65536
-_WINDOW_RECORDS = 1000
-_SOFTWARE = b"syslogrelay-send," + __version__.encode()
+_WAITING_MAX = 10_000  # records that are read ahead
+_GENERATED = 500  # at once, so that answers are read in between
+_TURN_SECONDS = 0.02
 
 
-class Connection(Protocol):
-    """A socket, or TLS over one."""
+class Input(Protocol):
+    """Where records come from."""
 
-    def fileno(self) -> int: ...
+    ended: bool
+    """There are no more."""
 
-    def settimeout(self, value: float | None, /) -> None: ...
+    def start(self, take: Callable[[Sequence[bytes]], None]) -> None:
+        """Call `take` with records, from now on."""
 
-    def recv(self, size: int, /) -> bytes:
-        """Octets; none when the other end has closed.  BlockingIOError: not yet."""
-
-    def sendall(self, octets: bytes, /) -> None: ...
+    def stop(self) -> None:
+        """Call it no more, until `start`."""
 
 
-class LineReader:
-    """Reads a descriptor and makes a message of each line that is not empty.
-
-    Args:
-        message_of: Makes the message.
-        line_bytes_max: Longer lines are cut there.
+class Lines:
+    """The lines of an open file, a pipe or a terminal that are not empty.
 
     Lines are those of files: LF and CR LF end them, NUL is a byte like others, and a byte
     order mark at the beginning is no text.
 
+    Args:
+        message_of: Makes the message.
+        line_bytes_max: Longer lines are cut there.
+        count_max: Lines to read; None = all.
+
     Attributes:
-        count: Messages made so far.
         truncated: How many lines were cut so far.
-        ended: There are no more.
     """
 
     def __init__(
-        self, descriptor: int, message_of: Callable[[bytes], bytes], *, line_bytes_max: int
+        self,
+        descriptor: int,
+        message_of: Callable[[bytes], bytes],
+        *,
+        line_bytes_max: int,
+        count_max: int | None,
+        reactor: Reactor,
     ) -> None:
-        self.descriptor = descriptor
-        self.count = 0
-        self.truncated = 0
         self.ended = False
+        self.truncated = 0
+        self._descriptor = descriptor
         self._message_of = message_of
+        self._left = count_max
+        self._reactor = reactor
         self._decoder = LineDecoder(start=0, frame_bytes_max=line_bytes_max)
+        self._take: Callable[[Sequence[bytes]], None] = lambda _: None
 
-    def read(self) -> list[bytes]:
-        """Read available data; block until there is some."""
-        chunk = os.read(self.descriptor, _CHUNK_BYTES)
+    def start(self, take: Callable[[Sequence[bytes]], None]) -> None:
+        self._take = take
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        return "input"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The writer has closed the pipe, or the reactor stops."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)  # POLLHUP is always reported
+        while not self.ended and poll.poll(0):
+            self.doRead()
+
+    def doRead(self) -> None:
+        chunk = os.read(self._descriptor, _CHUNK_BYTES)
         found = self._decoder.feed(chunk) if chunk else self._decoder.finish()
-        lines = [line for line in found.frames if line]
-        self.ended = not chunk
+        lines = [line for line in found.frames if line][: self._left]
+        if self._left is not None:
+            self._left -= len(lines)
         self.truncated += len(found.long)
-        self.count += len(lines)
-        return [self._message_of(line) for line in lines]
+        self.ended = not chunk or self._left == 0
+        if self.ended:
+            self.stop()
+        self._take([self._message_of(line) for line in lines])
+
+
+class Generated:
+    """Records that are made as they are needed."""
+
+    def __init__(self, records: Iterator[bytes], *, reactor: Reactor) -> None:
+        self.ended = False
+        self._records = records
+        self._reactor = reactor
+        self._call: DelayedCall | None = None
+        self._take: Callable[[Sequence[bytes]], None] = lambda _: None
+
+    def start(self, take: Callable[[Sequence[bytes]], None]) -> None:
+        self._take = take
+        if self._call is None:
+            self._call = self._reactor.callLater(0, self._make)
+
+    def stop(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+
+    def _make(self) -> None:
+        made = [*islice(self._records, _GENERATED)]
+        self.ended = len(made) < _GENERATED
+        self._call = None if self.ended else self._reactor.callLater(0, self._make)
+        self._take(made)
 
 
 @dataclass(slots=True)
 class Outcome:
     """The result of sending."""
 
-    taken: int = 0
-    """Messages that the relay has acknowledged (RELP) or the kernel has passed on to it."""
+    read: int = 0
+    delivered: int = 0
     problem: str = ""
-    """Why the others were not sent or acknowledged."""
-    opened: bool = False
-    """Whether the relay has opened the session."""
-    timed_out: bool = False
-    """Whether the relay is connected, but silent."""
+    """Why there is not more; the first one."""
+    is_silent: bool = False
+    """Whether the time was up."""
 
 
-def send_relp(connection: Connection, lines: LineReader, *, seconds_max: float) -> Outcome:
-    """Send all lines over RELP and wait for the answers.
+class Sending:
+    """The outlet and the drain of one link; it ends with the input, or with the first failure.
 
-    Args:
-        seconds_max: Longest wait for an answer.
-    """
-    connection.settimeout(seconds_max)
-    sending = _RelpSending(connection, lines, seconds_max)
-    try:
-        sending.run()
-    except OSError as error:
-        sending.outcome.problem = str(error.strerror or error)
-    return sending.outcome
-
-
-def send_datagrams(connection: socket.socket, lines: LineReader, *, seconds_max: float) -> Outcome:
-    """Send all lines as datagrams over a connected unix socket, waiting while it is full.
+    A record that was sent and not acknowledged may have arrived: another attempt would perhaps
+    make it two, so there is none.
 
     Args:
-        seconds_max: Longest wait for room.
+        target: The upstream in words.
+        write: Makes payloads of messages, less than one each if it drops some.
+        on_progress: Called with the number of messages that are delivered.
+        rate: Records a second; None = as many as the upstream takes.
+        seconds_max: Longest time without anything being acknowledged.
+
+    Attributes:
+        done: Fires when it ends.
+        outcome: What has come of it so far.
     """
-    connection.settimeout(seconds_max)
-    outcome = Outcome()
-    while not lines.ended:
-        for message in lines.read():
-            try:
-                connection.send(message)
-            except TimeoutError:
-                outcome.problem = f"no room in the socket for {seconds_max:g} s"
-                return outcome
-            except OSError as error:
-                outcome.problem = str(error.strerror or error)
-                if not isinstance(error, ConnectionError):
-                    continue  # because of this message, which is too long, for example
-                return outcome
-            outcome.taken += 1
-    return outcome
 
+    numbering: Numbering | None = None
 
-class _RelpSending:
-    """One RELP session and what goes through it."""
-
-    def __init__(self, connection: Connection, lines: LineReader, seconds_max: float) -> None:
+    def __init__(
+        self,
+        records: Input,
+        *,
+        target: str,
+        write: Callable[[Sequence[bytes]], Sequence[bytes]],
+        on_progress: Callable[[int], None],
+        rate: float | None,
+        seconds_max: float,
+        reactor: Reactor,
+    ) -> None:
         self.outcome = Outcome()
-        self._connection = connection
-        self._lines = lines
+        self.done: Deferred[None] = Deferred()
+        self.sent_seq = 0
+        self.state = UpstreamState(
+            target=target,
+            clock=reactor,
+            on_ready=lambda words: None,
+            on_failure=self._end,
+            retry_seconds_min=seconds_max,
+            retry_seconds_max=seconds_max,
+        )
+        self._records = records
+        self._write = write
+        self._on_progress = on_progress
+        self._rate = rate
         self._seconds_max = seconds_max
-        self._session = RelpClientSession(window_records=_WINDOW_RECORDS, software=_SOFTWARE)
-        self._waiting: deque[bytes] = deque()  # lines that the window has no room for
+        self._reactor = reactor
+        self._session: Session | None = None
+        self._waiting: deque[bytes] = deque()
+        self._in_flight = 0
+        self._began_at = 0.0
+        self._is_sending = self._is_reading = self._is_over = False
+        self._later: DelayedCall | None = None  # for the rate
+        self._patience: DelayedCall | None = None
 
-    def run(self) -> None:
-        session = self._session
-        self._write()
-        while not session.over:
-            self._send_waiting()
-            if self._lines.ended and not self._waiting and not session.unacknowledged:
-                session.close()
-                self._write()
-                if session.over:
-                    return
-            readable = self._wait()
-            if not readable:
-                self.outcome.problem = f"no answer within {self._seconds_max:g} s"
-                self.outcome.timed_out = True
-                return
-            if self._connection in readable and not self._receive():
-                return
-            if self._lines.descriptor in readable:
-                self._waiting.extend(self._lines.read())
-        if session.error is not None:
-            self.outcome.problem = str(session.error)
+    @property
+    def drain(self) -> Sending:
+        return self
 
-    def _send_waiting(self) -> None:
-        count = min(self._session.room, len(self._waiting))
-        if count:
-            self._session.send([self._waiting.popleft() for _ in range(count)])
-            self._write()
+    async def run(self, delivery: Delivery) -> Outcome:
+        """Connect, send, and end the session."""
+        troubles = [each.trouble for each in delivery.prerequisites if each.trouble]
+        if troubles:
+            self.outcome.problem = "; ".join(troubles)
+            return self.outcome
+        link = delivery.new_link(self)
+        self._expect()
+        link.start()
+        await self.done
+        self.state.stopped()
+        await link.stop()
+        return self.outcome
 
-    def _wait(self) -> list[int | Connection]:
-        """Wait for an answer, or for a line if the window has room for it."""
-        sources: list[int | Connection] = [self._connection]
-        session = self._session
-        if session.ready and not self._waiting and not self._lines.ended:
-            sources.append(self._lines.descriptor)
-        answers_due = session.unacknowledged or not session.ready or self._lines.ended
-        readable, _, _ = select.select(sources, [], [], self._seconds_max if answers_due else None)
-        return readable
+    # The drain, as sessions know it.
 
-    def _receive(self) -> bool:
-        """Process answers; False if the relay has closed the connection."""
+    def attach(self, session: Session) -> None:
+        self._session = session
+        self._began_at = self._reactor.seconds()
+        self._expect()
+        self._read_on()
+        self.pump()
+
+    def detach(self, session: Session) -> None:
+        self._session = None
+
+    def pump(self) -> None:
+        if self._is_sending:
+            return
+        self._is_sending = True
         try:
-            chunk = self._connection.recv(_CHUNK_BYTES)
-        except BlockingIOError:
-            return True
-        if not chunk:
-            if not self._is_done():
-                self.outcome.problem = "the relay has closed the connection"
-            return False
-        if not self._session.ready and chunk.startswith(TLS_ALERT):
-            self.outcome.problem = "the relay answers in TLS"
-            return False
-        self.outcome.taken += self._session.receive(chunk)
-        self.outcome.opened |= self._session.ready
-        while self._session.refusal is not None:
-            self.outcome.problem = f"the relay refused a message: {self._session.refusal}"
-            self.outcome.taken += self._session.skip_refused()
-        self._write()
+            while self._session is not None and (batch := self._next_batch(self._session.room)):
+                self.sent_seq += len(batch)
+                self._in_flight += len(batch)
+                self._session.send(batch)
+        finally:
+            self._is_sending = False
+        self._read_on()
+        self._look()
+
+    def acknowledged(self, session: Session, count: int) -> bool:
+        if count:
+            self.outcome.delivered += count
+            self._on_progress(self.outcome.delivered)
+            self._in_flight -= count
+            self._expect()
+            self.pump()
         return True
 
-    def _is_done(self) -> bool:
-        return self._lines.ended and self.outcome.taken == self._lines.count
+    def refused(
+        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+    ) -> bool:
+        self._in_flight -= 1
+        self.outcome.problem = self.outcome.problem or f"the receiver refused a message: {words}"
+        self._expect()
+        self._look()
+        return True
 
-    def _write(self) -> None:
-        if octets := self._session.data_to_send():
-            self._connection.sendall(octets)
+    # What it sends.
+
+    def _next_batch(self, room: int) -> list[bytes]:
+        room = min(room, len(self._waiting), self._allowed())
+        batch: list[bytes] = []
+        octets = 0
+        while len(batch) < room and octets < BATCH_BYTES_MAX:
+            batch.append(self._waiting.popleft())
+            octets += len(batch[-1])
+        return batch
+
+    def _allowed(self) -> int:
+        """How many more records the rate allows now."""
+        if self._rate is None:
+            return _WAITING_MAX
+        elapsed = self._reactor.seconds() - self._began_at
+        allowed = int(elapsed * self._rate) + 1 - self.sent_seq
+        if allowed <= 0 and self._waiting and (self._later is None or not self._later.active()):
+            due = (self.sent_seq / self._rate) - elapsed
+            self._later = self._reactor.callLater(max(due, _TURN_SECONDS), self.pump)
+        return max(0, allowed)
+
+    def _read_on(self) -> None:
+        """Read while there is room, and not further."""
+        wanted = len(self._waiting) < _WAITING_MAX and self._session is not None
+        if wanted == self._is_reading or self._records.ended or self._is_over:
+            return
+        self._is_reading = wanted
+        if wanted:
+            self._records.start(self._take)
+        else:
+            self._records.stop()
+
+    def _take(self, records: Sequence[bytes]) -> None:
+        self.outcome.read += len(records)
+        self._waiting.extend(self._write(records))
+        self._expect()
+        self.pump()
+
+    # How it ends.
+
+    def _look(self) -> None:
+        if self._records.ended and not self._waiting and not self._in_flight:
+            self._end("")
+
+    def _expect(self) -> None:
+        """Begin to wait for the next answer, if one is due."""
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+        is_due = self._session is None or self._in_flight or (self._waiting and not self._rate)
+        if is_due and not self._is_over:
+            self._patience = self._reactor.callLater(self._seconds_max, self._is_silent)
+
+    def _is_silent(self) -> None:
+        self.outcome.is_silent = True
+        self._end(f"no answer from {self.state.target} within {self._seconds_max:g} s")
+
+    def _end(self, problem: str) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self.outcome.problem = self.outcome.problem or problem
+        if not self._records.ended:
+            self._records.stop()
+        for call in (self._later, self._patience):
+            if call is not None and call.active():
+                call.cancel()
+        # Not from within a call of the link, which is to be stopped next.
+        self._reactor.callLater(0, self.done.callback, None)

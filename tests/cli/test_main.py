@@ -39,7 +39,7 @@ def documented() -> set[str]:
     table = OPERATIONS.read_text().partition("| Command | Status 1 |\n| --- | --- |\n")[2]
     rows = table.partition("\n\n")[0].splitlines()
     assert rows.pop() == "| all others | never |"
-    return {row.split("`")[1].removesuffix(" --check") for row in rows}
+    return {row.split("`")[1].partition(" --")[0] for row in rows}
 
 
 def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:

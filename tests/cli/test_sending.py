@@ -1,232 +1,304 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
+from twisted.internet.defer import ensureDeferred
 
-from relay.cli.sending import LineReader, send_datagrams, send_relp
-from relay.wire.relp.server import RelpServerSession
-
-
-@contextmanager
-def lines(octets: bytes, *, line_bytes_max: int = 1000) -> Iterator[LineReader]:
-    """The lines of a pipe that holds `octets`."""
-    reading, writing = os.pipe()
-
-    def fill() -> None:
-        # The reader may leave before everything is written, or even read.
-        with suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
-            pipe.write(octets)
-
-    thread = threading.Thread(target=fill)
-    thread.start()
-    try:
-        yield LineReader(reading, lambda line: b"<" + line + b">", line_bytes_max=line_bytes_max)
-    finally:
-        os.close(reading)
-        thread.join()
+from relay.cli.sending import Generated, Input, Lines, Sending
+from relay.service.destinations.kind import Delivery
+from relay.service.prerequisite import Prerequisite
+from tests.clocks import Clock
 
 
-class Relay:
-    """A RELP server at the other end of a pair of sockets, in a thread.
+class Reactor(Clock):
+    """A clock, and readers that the test drives."""
 
-    Args:
-        answer: Called after each chunk; says what the server has to say.
-    """
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
 
-    def __init__(self, answer: Callable[[RelpServerSession, int], None]) -> None:
-        self.here, self._there = socket.socketpair()
-        self.messages: list[bytes] = []
-        self._answer = answer
-        self._thread = threading.Thread(target=self._serve)
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
 
-    def __enter__(self) -> Relay:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.here.close()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        session = RelpServerSession(data_bytes_max=100_000, software=b"test,1")
-        with self._there as there:
-            while not session.finished and (chunk := there.recv(65536)):
-                messages = session.receive(chunk)
-                self.messages += messages
-                self._answer(session, len(messages))
-                there.sendall(session.data_to_send())
+    def removeReader(self, reader: Any) -> None:
+        if reader in self.readers:
+            self.readers.remove(reader)
 
 
-def answer_all(session: RelpServerSession, count: int) -> None:
-    session.answer(count)
+class Pipe:
+    """An input whose writer is the test."""
+
+    def __init__(self, reactor: Reactor, *, count_max: int | None = None) -> None:
+        reading, self.writing = os.pipe()
+        self.lines = Lines(
+            reading,
+            lambda line: b"<" + line + b">",
+            line_bytes_max=100,
+            count_max=count_max,
+            reactor=reactor,  # type: ignore[arg-type]
+        )
+        self._reading = reading
+        self._reactor = reactor
+
+    def write(self, octets: bytes) -> None:
+        os.write(self.writing, octets)
+        for reader in list(self._reactor.readers):
+            reader.doRead()
+
+    def end(self) -> None:
+        os.close(self.writing)
+        self.writing = -1
+        for reader in list(self._reactor.readers):
+            reader.connectionLost(None)
+
+    def close(self) -> None:
+        os.close(self._reading)
+        if self.writing >= 0:
+            os.close(self.writing)
 
 
-def test_a_line_is_a_message_whatever_is_in_it() -> None:
-    with lines(b"\xef\xbb\xbfwith \0 nul\n\r\n\0\r\nlast\0") as reader:
-        assert reader.read() == [b"<with \0 nul>", b"<\0>"]
-        assert reader.read() == [b"<last\0>"]
-        assert (reader.count, reader.truncated, reader.ended) == (3, 0, True)
+@pytest.fixture
+def reactor() -> Reactor:
+    return Reactor()
 
 
-def test_every_line_is_a_message_and_is_answered() -> None:
-    with Relay(answer_all) as relay, lines(b"one\n\ntwo\r\nthree") as reader:
-        outcome = send_relp(relay.here, reader, seconds_max=5)
-    assert (outcome.taken, outcome.problem, reader.count) == (3, "", 3)
-    assert relay.messages == [b"<one>", b"<two>", b"<three>"]
+@pytest.fixture
+def pipe(reactor: Reactor) -> Iterator[Pipe]:
+    pipe = Pipe(reactor)
+    yield pipe
+    pipe.close()
 
 
-def test_more_lines_than_the_window_has_room_for() -> None:
-    expected = [b"<%d>" % number for number in range(25_000)]
-    with (
-        Relay(answer_all) as relay,
-        lines(b"".join(b"%d\n" % number for number in range(25_000))) as reader,
-    ):
-        outcome = send_relp(relay.here, reader, seconds_max=20)
-    assert (outcome.taken, outcome.problem) == (25_000, "")
-    assert relay.messages == expected
+def taken_of(lines: Input) -> list[bytes]:
+    found: list[bytes] = []
+    lines.start(found.extend)
+    return found
 
 
-def test_no_lines_at_all() -> None:
-    with Relay(answer_all) as relay, lines(b"") as reader:
-        outcome = send_relp(relay.here, reader, seconds_max=5)
-    assert (outcome.taken, outcome.problem, reader.count) == (0, "", 0)
+def test_a_line_is_a_message_whatever_is_in_it(reactor: Reactor, pipe: Pipe) -> None:
+    found = taken_of(pipe.lines)
+    pipe.write(b"\xef\xbb\xbfwith \0 nul\n\r\n\0\r\nlast\0")
+    pipe.end()
+    assert found == [b"<with \0 nul>", b"<\0>", b"<last\0>"]
+    assert (pipe.lines.ended, pipe.lines.truncated, reactor.readers) == (True, 0, [])
 
 
-def test_a_server_that_speaks_tls() -> None:
-    here, there = socket.socketpair()
-    with here, there, lines(b"one\n") as reader:
-        there.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
-        outcome = send_relp(here, reader, seconds_max=5)
-    assert (outcome.opened, reader.count) == (False, 0)
-    assert outcome.problem == "the relay answers in TLS"
+def test_a_long_line_is_cut(pipe: Pipe) -> None:
+    found = taken_of(pipe.lines)
+    pipe.write(b"x" * 101 + b"\n")
+    assert (found, pipe.lines.truncated) == ([b"<" + b"x" * 100 + b">"], 1)
 
 
-def test_a_relay_that_does_not_answer() -> None:
-    with Relay(lambda session, count: None) as relay, lines(b"one\ntwo\n") as reader:
-        outcome = send_relp(relay.here, reader, seconds_max=0.1)
-    assert (outcome.taken, reader.count) == (0, 2)
-    assert (outcome.opened, outcome.timed_out) == (True, True)
-    assert outcome.problem == "no answer within 0.1 s"
+def test_a_count_ends_the_input(reactor: Reactor) -> None:
+    pipe = Pipe(reactor, count_max=2)
+    found = taken_of(pipe.lines)
+    pipe.write(b"1\n")
+    pipe.write(b"2\n3\n")
+    assert (found, pipe.lines.ended, reactor.readers) == ([b"<1>", b"<2>"], True, [])
+    pipe.close()
 
 
-def test_a_relay_that_ends_the_session() -> None:
-    def answer_one(session: RelpServerSession, count: int) -> None:
-        if count:
-            session.answer(1)
-            session.abandon()
-
-    with Relay(answer_one) as relay, lines(b"one\ntwo\n") as reader:
-        outcome = send_relp(relay.here, reader, seconds_max=5)
-    assert (outcome.taken, reader.count) == (1, 2)
-    assert outcome.problem
+def test_the_end_of_a_terminal_that_is_not_at_its_end(reactor: Reactor, pipe: Pipe) -> None:
+    """As when the reactor stops: there is nothing to read, and nobody waits for it."""
+    found = taken_of(pipe.lines)
+    pipe.lines.connectionLost(None)  # type: ignore[arg-type]
+    assert (found, pipe.lines.ended) == ([], False)
 
 
-class Script:
-    """A server that says the same whatever it hears."""
+def test_generated_records_come_in_portions_and_can_be_stopped(reactor: Reactor) -> None:
+    records = Generated(iter([b"x"] * 700), reactor=reactor)  # type: ignore[arg-type]
+    found: list[bytes] = []
 
-    def __init__(self, *answers: bytes) -> None:
-        self.here, self._there = socket.socketpair()
-        self._answers = answers
-        self._thread = threading.Thread(target=self._serve)
+    def take(portion: Sequence[bytes]) -> None:
+        found.extend(portion)
+        records.stop()
 
-    def __enter__(self) -> Script:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.here.close()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        with self._there as there:
-            for answer in self._answers:
-                there.recv(65536)
-                there.sendall(answer)
+    records.start(take)
+    reactor.advance(0)
+    assert (len(found), records.ended) == (500, False)
+    reactor.advance(0)
+    assert len(found) == 500
+    records.start(found.extend)
+    reactor.advance(0)
+    assert (len(found), records.ended) == (700, True)
 
 
-def test_a_refused_message_is_counted_and_the_others_go_on() -> None:
-    opened = b"200 OK\nrelp_version=0\ncommands=syslog"
-    script = Script(
-        b"1 rsp %d %s\n" % (len(opened), opened),
-        b"2 rsp 6 200 OK\n3 rsp 7 500 bad\n4 rsp 6 200 OK\n",
-        b"5 rsp 0\n0 serverclose 0\n",
-    )
-    with script, lines(b"one\ntwo\nthree\n") as reader:
-        outcome = send_relp(script.here, reader, seconds_max=5)
-    assert (outcome.taken, reader.count) == (2, 3)
-    assert outcome.problem == "the relay refused a message: 500 bad"
+class Session:
+    def __init__(self, room: int = 1000) -> None:
+        self.room = room
+        self.sent: list[bytes] = []
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        self.sent += payloads
+        self.room -= len(payloads)
 
 
-def test_a_server_that_refuses_the_session_or_is_none() -> None:
-    for answer, words in ((b"1 rsp 3 500\n", "refused the session"), (b"SSH-2.0\r\n", "RELP")):
-        with Script(answer) as script, lines(b"one\n") as reader:
-            outcome = send_relp(script.here, reader, seconds_max=5)
-        assert outcome.taken == 0
-        assert words in outcome.problem
+class Link:
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def start(self) -> None:
+        self.events.append("start")
+
+    async def stop(self) -> None:
+        self.events.append("stop")
 
 
-def test_a_relay_that_is_gone() -> None:
-    with Script() as script, lines(b"one\n") as reader:
-        script._thread.join()
-        outcome = send_relp(script.here, reader, seconds_max=5)
-    assert outcome.taken == 0
-    assert outcome.problem in ("Broken pipe", "the relay has closed the connection")
+class Setup:
+    """One sending; the test is its session and its upstream."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        records: Input,
+        *,
+        rate: float | None = None,
+        write: Callable[[Sequence[bytes]], Sequence[bytes]] = lambda messages: messages,
+        trouble: str = "",
+    ) -> None:
+        self.progress: list[int] = []
+        self.sending = Sending(
+            records,
+            target="central:1",
+            write=write,
+            on_progress=self.progress.append,
+            rate=rate,
+            seconds_max=5,
+            reactor=reactor,  # type: ignore[arg-type]
+        )
+        self.link: Any = Link()
+        self.session = Session()
+        needed = Prerequisite("it waits")
+        needed.trouble = trouble
+        delivery = Delivery(new_link=lambda outlet: self.link, prerequisites=(needed,))
+        self.result = ensureDeferred(self.sending.run(delivery))
+
+    @property
+    def outcome(self) -> tuple[int, int, str]:
+        found = self.sending.outcome
+        return found.read, found.delivered, found.problem
 
 
-def test_a_long_line_is_cut_once() -> None:
-    with (
-        Relay(answer_all) as relay,
-        lines(b"x" * 5000 + b"\nnext\n", line_bytes_max=100) as reader,
-    ):
-        outcome = send_relp(relay.here, reader, seconds_max=5)
-    assert (outcome.taken, reader.truncated) == (2, 1)
-    assert relay.messages == [b"<" + b"x" * 100 + b">", b"<next>"]
+def test_everything_is_delivered(reactor: Reactor, pipe: Pipe) -> None:
+    setup = Setup(reactor, pipe.lines)
+    assert reactor.readers == []  # nothing is read before there is a session
+    setup.sending.attach(setup.session)
+    pipe.write(b"one\ntwo\n")
+    assert setup.session.sent == [b"<one>", b"<two>"]
+    setup.sending.acknowledged(setup.session, 1)
+    pipe.end()
+    reactor.advance(0)
+    assert not setup.result.called
+    setup.sending.acknowledged(setup.session, 1)
+    reactor.advance(0)
+    assert setup.result.called
+    assert (setup.outcome, setup.progress) == ((2, 2, ""), [1, 2])
+    assert setup.link.events == ["start", "stop"]
+    assert reactor.getDelayedCalls() == []
 
 
-# Datagrams.
+def test_an_empty_input(reactor: Reactor, pipe: Pipe) -> None:
+    setup = Setup(reactor, pipe.lines)
+    setup.sending.attach(setup.session)
+    pipe.end()
+    reactor.advance(0)
+    assert (setup.result.called, setup.outcome) == (True, (0, 0, ""))
 
 
-def test_datagrams_wait_for_room(tmp_path: Path) -> None:
-    """The kernel queues a few; a sender that did not wait would lose the others."""
-    path = str(tmp_path / "log")
-    got: list[bytes] = []
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
-        lines(b"".join(b"%d\n" % number for number in range(5000))) as reader,
-    ):
-        bound.bind(path)
-        sender.connect(path)
-        thread = threading.Thread(target=lambda: got.extend(bound.recv(100) for _ in range(5000)))
-        thread.start()
-        outcome = send_datagrams(sender, reader, seconds_max=20)
-        thread.join()
-    assert (outcome.taken, outcome.problem) == (5000, "")
-    assert got == [b"<%d>" % number for number in range(5000)]
+def test_no_more_is_read_than_is_waiting(reactor: Reactor) -> None:
+    records = Generated(iter([b"x"] * 30_000), reactor=reactor)  # type: ignore[arg-type]
+    setup = Setup(reactor, records)
+    setup.session.room = 0
+    setup.sending.attach(setup.session)
+    for _ in range(100):
+        reactor.advance(0)
+    assert 10_000 <= setup.sending.outcome.read < 11_000
+    for _ in range(100):
+        setup.session.room = 1000
+        setup.sending.pump()
+        setup.sending.acknowledged(setup.session, len(setup.session.sent))
+        setup.session.sent.clear()
+        reactor.advance(0)
+    assert setup.outcome == (30_000, 30_000, "")
 
 
-def test_a_datagram_that_is_too_long_is_counted() -> None:
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    text = b"one\n" + b"x" * 100_000 + b"\ntwo\n"
-    with here, there, lines(text, line_bytes_max=200_000) as reader:
-        outcome = send_datagrams(here, reader, seconds_max=5)
-    assert (outcome.taken, reader.count) == (2, 3)
-    assert outcome.problem == "Message too long"
+def test_nobody_is_there(reactor: Reactor, pipe: Pipe) -> None:
+    setup = Setup(reactor, pipe.lines)
+    setup.sending.state.failed("refused by central:1")
+    reactor.advance(0)
+    assert (setup.result.called, setup.outcome) == (True, (0, 0, "refused by central:1"))
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_nobody_takes_datagrams(gone: bool) -> None:
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    if gone:
-        there.close()
-    with here, there, lines(b"x\n" * 5000) as reader:
-        outcome = send_datagrams(here, reader, seconds_max=0.1)
-    assert outcome.taken < 5000
-    assert outcome.problem == ("Connection refused" if gone else "no room in the socket for 0.1 s")
+def test_a_lost_session_ends_it(reactor: Reactor, pipe: Pipe) -> None:
+    setup = Setup(reactor, pipe.lines)
+    setup.sending.attach(setup.session)
+    pipe.write(b"one\ntwo\n")
+    setup.sending.acknowledged(setup.session, 1)
+    setup.sending.detach(setup.session)
+    setup.sending.state.failed("the connection ended")
+    reactor.advance(0)
+    assert (setup.result.called, setup.outcome) == (True, (2, 1, "the connection ended"))
+    assert reactor.readers == []
+
+
+def test_a_refused_message_is_counted_and_the_others_go_on(reactor: Reactor, pipe: Pipe) -> None:
+    setup = Setup(reactor, pipe.lines)
+    setup.sending.attach(setup.session)
+    pipe.write(b"one\ntwo\n")
+    assert setup.sending.refused(setup.session, "500 bad")
+    pipe.end()
+    setup.sending.acknowledged(setup.session, 1)
+    reactor.advance(0)
+    assert setup.outcome == (2, 1, "the receiver refused a message: 500 bad")
+
+
+@pytest.mark.parametrize("has_session", [False, True])
+def test_silence_has_an_end(reactor: Reactor, pipe: Pipe, has_session: bool) -> None:
+    setup = Setup(reactor, pipe.lines)
+    if has_session:
+        setup.sending.attach(setup.session)
+        pipe.write(b"one\n")
+    reactor.advance(5)
+    reactor.advance(0)
+    assert (setup.result.called, setup.sending.outcome.is_silent) == (True, True)
+    assert setup.outcome[2] == "no answer from central:1 within 5 s"
+
+
+def test_a_quiet_input_is_no_silence(reactor: Reactor, pipe: Pipe) -> None:
+    setup = Setup(reactor, pipe.lines)
+    setup.sending.attach(setup.session)
+    pipe.write(b"one\n")
+    setup.sending.acknowledged(setup.session, 1)
+    reactor.advance(3600)
+    assert not setup.result.called
+
+
+def test_a_rate(reactor: Reactor) -> None:
+    records = Generated(iter([b"x"] * 100), reactor=reactor)  # type: ignore[arg-type]
+    setup = Setup(reactor, records, rate=10)
+    setup.sending.attach(setup.session)
+    sent = []
+    for _ in range(90):
+        setup.sending.acknowledged(setup.session, 1) if setup.session.sent else None
+        reactor.advance(0.1)
+        sent.append(len(setup.session.sent))
+    assert all(abs(count - 1 - seconds) <= 2 for seconds, count in enumerate(sent))
+
+
+def test_what_the_form_drops_is_not_delivered(reactor: Reactor, pipe: Pipe) -> None:
+    setup = Setup(reactor, pipe.lines, write=lambda messages: messages[1:])
+    setup.sending.attach(setup.session)
+    pipe.write(b"one\ntwo\n")
+    pipe.end()
+    setup.sending.acknowledged(setup.session, 1)
+    reactor.advance(0)
+    assert (setup.session.sent, setup.outcome) == ([b"<two>"], (2, 1, ""))
+
+
+def test_missing_files(reactor: Reactor, pipe: Pipe) -> None:
+    setup = Setup(reactor, pipe.lines, trouble="cannot read /ca.pem")
+    assert (setup.result.called, setup.outcome) == (True, (0, 0, "cannot read /ca.pem"))
+    assert setup.link.events == []

@@ -121,6 +121,18 @@ def examine_file(path: str, kinds: AnyKinds) -> Examined:
     )
 
 
+def read_tables(
+    values: Mapping[str, object], kinds: AnyKinds, *, base_dir: str
+) -> tuple[Configuration, list[str]]:
+    """Read the tables of a configuration that is in no file.
+
+    Returns:
+        The configuration, and its problems, which begin with dotted paths.
+    """
+    configuration, reading = _read(os.path.join(base_dir, "configuration"), values, kinds)
+    return configuration, reading.problems + reading.unready
+
+
 def _by_line(problems: list[str], path: str) -> Examined:
     """The state directory alone, of a file that is not TOML."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:

@@ -276,6 +276,7 @@ def _make(configuration: FileConfiguration, parts: DestinationParts) -> Delivery
     return Delivery(
         new_link=lambda outlet: LocalLink(outlet, files.open, how=how, clock=parts.reactor),
         details=files.details,
+        is_confirmed=True,
     )
 
 
@@ -289,7 +290,7 @@ def _group_id(text: str) -> int:
 
 
 def _probe(configuration: FileConfiguration, probe: Probe) -> None:
-    probe_appended(probe, configuration.connect.path)
+    probe_appended(probe, configuration.options.root, configuration.options.only)
 
 
 FILE = DestinationKind(

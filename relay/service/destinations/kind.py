@@ -54,7 +54,7 @@ class Delivery:
     target: str = ""
     """The name of the upstream in words; empty = what the URL says."""
     is_confirmed: bool = False
-    """The receiver itself says that it has a record; else what is acknowledged has been written."""
+    """The receiver has a record for certain when it is acknowledged; else the kernel has it."""
     prerequisites: Sequence[Prerequisite] = ()
     """What has to be there before the first session."""
     details: Callable[[], Sequence[str]] = tuple

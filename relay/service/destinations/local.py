@@ -17,6 +17,8 @@ from relay.service.configuration.table import Texts
 from relay.service.configuration.url import SOCKET_PATH, Path
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
+from relay.service.probes.files import probe_connectable, probe_pipe, probe_runnable
+from relay.service.probes.probe import Probe
 from relay.transport.datagram.outbound import DatagramSession
 from relay.transport.local.outbound import (
     PIPE_BYTES,
@@ -178,6 +180,22 @@ def _enlarge(pipe: int) -> None:
         pass
 
 
+def _probe_stream(configuration: LocalConfiguration, probe: Probe) -> None:
+    probe_connectable(probe, configuration.connect.path, socket.SOCK_STREAM)
+
+
+def _probe_datagrams(configuration: LocalConfiguration, probe: Probe) -> None:
+    probe_connectable(probe, configuration.connect.path, socket.SOCK_DGRAM)
+
+
+def _probe_pipe(configuration: LocalConfiguration, probe: Probe) -> None:
+    probe_pipe(probe, configuration.connect.path)
+
+
+def _probe_program(configuration: ProgramConfiguration, probe: Probe) -> None:
+    probe_runnable(probe, configuration.connect.path)
+
+
 UNIX = DestinationKind(
     scheme="unix",
     address=SOCKET_PATH,
@@ -185,6 +203,7 @@ UNIX = DestinationKind(
     delivered="the program behind the socket has read it",
     medium="unix",
     make=_make_stream,
+    probe=_probe_stream,
 )
 UNIXGRAM = DestinationKind(
     scheme="unixgram",
@@ -193,6 +212,7 @@ UNIXGRAM = DestinationKind(
     delivered="the kernel has queued it at the socket",
     medium="unixgram",
     make=_make_datagrams,
+    probe=_probe_datagrams,
 )
 PIPE = DestinationKind(
     scheme="pipe",
@@ -201,6 +221,7 @@ PIPE = DestinationKind(
     delivered="the reader of the named pipe has read it",
     medium="pipe",
     make=_make_pipe,
+    probe=_probe_pipe,
 )
 PROGRAM = DestinationKind(
     scheme="program",
@@ -210,4 +231,5 @@ PROGRAM = DestinationKind(
     medium="program",
     shared=True,
     make=_make_program,
+    probe=_probe_program,
 )

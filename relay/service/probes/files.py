@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 
 from relay.model.text import counted, size
 from relay.service.probes.probe import Probe
@@ -11,14 +13,13 @@ from relay.transport.files.search import FileSearch
 _FREE_PERCENT_MIN = 5
 
 
-def probe_appended(probe: Probe, path: str) -> None:
-    """A file that lines are appended to; of a path with macros, its fixed directory."""
-    fixed, macro, _ = path.partition("$")
-    directory = os.path.dirname(fixed)
-    if not macro and os.path.isdir(path):
+def probe_appended(probe: Probe, directory: str, name: str) -> None:
+    """A file that lines are appended to; no name = many of them, below the directory."""
+    path = os.path.join(directory, name)
+    if name and os.path.isdir(path):
         probe.fail("path", "path-taken", f"{path} is a directory", "write the path of a file")
         return
-    if not macro and os.path.lexists(path):
+    if name and os.path.lexists(path):
         if not os.access(path, os.W_OK):
             _fail_access(probe, path, "file-not-writable", "may not write to")
             return
@@ -61,6 +62,52 @@ def probe_read(probe: Probe, path: str, *, follow_symlinks: bool) -> None:
         probe.warn("path", "file-missing", f"no file matches {path}", "is the path right?")
     elif not closed:
         probe.passed("path", counted(len(found.files), "readable file"))
+
+
+def probe_connectable(probe: Probe, path: str, kind: socket.SocketKind) -> None:
+    """A unix socket of another program: connect, and send nothing."""
+    try:
+        with socket.socket(socket.AF_UNIX, kind) as connected:
+            connected.settimeout(probe.seconds_max)
+            connected.connect(path)
+    except OSError as error:
+        probe.fail(
+            "connect",
+            "socket-unusable",
+            f"{path}: {error.strerror or error}",
+            "start the program that listens there, and let the relay's user write to its socket",
+        )
+    else:
+        probe.passed("connect", f"a program takes what is sent to {path}")
+
+
+def probe_pipe(probe: Probe, path: str) -> None:
+    """A named pipe, which is not opened: its reader would take our end for the end of all."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        words = f"{path}: {error.strerror}"
+        probe.fail("path", "pipe-missing", words, f"make it: mkfifo {path}")
+        return
+    if not stat.S_ISFIFO(mode):
+        probe.fail("path", "path-taken", f"{path} is no named pipe", "make one with mkfifo")
+    elif not os.access(path, os.W_OK):
+        _fail_access(probe, path, "file-not-writable", "may not write to")
+    else:
+        probe.passed("path", f"{path} is a named pipe; whether somebody reads it is not tried")
+
+
+def probe_runnable(probe: Probe, path: str) -> None:
+    """A program, which is not run."""
+    if os.path.isfile(path) and os.access(path, os.X_OK):
+        probe.passed("path", f"{path} may be run")
+        return
+    probe.fail(
+        "path",
+        "program-not-runnable",
+        f"{path} is not a program that user {os.geteuid()} may run",
+        "compare the path, and its mode with chmod +x",
+    )
 
 
 def room_at(path: str) -> tuple[int, int]:
