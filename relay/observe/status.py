@@ -129,7 +129,7 @@ def _changes(old: Document, report: Document) -> str:
     def more(key: str) -> int:
         return int(report[key] - old[key])
 
-    if "received_records" in report:
+    if "queued_records" not in report:  # a source; both have received_records
         words = f"{report['id']}: received {more('received_records')}"
     else:
         words = f"{report['id']}: delivered {more('delivered_records')}"

@@ -23,6 +23,7 @@ def source(**values: Any) -> Reporter:
 def destination(**values: Any) -> Reporter:
     defaults = {
         "id": "out",
+        "received_records": 12,
         "delivered_records": 5,
         "queued_records": 7,
         "quarantined_records": 0,
