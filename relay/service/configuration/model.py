@@ -98,7 +98,13 @@ class Url:
         if self.local_path or self.is_bare:
             return f"{self.scheme}://{self.host}{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
+        port = "" if self.service_domain else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+    @property
+    def service_domain(self) -> str:
+        """Of a service that SRV records place on other hosts: its domain; empty = it is a host."""
+        return "" if self.port or not self.host.startswith("_") else self.host.split(".", 2)[2]
 
     @property
     def local_path(self) -> str:

@@ -260,6 +260,21 @@ class Permissions:
 
 
 @dataclass(frozen=True, slots=True)
+class AnAddress:
+    """An IP address, without brackets."""
+
+    allowed: ClassVar[str] = 'an address, such as "192.0.2.1" or "2001:db8::1"'
+
+    def read(self, value: object) -> str:
+        try:
+            if isinstance(value, str):
+                return str(ipaddress.ip_address(value))
+        except ValueError:
+            pass
+        raise _unfit(self.allowed, value)
+
+
+@dataclass(frozen=True, slots=True)
 class Texts:
     """A list of texts: not empty, and none twice unless they may repeat."""
 

@@ -30,6 +30,7 @@ _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([^:]*))?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
 _LOOKS_LIKE_IPV4 = re.compile(r"[0-9.]+")
+_SERVICE = re.compile(r"_[a-z0-9-]+\._(tcp|udp)\.[^.]")
 _USER = re.compile(r".*@", re.DOTALL)
 
 
@@ -104,9 +105,12 @@ class HostPort:
 
     Args:
         port: The usual one, for examples.
+        services: A host such as _syslog._tcp.example.com without a port is that of a service, which
+            SRV records (RFC 2782) place on other hosts.
     """
 
     port: int
+    services: bool = False
     form: ClassVar[str] = "://host:port"
 
     def read(self, scheme: str, rest: str, role: Role, base_dir: str) -> Url:
@@ -115,6 +119,8 @@ class HostPort:
             raise ValueError(f"{scheme} needs two slashes and a port, as in {example}")
         host, port = self._split(scheme, rest[2:])
         host = _host(host, role, example)
+        if self.services and not port and _SERVICE.match(host):
+            return Url(scheme, host=host)
         if not port:
             raise ValueError(f"the port is missing; write it as in {example}")
         port_min = 0 if role == "listen" else 1

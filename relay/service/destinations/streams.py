@@ -5,6 +5,7 @@ The kernel of the upstream answers for plain syslog, its program for RELP.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,7 @@ from relay.service.configuration.model import (
     Url,
     Where,
 )
-from relay.service.configuration.table import Choice, Seconds, Whole
+from relay.service.configuration.table import AnAddress, Choice, Seconds, Whole
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import Outlet
@@ -29,12 +30,14 @@ from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.probes.upstream import greet_relp, greet_syslog, probe_upstream
 from relay.service.tls.files import read_options, read_policy
+from relay.transport.names import HostResolver, Names, Place, ReactorWithNames, new_dns
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
 from relay.transport.upstream import Timeouts, UpstreamProtocol
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
 
+_ANY_HOST = "upstream"  # the endpoint resolves no other than its own
 _log = Logger(namespace="relay")
 
 UPSTREAM_TLS_WITHOUT = ("peer_names",)
@@ -63,6 +66,12 @@ class UpstreamConfiguration(AnsweringConfiguration):
         Seconds(0, 86400),
         60.0,
         "silence after which TCP asks whether the upstream is there; 0 = never",
+    )
+    bind: str = key(
+        AnAddress(),
+        "",
+        "address of this host that connections come from",
+        default_words="as the kernel chooses",
     )
     several: TargetKeys = group(TargetKeys)
     others: tuple[Url, ...] = ()
@@ -106,7 +115,7 @@ class _TlsOfTargets:
         self.upstreams = [
             TlsUpstream(
                 material,
-                server_name=tls.server_name or url.host,
+                server_name=tls.server_name or url.service_domain or url.host,
                 peer_verify=tls.peer_verify,
                 fingerprints=read_policy(tls).fingerprints,
                 options=read_options(tls),
@@ -143,38 +152,29 @@ def new_delivery(
     parts: DestinationParts,
     protocol_of: Callable[[Outlet], Callable[..., UpstreamProtocol]],
 ) -> Delivery:
-    """The delivery over a connection to the host and port of the URL.
+    """The delivery over connections to the hosts and ports of the URLs.
 
     Args:
         protocol_of: What makes the protocols of an outlet, given drain, state, clock, secure and
             timeouts.
     """
-    tls, reactor = configuration.tls, parts.reactor
-    subject = f"destination {configuration.id}"
-    files = Prerequisite("its messages are queued until the files are right")
-    all_tls = new_tls(configuration, configuration.targets, parts, files)
-
-    def new_target(url: Url, tls_upstream: TlsUpstream | None) -> Target:
-        # Resolves the name at each attempt and tries all of its addresses.
-        wrapped = HostnameEndpoint(
-            reactor, url.host, url.port, timeout=configuration.connect_seconds_max
-        )
-        return Target(url, wrapped, tls_upstream)
 
     def new_protocol(outlet: Outlet) -> UpstreamProtocol:
         return protocol_of(outlet)(
             drain=outlet.drain,
             state=outlet.state,
-            clock=reactor,
-            secure=tls is not None,
+            clock=parts.reactor,
+            secure=configuration.tls is not None,
             timeouts=configuration.timeouts,
         )
 
+    subject = f"destination {configuration.id}"
+    files = Prerequisite("its messages are queued until the files are right")
     targets = Targets(
-        [*map(new_target, configuration.targets, all_tls)],
+        _new_targets(configuration, parts, subject, files),
         configuration.several,
         new_protocol=new_protocol,
-        clock=reactor,
+        clock=parts.reactor,
         say=lambda words: _log.info("{subject}: {words}", subject=subject, words=words),
     )
     return Delivery(
@@ -182,6 +182,42 @@ def new_delivery(
         prerequisites=(files,),
         details=lambda: list(targets.details()),
     )
+
+
+def _new_targets(
+    configuration: UpstreamConfiguration,
+    parts: DestinationParts,
+    subject: str,
+    files: Prerequisite,
+) -> list[Target]:
+    """The targets, whose names are resolved at each attempt, and all of their addresses tried."""
+    reactor = parts.reactor
+    all_tls = new_tls(configuration, configuration.targets, parts, files)
+    names = Names(
+        run_in_thread=parts.run_in_thread,
+        warn=partial(parts.notices.warn, subject, "names"),
+        new_dns=partial(new_dns, reactor),
+    )
+
+    def new_target(url: Url, tls_upstream: TlsUpstream | None) -> Target:
+        resolver = HostResolver(names, url.host, url.port, arrange=arrange)
+        wrapped = HostnameEndpoint(
+            ReactorWithNames(reactor, resolver),
+            _ANY_HOST,
+            url.port,
+            timeout=configuration.connect_seconds_max,
+            bindAddress=configuration.bind or None,
+        )
+        return Target(url, wrapped, tls_upstream, resolver)
+
+    def arrange(places: Sequence[Place]) -> Sequence[Place]:
+        """Balanced destinations use all addresses; from an IPv4 one no IPv6 one is reached."""
+        if bind := configuration.bind:
+            places = [place for place in places if (":" in place[0]) == (":" in bind)]
+        is_balanced = configuration.several.policy == "balance"
+        return random.sample(places, len(places)) if is_balanced else places
+
+    return [*map(new_target, configuration.targets, all_tls)]
 
 
 def framing_key(default: str) -> str:
@@ -226,7 +262,7 @@ def _probe_plain(configuration: TcpConfiguration, probe: Probe) -> None:
 
 TCP = DestinationKind(
     scheme="tcp",
-    address=HostPort(514),
+    address=HostPort(514, services=True),
     configuration=TcpConfiguration,
     delivered="the peer's kernel has acknowledged the bytes, and the connection has lived on for "
     "`confirm_seconds`; the receiver itself confirms nothing",
@@ -238,7 +274,7 @@ TCP = DestinationKind(
 TLS = replace(
     TCP,
     scheme="tls",
-    address=HostPort(6514),
+    address=HostPort(6514, services=True),
     configuration=TlsUpstreamConfiguration,
     delivered="the same (RFC 5425)",
     foreign_names=("ssl", "tcp+tls"),
@@ -288,7 +324,7 @@ def _probe_relp(configuration: RelpConfiguration, probe: Probe) -> None:
 
 RELP = DestinationKind(
     scheme="relp",
-    address=HostPort(20514),
+    address=HostPort(20514, services=True),
     configuration=RelpConfiguration,
     delivered="the upstream has answered",
     medium="tcp",
@@ -299,7 +335,7 @@ RELP = DestinationKind(
 RELP_TLS = replace(
     RELP,
     scheme="relp+tls",
-    address=HostPort(20515),
+    address=HostPort(20515, services=True),
     configuration=RelpTlsConfiguration,
     delivered="the same",
     foreign_names=("relps", "relp-tls"),

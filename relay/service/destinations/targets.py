@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.model.clock import Clock, DelayedCall
+from relay.model.errors import UpstreamError
 from relay.model.text import counted, printable
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import YEAR_SECONDS, Url, Where
 from relay.service.configuration.table import Choice, Seconds, Whole
 from relay.service.destinations.link import Outlet, StreamLink
+from relay.transport.connections import Timers
+from relay.transport.names import HostResolver
 from relay.transport.tls.endpoints import TlsUpstream
 from relay.transport.upstream import PreparedEndpoint, UpstreamProtocol, UpstreamState
 
+_SHOWN_ADDRESSES_MAX = 4
 _JITTER = 0.25  # of the time after which a connection is renewed, either way
 
 
@@ -69,10 +74,12 @@ class Target:
     wrapped: object
     """The endpoint that connects to it, below TLS."""
     tls: TlsUpstream | None = None
+    resolver: HostResolver | None = None
+    """Looks its name up, for `wrapped` too."""
     trouble: str = ""
     """Why it is not used; empty = it may be."""
-    users: list[TargetLink] = field(default_factory=list)
-    """The links that are connected to it."""
+    links: list[TargetLink] = field(default_factory=list)
+    """Those that are connected to it, or try to be."""
     tried: int = 0
     """Number of the last attempt; 0 = none yet."""
     good_probes: int = 0
@@ -82,6 +89,11 @@ class Target:
     @property
     def name(self) -> str:
         return str(self.url).partition("://")[2]
+
+    @property
+    def users(self) -> list[TargetLink]:
+        """The links that are connected to it."""
+        return [link for link in self.links if link.is_connected]
 
 
 class Targets:
@@ -127,21 +139,21 @@ class Targets:
             return 0.0
         return self._keys.rebalance_seconds * (1 + _JITTER * (2 * self._jitter() - 1))
 
-    def choose(self) -> Target:
-        """Where to connect now."""
+    def choose(self, link: TargetLink) -> Target:
+        """Where `link` is to connect now."""
         self._attempts += 1
         if not self.untroubled:  # each in turn
             chosen = min(self.all, key=lambda target: target.tried)
         elif self.is_balanced:
-            chosen = min(self.untroubled, key=lambda target: (len(target.users), self._jitter()))
+            chosen = min(self.untroubled, key=lambda target: (len(target.links), self._jitter()))
         else:
             chosen = self.untroubled[0]
         chosen.tried = self._attempts
+        chosen.links.append(link)
         return chosen
 
-    def connected(self, target: Target, link: TargetLink) -> None:
+    def connected(self, target: Target) -> None:
         target.trouble, target.good_probes = "", 0
-        target.users.append(link)
         self._probe_later()
 
     def lost(self, target: Target, words: str) -> None:
@@ -153,6 +165,9 @@ class Targets:
         """A line for each target, if there are several."""
         for target in self.all if len(self.all) > 1 else ():
             line = f"target {target.name}: {self._role(target)}"
+            if target.users and target.resolver is not None and target.resolver.found is not None:
+                hosts = [host for host, _ in target.resolver.found.places]
+                line += f", {', '.join(hosts[:_SHOWN_ADDRESSES_MAX])}"
             if target.last_probe:
                 ago = self.clock.seconds() - target.probed_at
                 line += f"; last probe {ago:.0f} s ago: {target.last_probe}"
@@ -226,7 +241,7 @@ class Targets:
         rank, why = self.all.index(returned), f"{returned.name} is back"
         if not self.is_balanced:
             for target in self.all[rank + 1 :]:
-                for link in list(target.users):
+                for link in target.users:
                     link.renew(why)
             return
         links = [link for target in self.all for link in target.users]
@@ -265,11 +280,12 @@ class TargetLink(StreamLink):
         )
         self._targets = targets
         self._target: Target | None = None  # chosen last
-        self._renew_call: DelayedCall | None = None
+        self.is_connected = False
+        self._timers = Timers(clock)
         state.watch(self._connected, self._lost)
 
     def connect_through(self, factory: Factory) -> Deferred[UpstreamProtocol]:
-        target = self._target = self._targets.choose()
+        target = self._target = self._targets.choose(self)
         if len(self._targets.all) > 1:
             self._state.target = target.name
         endpoint = PreparedEndpoint(
@@ -284,13 +300,34 @@ class TargetLink(StreamLink):
 
     def _connected(self) -> None:
         assert self._target is not None
-        self._targets.connected(self._target, self)
+        self.is_connected = True
+        self._targets.connected(self._target)
         if seconds := self._targets.renew_seconds:
-            self._renew_call = self._clock.callLater(seconds, self._renew_in_time)
+            why = "connections are renewed to balance them"
+            self._timers.set("renew", seconds, self.renew, why)
+        if self._target.resolver is not None:
+            self._look_up_later(self._target.resolver)
 
-    def _renew_in_time(self) -> None:
-        self._renew_call = None
-        self.renew("connections are renewed to balance them")
+    def _look_up_later(self, resolver: HostResolver) -> None:
+        """Look the name up again when what DNS said does not hold any more."""
+        found = resolver.found
+        if found is not None and found.ttl_seconds is not None:
+            self._timers.set(
+                "name", found.ttl_seconds, lambda: ensureDeferred(self._look_up(resolver))
+            )
+
+    async def _look_up(self, resolver: HostResolver) -> None:
+        connection = self._protocol
+        with suppress(UpstreamError):
+            await resolver.look_up()
+        if not self.is_connected or connection is None or self._protocol is not connection:
+            return
+        found, peer = resolver.found, connection.transport.getPeer()
+        if found is not None and found.is_fresh and (peer.host, peer.port) not in found.places:
+            hosts = ", ".join(host for host, _ in found.places)
+            self.renew(f"its name stands for {hosts} now, not for {peer.host}")
+        else:
+            self._look_up_later(resolver)
 
     def _lost(self, words: str) -> None:
         """The connection has ended, or could not be made.
@@ -298,14 +335,12 @@ class TargetLink(StreamLink):
         Args:
             words: Why; empty = on purpose.
         """
-        target = self._target
-        if self._renew_call is not None:
-            self._renew_call.cancel()
-            self._renew_call = None
+        target, self.is_connected = self._target, False
+        self._timers.cancel_all()
         if target is None:
             return
-        if self in target.users:
-            target.users.remove(self)
+        if self in target.links:
+            target.links.remove(self)
         if words:
             self._targets.lost(target, words)
         self._targets.stop_probes()

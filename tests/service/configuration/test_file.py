@@ -981,3 +981,24 @@ def test_several_targets(tmp_path: Path) -> None:
 )
 def test_targets_that_do_not_fit_together(tmp_path: Path, value: str, problem: str) -> None:
     assert problems(tmp_path, SEVERAL.format(value)) == [f"destinations.out.{problem}"]
+
+
+def test_a_service_has_no_port(tmp_path: Path) -> None:
+    (destination,) = read(
+        tmp_path, SEVERAL.format('"relp://_syslog._tcp.example.org"')
+    ).destinations
+    assert destination.connect.service_domain == "example.org"
+    assert str(destination.connect) == "relp://_syslog._tcp.example.org"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ('"udp://_syslog._udp.example.org"', "connect: the port is missing"),
+        ('"relp://_syslog.example.org"', "connect: the port is missing"),
+        ('"relp://a:1"\nbind = "eth0"', "bind: expected an address, such as"),
+    ],
+)
+def test_what_is_no_service_and_no_address(tmp_path: Path, value: str, problem: str) -> None:
+    (found,) = problems(tmp_path, SEVERAL.format(value))
+    assert found.startswith(f"destinations.out.{problem}")

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from relay.flow.pump import TooLong
@@ -113,9 +112,8 @@ def details(setup: Setup, **keys: Any) -> list[str]:
 
 def endpoint_of(service: Any) -> tuple[str, int]:
     """The host and port that the sessions connect to."""
-    wrapped = target_of(service).wrapped
-    assert isinstance(wrapped, HostnameEndpoint)
-    return wrapped._hostText, wrapped._port
+    url = target_of(service).url
+    return url.host, url.port
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.destinations import streams
 from relay.service.destinations.link import StreamLink
+from relay.service.destinations.targets import TargetKeys
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
@@ -145,8 +146,8 @@ def test_where_it_connects_and_for_how_long(setup: Setup, monkeypatch: pytest.Mo
     names = record(monkeypatch, streams, "HostnameEndpoint")
     service = setup.build(Url("relp", host="up", port=20514), connect_seconds_max=9.0)
     target = target_of(service)
-    assert names[0].arguments == (setup.reactor, "up", 20514)
-    assert names[0].keywords == {"timeout": 9.0}
+    assert names[0].arguments[1:] == ("upstream", 20514)
+    assert names[0].keywords == {"timeout": 9.0, "bindAddress": None}
     assert (target.wrapped, target.tls) == (names[0], None)
 
 
@@ -204,3 +205,31 @@ def test_a_session_is_told_what_is_configured(
         "clock": setup.reactor,
         "timeouts": Timeouts(9.0, 60.0),
     }
+
+
+def test_it_connects_from_the_address_that_is_configured(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = record(monkeypatch, streams, "HostnameEndpoint")
+    setup.build(Url("relp", host="up", port=20514), bind="192.0.2.9")
+    assert endpoints[0].keywords["bindAddress"] == "192.0.2.9"
+    (reactor, *_) = endpoints[0].arguments
+    places = [("2001:db8::1", 1), ("192.0.2.1", 1)]
+    assert reactor.nameResolver._arrange(places) == [("192.0.2.1", 1)]
+
+
+def test_balance_uses_all_addresses_in_any_order(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = record(monkeypatch, streams, "HostnameEndpoint")
+    setup.build(Url("relp", host="up", port=20514), several=TargetKeys(policy="balance"))
+    (reactor, *_) = endpoints[0].arguments
+    places = [(f"192.0.2.{number}", 1) for number in range(20)]
+    arranged = reactor.nameResolver._arrange(places)
+    assert sorted(arranged) == sorted(places) and arranged != places
+
+
+def test_the_name_to_verify_of_a_service_is_its_domain(setup: Setup) -> None:
+    service = setup.build(Url("tls", host="_syslog._tcp.example.com"))
+    connection = target_of(service).tls.clientConnectionForTLS(SimpleNamespace())
+    assert connection.get_servername() == b"example.com"

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from relay.service.configuration.model import Url
 from relay.service.destinations.targets import Target, TargetKeys, TargetLink, Targets
+from relay.transport.names import Found
 from relay.transport.upstream import Timeouts, UpstreamProtocol, UpstreamState
 from tests.connections import Wire, fired, lose
 
@@ -269,3 +270,42 @@ def test_a_stop_leaves_nothing_behind(lose_first: bool) -> None:
     assert stopped == [[None]]
     assert there.clock.getDelayedCalls() == []
     assert there.spread() == [0, 0]
+
+
+PEER_PORT = 54321  # of the stand-in for a transport
+
+
+class Resolver:
+    """What a name stands for, as the test says."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.now = self.found = Found(tuple((host, PEER_PORT) for host in hosts), 30)
+        self.lookups = 0
+
+    async def look_up(self) -> Found:
+        self.lookups += 1
+        self.found = self.now
+        return self.found
+
+
+def test_a_connection_follows_its_name_when_the_ttl_has_ended() -> None:
+    there = Destination("a")
+    there.endpoints["a"].go_away()
+    resolver: Any = Resolver("192.168.1.1")  # where the stand-in for a transport is connected
+    there.targets.all[0].resolver = resolver
+    there.endpoints["a"].accepts = True
+    there.advance(1)
+    there.advance(29)
+    assert resolver.lookups == 0
+    there.advance(1)
+    assert (resolver.lookups, there.states[0].connects) == (1, 2)
+    resolver.now = Found((("10.0.0.1", 1),), 30, is_fresh=False)
+    there.advance(30)
+    assert (resolver.lookups, there.states[0].connects) == (2, 2)  # DNS was down
+    resolver.now = Found((("10.0.0.1", 1),), 30)
+    there.advance(30)
+    assert (resolver.lookups, there.states[0].connects) == (3, 3)
+    assert there.states[0].failures == 1
+    ensureDeferred(there.links[0].stop())
+    there.settle()
+    assert there.clock.getDelayedCalls() == []
