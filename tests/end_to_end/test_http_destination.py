@@ -17,7 +17,7 @@ from tests.end_to_end import bulk_server
 from tests.end_to_end.central import numbered
 from tests.plain_senders import feed_lines
 from tests.processes import Program, Programs, free_port, is_listening_tcp, wait_until
-from tests.relay_process import RelayProcess
+from tests.relay_process import RelayProcess, wait_for_lines
 
 FAST = {
     "index": "logs",
@@ -80,10 +80,13 @@ class Edge(RelayProcess):
         self, programs: Programs, folder: Path, url: str, *, listen: str = "tcp", **keys: Any
     ) -> None:
         self.port = free_port()
+        keys = {**FAST, **keys}
         super().__init__(
             folder / "edge",
             sources={"feed": {"listen": f"{listen}://127.0.0.1:{self.port}"}},
-            destinations={"es": {"connect": url, **FAST, **keys}},
+            destinations={
+                "es": {"connect": url, **{name: keys[name] for name in keys if keys[name] != ""}}
+            },
         )
         programs.add(self)
 
@@ -243,6 +246,49 @@ def test_compression_and_credentials_arrive(programs: Programs, tmp_path: Path) 
     assert request["path"] == "/_bulk"
     assert {each["_index"] for each in server.taken} == {"logs"}
     assert server.messages == texts
+    relay.stop()
+
+
+@pytest.mark.parametrize("body", ["bulk", "ndjson", "array", "splunk-hec"])
+def test_another_relay_takes_every_body_that_it_knows(
+    programs: Programs, tmp_path: Path, body: str
+) -> None:
+    port, arrived = free_port(), tmp_path / "arrived"
+    RelayProcess.started(
+        programs,
+        tmp_path / "central",
+        sources={"http": {"listen": f"http://127.0.0.1:{port}"}},
+        destinations={
+            "file": {"connect": f"file://{arrived}", "template": "$HOST $PROGRAM $MSG"},
+        },
+    )
+    keys = {} if body == "bulk" else {"index": ""}
+    relay = Edge(programs, tmp_path, f"http://127.0.0.1:{port}", body=body, **keys)
+    relay.start()
+    feed_lines(relay.port, numbered("app", COUNT))
+    relay.wait_delivered(COUNT)
+    found = wait_for_lines(arrived, COUNT)
+    assert sorted(found) == sorted(b"web-1 app number %d" % number for number in range(COUNT))
+    relay.stop()
+
+
+def test_a_server_that_refuses_everything_is_held_and_the_queue_is_kept(
+    programs: Programs, tmp_path: Path
+) -> None:
+    server = Server(programs, tmp_path, "poison=number")
+    server.start()
+    relay = Edge(programs, tmp_path, f"http://127.0.0.1:{server.port}")
+    relay.start()
+    feed_lines(relay.port, numbered("web", 100))
+    wait_until(lambda: "refuses everything" in relay.report()["state"], "it is held")
+    wait_until(lambda: len(server.requests) > 5, "probes")
+    report = relay.report()
+    assert (report["quarantined_records"], report["queued_records"]) == (0, 100)
+    server.stop()
+    server.follow()
+    server.start()
+    relay.wait_delivered(100)
+    assert len(server.messages) == 100
     relay.stop()
 
 

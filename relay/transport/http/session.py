@@ -30,6 +30,9 @@ from relay.wire.http.bodies import Record
 
 _HOLD_SECONDS_MIN, _HOLD_SECONDS_MAX = 30.0, 900.0
 _DAY_SECONDS = 86400.0
+_STEPS = (
+    32  # from the smallest request to the largest: if they grew fast, each other would time out
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,8 @@ class HttpSession:
         if troubles and troubles[0].cause == "timeout":
             self._size = max(1, len(batch) // 2)  # the line may be too slow for so much
         elif not troubles:
-            self._size = min(2 * self._size, self._batches.records_max)
+            most = self._batches.records_max
+            self._size = min(self._size + max(1, most // _STEPS), most)
 
     def _pause(self, verdict: Verdict, outcome: Outcome) -> None:
         """Send nothing for a while, because of `verdict`."""

@@ -32,7 +32,7 @@ _CONFLICT = 409  # of `create`: the document is there already, so it is a repeat
 _LATER_TYPES = ("cluster_block_exception", "es_rejected_execution_exception")
 # Sematext's, in any answer; logsene-js looks for the same.
 _UNKNOWN_TOKEN = "application not found for token"
-_LIMIT_WORDS = ("daily limit", "limit reached", "limit exceeded", "volume limit", "over quota")
+_LIMIT_WORDS = ("daily limit", "daily volume limit")  # a limit of the rate is another matter
 _SEMATEXT_ERROR = "x-logsene-error"
 
 
@@ -137,6 +137,8 @@ def _held(answer: Answer) -> Verdict | None:
     error = answer.headers.get(_SEMATEXT_ERROR, "")
     if not error and answer.status < 300:
         return None  # then each item says it for itself
+    if "limit" in error.lower():
+        return Verdict(Fate.HOLD, "limit", _bounded(error), until_midnight=True)
     return _account_verdict(error or _text(answer.body))
 
 

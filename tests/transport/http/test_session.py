@@ -273,6 +273,9 @@ def test_after_a_timeout_less_is_sent_at_a_time() -> None:
     assert d.asked == ["b"]
     d.answer(DELIVERED)
     assert d.asked == ["cd"]
+    d.answer(DELIVERED)
+    d.send("efgh")
+    assert d.asked == ["efgh"]  # each success lets it grow
 
 
 def test_a_refused_record_is_told_with_the_evidence_of_others() -> None:

@@ -114,6 +114,12 @@ def test_an_account_that_is_unknown_or_full_holds_everything(status: int) -> Non
         assert found == Verdict(Fate.HOLD, "unknown token", UNKNOWN_TOKEN)
 
 
+def test_a_limit_of_the_rate_is_soon_over() -> None:
+    words = b"Ingestion rate limit exceeded for user fake"
+    found = verdict(Answer(429, {}, words), read_any)
+    assert found.fate is Fate.RETRY
+
+
 def test_where_it_has_moved_to_is_said() -> None:
     found = verdict(Answer(301, {"location": "https://else.example/\x1b"}, b""))
     assert found.words == "301, its place is https://else.example/\\x1b: write that URL"
