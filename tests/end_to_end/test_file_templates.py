@@ -171,11 +171,14 @@ def test_links_that_a_local_user_has_made(programs: Programs, tmp_path: Path) ->
     relay.wait_for(4)
     assert victim.read_text() == "" and not [*(outside / "sub").iterdir()]
     texts = relay.texts()
-    assert texts["_overflow.log"] == ["2", "3"]
+    assert texts["_overflow-files.log"] == ["2", "3"]
     assert texts["mail/app.log"] == ["4"]
     assert "is a link, or not what belongs there; 1 message went to" in relay.log()
     (report,) = ask(str(relay.state_dir), "status")["destinations"]
-    assert f"2 messages went to {relay.root}/_overflow.log; the log says why" in report["details"]
+    assert (
+        f"2 messages went to {relay.root}/_overflow-files.log; the log says why"
+        in report["details"]
+    )
     relay.stop()
 
 
@@ -238,5 +241,5 @@ def test_a_directory_that_may_not_be_written_names_user_and_remedy(
     (relay.root / "db" / "a.log").mkdir()  # for root, permissions would be no obstacle
     relay.feed(("db", "2"))
     relay.wait_for(2)
-    assert relay.texts()["_overflow.log"] == ["2"]
+    assert relay.texts()["_overflow-files.log"] == ["2"]
     relay.stop()

@@ -180,6 +180,7 @@ class FileConfiguration(DestinationConfiguration):
         return FileOptions(
             root=names.root if names else root or "/",
             only="" if names else only,
+            overflow=f"_overflow-{self.id}.log",
             access=self.access.access,
             files_open_max=self.files_open_max,
             files_new_per_peer_max=self.files_new_per_peer_max,

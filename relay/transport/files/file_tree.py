@@ -10,7 +10,8 @@ import errno
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -35,10 +36,8 @@ from relay.transport.files.writer import (
 )
 from relay.wire.framing.decoders import encode_newline
 
-OVERFLOW = "_overflow.log"
-"""The file for records whose own file cannot be made or must not be written."""
-
 _PEERS_MAX = 1000
+_SYNCS_AT_A_TIME = 16
 _HOUR = 3600.0
 
 
@@ -50,6 +49,8 @@ class FileOptions:
     """The fixed directory."""
     only: str = ""
     """The file that all records go to; empty = their keys name files."""
+    overflow: str = "_overflow.log"
+    """For records whose own file cannot be made or must not be written."""
     access: Access = field(default_factory=Access)
     files_open_max: int = 256
     files_new_per_peer_max: int = 0
@@ -112,7 +113,7 @@ class FileTree:
         say: Logs a warning, given its kind and a line; called in that thread.
 
     Attributes:
-        overflow_records: Records that went to `OVERFLOW`.
+        overflow_records: Records that went to `FileOptions.overflow` instead of their own file.
         made_files: Files that were made.
     """
 
@@ -126,7 +127,6 @@ class FileTree:
         say: Callable[[str, str], None],
     ) -> None:
         self.batch_records = BATCH_RECORDS
-        self.done_records = 0
         self.overflow_records = 0
         self.made_files = 0
         self._options = options
@@ -139,18 +139,14 @@ class FileTree:
 
     @property
     def overflow_path(self) -> str:
-        return os.path.join(self._options.root, OVERFLOW)
+        return os.path.join(self._options.root, self._options.overflow)
 
     @property
     def open_files(self) -> int:
         return len(self._files)
 
     def append(self, records: Sequence[bytes], *, reopen: bool = False) -> str:
-        """As `AppendedFile.append`; records have keys unless there is only one file.
-
-        After an OSError the first `done_records` records are on disk, and no others.
-        """
-        self.done_records = 0
+        """As `AppendedFile.append`; records have keys unless there is only one file."""
         if reopen:
             self._close_files()
         try:
@@ -158,9 +154,7 @@ class FileTree:
             if not records and not self._options.only:
                 self._make_root()
             moved = self._looked() if not records else []
-            for groups, count in self._batches(records):
-                moved += self._append(groups)
-                self.done_records += count
+            moved += self._append(self._grouped(records))
         except OSError as error:
             self.batch_records = max(1, self.batch_records // 2)
             if error.filename is not None:
@@ -186,67 +180,72 @@ class FileTree:
 
     # Batches.
 
-    def _batches(self, records: Sequence[bytes]) -> Iterator[tuple[dict[str, _Group], int]]:
-        """Consecutive records by file, and how many they are; of no more files than may be open."""
+    def _grouped(self, records: Sequence[bytes]) -> dict[str, _Group]:
+        """Records by file."""
         if self._options.only:
-            yield {self._options.only: _Group(b"", list(records))}, len(records)
-            return
+            return {self._options.only: _Group(b"", list(records))}
         groups: dict[str, _Group] = {}
-        count = 0
+        by_key: dict[bytes | None, list[bytes]] = {}
         for record in records:
             key, payload = split_key(record)
-            peer, _, name = (key or b"").partition(b" ")
-            file = os.fsdecode(name) if is_clean(name) else OVERFLOW
-            if file not in groups:
-                if len(groups) >= self._options.files_open_max:
-                    yield groups, count
-                    groups, count = {}, 0
-                groups[file] = _Group(peer)
-            groups[file].payloads.append(payload)
-            count += 1
-        if count:
-            yield groups, count
+            payloads = by_key.get(key)
+            if payloads is None:
+                peer, _, name = (key or b"").partition(b" ")
+                file = os.fsdecode(name) if is_clean(name) else self._options.overflow
+                # Senders of one file share its list.
+                payloads = by_key[key] = groups.setdefault(file, _Group(peer)).payloads
+            payloads.append(payload)
+        return groups
 
     def _append(self, groups: dict[str, _Group]) -> list[str]:
         """Write and sync the records of one batch; texts about files that were moved."""
         moved: list[str] = []
-        written: dict[str, AppendedFile] = {}
+        written: list[AppendedFile] = []
+        synced = 0
+        surplus: list[bytes] = []
         try:
             for name, group in groups.items():
-                octets = encode_newline(group.payloads)
-                moved.append(self._write(name, group, octets, written))
-            moved += [file.sync() for file in written.values()]
+                moved.append(self._write(name, group, written, surplus))
+                if len(written) - synced >= self._options.files_open_max:
+                    moved += _sync(written[synced:])
+                    synced = len(written)
+                self._close_surplus()
+            if surplus:
+                moved.append(self._write_to(self._options.overflow, _Group(b"", surplus), written))
+            moved += _sync(written[synced:])
         except OSError:
-            for file in written.values():
+            for file in written:
                 file.undo()
             raise
-        for file in written.values():
+        for file in written:
             file.settled()
-        self._close_surplus()
         return [text for text in moved if text]
 
     def _write(
-        self, name: str, group: _Group, octets: bytes, written: dict[str, AppendedFile]
+        self, name: str, group: _Group, written: list[AppendedFile], surplus: list[bytes]
     ) -> str:
+        if name == self._options.overflow:
+            surplus += group.payloads
+            return ""
         try:
-            return self._write_to(name, group.peer, octets, written)
+            return self._write_to(name, group, written)
         except (Unsafe, _Surplus) as reason:
-            if self._options.only or name == OVERFLOW:
+            if self._options.only:
                 raise
             self._files.pop(name, None)
+            surplus += group.payloads
             self.overflow_records += len(group.payloads)
             self._say("overflow", self._overflow_words(name, group, reason))
-            return self._write_to(OVERFLOW, b"", octets, written)
+            return ""
 
-    def _write_to(
-        self, name: str, peer: bytes, octets: bytes, written: dict[str, AppendedFile]
-    ) -> str:
-        entry = self._opened(name, peer)
+    def _write_to(self, name: str, group: _Group, written: list[AppendedFile]) -> str:
+        octets = encode_newline(group.payloads)
+        entry = self._opened(name, group.peer)
         now = self._wall.now()
-        if name not in written and self._is_over(entry, len(octets), now):
+        if self._is_over(entry, len(octets), now):
             self._rotate(name, entry, now)
         # Before the first byte, so that an error cuts off what was written of it.
-        written[name] = entry.file
+        written.append(entry.file)
         entry.written_at = now
         return entry.file.write(octets)
 
@@ -292,7 +291,7 @@ class FileTree:
                 return open_file(directory, base)
         except FileNotFoundError:
             pass
-        is_known = name in self._files or name == OVERFLOW  # it was rotated, for example
+        is_known = name in self._files or name == options.overflow  # it was rotated, for example
         if not is_known and not self._new_files.allow(peer):
             raise _Surplus
         self._make_root()
@@ -358,6 +357,14 @@ class FileTree:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 self._say("rotate", f"{path}: cannot rotate it: {error.strerror}")
+
+
+def _sync(files: Sequence[AppendedFile]) -> list[str]:
+    """Sync files; many at the same time, since a file system commits them together then."""
+    if len(files) < _SYNCS_AT_A_TIME:
+        return [file.sync() for file in files]
+    with ThreadPoolExecutor(_SYNCS_AT_A_TIME) as pool:
+        return list(pool.map(AppendedFile.sync, files))
 
 
 def _period(at: float, seconds: float) -> int:

@@ -47,8 +47,6 @@ class AppendedFile:
     `append` is all that a session needs.  `FileTree`, which spreads a batch over several files,
     writes to all of them before it syncs them, so that it can undo all.
 
-    It is written whole or not at all, so none of a batch is done when it fails.
-
     Args:
         path: Names it in errors.
         open_file: Opens it for appending, and makes it if it is missing.
@@ -57,11 +55,12 @@ class AppendedFile:
     def __init__(self, path: str, open_file: Callable[[], int] | None = None) -> None:
         self.path = path
         self.batch_records = BATCH_RECORDS
-        self.done_records = 0
         self._open = open_file or partial(open_appending, path, Access())
         self._fd: int | None = None
-        self._synced: int | None = None  # its size before what is not yet on disk
-        self._octets = b""  # since then
+        # What was written since it was last `settled`, where that begins, and how much is there.
+        self._octets = b""
+        self._start = self._written = 0
+        self._identity = (0, 0)
 
     def append(self, records: Sequence[bytes], *, reopen: bool = False) -> str:
         """Write `records` at the end, one a line, and come back when they are on disk.
@@ -100,10 +99,8 @@ class AppendedFile:
                 self.close()
             if self._fd is None:
                 self._fd = self._open()
-            if self._synced is None:
-                self._synced, self._octets = os.fstat(self._fd).st_size, b""
-            self._octets += octets
-            _write(self._fd, octets)
+            self._octets = octets
+            self._write_all(self._fd)
         return self._words(moved)
 
     def sync(self) -> str:
@@ -121,8 +118,7 @@ class AppendedFile:
                 moved = "removed"
                 self.close()
                 self._fd = self._open()
-                self._synced = os.fstat(self._fd).st_size
-                _write(self._fd, self._octets)
+                self._write_all(self._fd)
             else:
                 raise OSError(
                     errno.ENOENT, "the file is removed again and again; find out who does that"
@@ -138,16 +134,30 @@ class AppendedFile:
 
     def settled(self) -> None:
         """What was synced stays."""
-        self._synced, self._octets = None, b""
+        self._octets, self._written = b"", 0
 
     def undo(self) -> None:
-        """Cut off what was written since the file was last `settled`, and close the file."""
-        if self._fd is not None and self._octets and self._synced is not None:
+        """Cut off what was written since the file was last `settled`, and close the file.
+
+        What somebody else has added behind it stays, and so does what is before that then.
+        """
+        if self._written:
             with contextlib.suppress(OSError):  # another error is the one to report
-                if _is_regular(self._fd):
-                    os.ftruncate(self._fd, self._synced)
+                if self._fd is None:
+                    self._fd = self._open()
+                status = os.fstat(self._fd)
+                is_ours = status.st_size == self._start + self._written
+                if is_ours and _identity_of(status) == self._identity:
+                    os.ftruncate(self._fd, self._start)
         self.close()
         self.settled()
+
+    def _write_all(self, fd: int) -> None:
+        status = os.fstat(fd)
+        self._start, self._written, self._identity = status.st_size, 0, _identity_of(status)
+        view = memoryview(self._octets)
+        while self._written < len(view):
+            self._written += os.write(fd, view[self._written :])
 
     @property
     def written_at(self) -> float | None:
@@ -192,8 +202,6 @@ class AppendedFile:
 class Appends(Protocol):
     """One file, or several, as a session knows them."""
 
-    done_records: int
-    """Records that are on disk after an `append` that failed: the first ones."""
     batch_records: int
     """How many records to give it at once."""
 
@@ -287,20 +295,16 @@ class FileSession:
         assert isinstance(error, OSError)
         self._writing = False
         if not self._closed:
-            if self._file.done_records:
-                self._drain.acknowledged(self, self._file.done_records)
             self.close()
             self._on_failure(f"{error.filename}: {error.strerror}")
 
 
-def _write(fd: int, octets: bytes) -> None:
-    view = memoryview(octets)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def _is_regular(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode)
+
+
+def _identity_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def why_not_written(error: OSError, path: str) -> str:
