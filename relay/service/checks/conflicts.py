@@ -42,11 +42,17 @@ def find_conflicts(
                 f"{name_source(one.id)} ({one.listen}); choose another one"
             )
     for first, second in combinations(destinations, 2):
-        path, kind = first.connect.local_path, kinds.destination(first.connect.scheme)
-        if path and path == second.connect.local_path and not kind.shared:
+        here, there = first.connect, second.connect
+        kind = kinds.destination(here.scheme)
+        if here.local_path and here.local_path == there.local_path and not kind.shared:
             yield (
-                f"{name_destination(second.id)}: {second.connect} is already written by "
+                f"{name_destination(second.id)}: {there} is already written by "
                 f"{name_destination(first.id)}; choose another file"
+            )
+        elif kind.meets is not None and here.scheme == there.scheme and kind.meets(here, there):
+            yield (
+                f"{name_destination(second.id)}: {there} may name the same files as {here} of "
+                f"{name_destination(first.id)}; put a word into one of them that the other has not"
             )
     fed = {id for destination in destinations for id in destination.sources}
     for source in sources:

@@ -32,7 +32,7 @@ from relay.service.probes.files import probe_appended
 from relay.service.probes.probe import Probe
 from relay.transport.files.below import Access
 from relay.transport.files.closed_files import COMPRESSIONS, ClosedFiles, Keeping, MadeFiles
-from relay.transport.files.file_names import FileNames
+from relay.transport.files.file_names import FileNames, may_meet
 from relay.transport.files.file_tree import FileOptions, FileTree
 from relay.transport.files.writer import FileSession
 
@@ -114,13 +114,17 @@ class Rotation:
     compress: str = key(
         Choice(("none", *COMPRESSIONS)), "none", "compression of closed files, or of HTTP requests"
     )
+    keep_files: int = key(
+        Whole(0, 1_000_000), 0, "closed files to keep of each file; 0 = all of them"
+    )
 
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
-        if self.compress != "none" and not (self.rotate_bytes or self.rotate_seconds):
-            yield (
-                f"{where('compress')}: is for closed files, and none is ever closed; write for "
-                'example rotate_seconds = "1d"'
-            )
+        for name, value in (("compress", self.compress), ("keep_files", self.keep_files)):
+            if value not in ("none", 0) and not (self.rotate_bytes or self.rotate_seconds):
+                yield (
+                    f"{where(name)}: is for closed files, and none is ever closed; write for "
+                    'example rotate_seconds = "1d"'
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +140,6 @@ class Kept:
         Size(0, 16 * TiB),
         0,
         "remove the oldest files while all files of the destination have more; 0 = never",
-    )
-    keep_files: int = key(
-        Whole(0, 1_000_000), 0, "closed files to keep of each file; 0 = all of them"
     )
 
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
@@ -199,7 +200,7 @@ class _Files:
         # What two lanes append must not mix, nor what one cuts off again be the other's.
         self._one_at_a_time = DeferredLock()
         self._options = options = configuration.options
-        keeping = Keeping(kept.keep_seconds, kept.keep_bytes, kept.keep_files)
+        keeping = Keeping(kept.keep_seconds, kept.keep_bytes, rotation.keep_files)
         self._has_closed = bool(keeping or rotation.rotate_bytes or rotation.rotate_seconds)
         made = MadeFiles(options.root, configuration.id, is_kept=self._has_closed)
         self._closed = ClosedFiles(
@@ -240,9 +241,7 @@ class _Files:
         if tree.overflow_records:
             records = counted(tree.overflow_records, "message")
             lines.append(f"{records} went to {self._tree.overflow_path}; the log says why")
-        if self._has_closed:
-            lines.append(self._closed.words)
-        return lines
+        return [*lines, *filter(None, [self._closed.words])]
 
     def _run_in_thread(self, call: Callable[[], T]) -> Deferred[T]:
         return self._one_at_a_time.run(self._parts.run_in_thread, call)
@@ -301,6 +300,7 @@ FILE = DestinationKind(
     delivered="the file is synced; a file that was removed or renamed is opened again. The path "
     "may have macros, as in `file:///srv/logs/${HOST}/${R_YEAR}-${R_MONTH}-${R_DAY}.log`",
     medium="file",
+    meets=lambda one, other: may_meet(one.path, other.path),
     make=_make,
     probe=_probe,
 )

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from relay.model.clock import WallClock
-from relay.model.text import counted, size
+from relay.model.text import counted
 from relay.transport.files.below import directory_of
 from relay.transport.files.file_names import CLOSED
 
@@ -329,12 +329,12 @@ class ClosedFiles:
 
     @property
     def words(self) -> str:
-        """What was done, for `status`."""
-        done = [f"compressed {counted(self.compressed_files, 'closed file')}"]
+        """What was done, for `status`; empty if nothing is to be done."""
+        done = []
+        if self._compress:
+            done.append(f"compressed {counted(self.compressed_files, 'closed file')}")
         if self._keeping:
             done.append(f"removed {counted(self.removed_files, 'old file')}")
-        if self._keeping.octets:
-            done.append(f"keeps {size(self._keeping.octets)}")
         return ", ".join(done)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from relay.model.output import KeyTemplate
 from relay.model.template import split_template
@@ -59,9 +59,7 @@ class FileNames:
         return cls(root.rstrip("/") or root[:1], path[start:])
 
     def __post_init__(self) -> None:
-        parts = split_template(self.below)
-        shape = b"".join(part if isinstance(part, bytes) else b"\0" for part in parts)
-        components = shape.split(b"/")
+        components = _shape(self.below)
         if len(components) > COMPONENTS_MAX:
             raise ValueError(
                 f"has {len(components)} components from the first macro on; {COMPONENTS_MAX} are "
@@ -125,3 +123,27 @@ def is_clean(name: bytes) -> bool:
         component[:1] not in (b"", b".") and len(component) <= COMPONENT_BYTES_MAX + 1
         for component in components
     )
+
+
+def may_meet(path: str, other: str) -> bool:
+    """Whether two paths, with or without macros, may name the same file."""
+    pairs = zip(_shape(path), _shape(other), strict=False)
+    return len(_shape(path)) == len(_shape(other)) and all(_meets(*pair) for pair in pairs)
+
+
+def _shape(template: str) -> list[bytes]:
+    """The components of a template, with NUL for each macro."""
+    parts = split_template(template)
+    return b"".join(part if isinstance(part, bytes) else b"\0" for part in parts).split(b"/")
+
+
+@lru_cache(4096)
+def _meets(one: bytes, other: bytes) -> bool:
+    """Whether the same text fits both, where NUL stands for any text."""
+    if not one or not other:
+        return not (one + other).strip(b"\0")
+    if one[0] and other[0]:
+        return one[0] == other[0] and _meets(one[1:], other[1:])
+    if one[0]:
+        one, other = other, one
+    return _meets(one[1:], other) or _meets(one, other[1:])

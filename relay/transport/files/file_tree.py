@@ -36,6 +36,7 @@ from relay.transport.files.writer import (
 )
 from relay.wire.framing.decoders import encode_newline
 
+_NAMELESS = "without the name of a file, from another path or from `queue replay`"
 _PEERS_MAX = 1000
 _SYNCS_AT_A_TIME = 16
 _HOUR = 3600.0
@@ -102,6 +103,19 @@ class _Group:
     payloads: list[bytes] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Diverted:
+    """What a batch has for the overflow file."""
+
+    payloads: list[bytes] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    """Why, for each file that they were meant for."""
+
+    def add(self, payloads: Sequence[bytes], words: str) -> None:
+        self.payloads += payloads
+        self.words.append(words)
+
+
 class _Surplus(Exception):
     """The sender has caused too many files."""
 
@@ -162,8 +176,7 @@ class FileTree:
             path = self._options.root
             raise OSError(error.errno, why_not_written(error, path), path) from error
         self.batch_records = min(BATCH_RECORDS, 2 * self.batch_records)
-        more = f" (and {len(moved) - 1:,} more files)" if len(moved) > 1 else ""
-        return f"{moved[0]}{more}" if moved else ""
+        return _with_more(moved)
 
     def close(self) -> None:
         """Close all files; they are opened again when they are needed."""
@@ -202,7 +215,7 @@ class FileTree:
         moved: list[str] = []
         written: list[AppendedFile] = []
         synced = 0
-        surplus: list[bytes] = []
+        surplus = _Diverted()
         try:
             for name, group in groups.items():
                 moved.append(self._write(name, group, written, surplus))
@@ -210,8 +223,9 @@ class FileTree:
                     moved += _sync(written[synced:])
                     synced = len(written)
                 self._close_surplus()
-            if surplus:
-                moved.append(self._write_to(self._options.overflow, _Group(b"", surplus), written))
+            if surplus.payloads:
+                group = _Group(b"", surplus.payloads)
+                moved.append(self._write_to(self._options.overflow, group, written))
             moved += _sync(written[synced:])
         except OSError:
             for file in written:
@@ -219,13 +233,16 @@ class FileTree:
             raise
         for file in written:
             file.settled()
+        if surplus.words:
+            self.overflow_records += len(surplus.payloads)
+            self._say("overflow", f"{_with_more(surplus.words)}; written to {self.overflow_path}")
         return [text for text in moved if text]
 
     def _write(
-        self, name: str, group: _Group, written: list[AppendedFile], surplus: list[bytes]
+        self, name: str, group: _Group, written: list[AppendedFile], surplus: _Diverted
     ) -> str:
         if name == self._options.overflow:
-            surplus += group.payloads
+            surplus.add(group.payloads, f"{counted(len(group.payloads), 'message')} {_NAMELESS}")
             return ""
         try:
             return self._write_to(name, group, written)
@@ -233,9 +250,7 @@ class FileTree:
             if self._options.only:
                 raise
             self._files.pop(name, None)
-            surplus += group.payloads
-            self.overflow_records += len(group.payloads)
-            self._say("overflow", self._overflow_words(name, group, reason))
+            surplus.add(group.payloads, self._overflow_words(name, group, reason))
             return ""
 
     def _write_to(self, name: str, group: _Group, written: list[AppendedFile]) -> str:
@@ -252,15 +267,12 @@ class FileTree:
     def _overflow_words(self, name: str, group: _Group, reason: Exception) -> str:
         path = os.path.join(self._options.root, name)
         records = counted(len(group.payloads), "message")
-        target = self.overflow_path
-        if isinstance(reason, _Surplus):
-            return (
-                f"{group.peer.decode('ascii', 'replace')} has caused more new files than "
-                f"files_new_per_peer_max = {self._options.files_new_per_peer_max} in an hour; "
-                f"{records} for {path} went to {target}"
-            )
-        assert isinstance(reason, OSError)
-        return f"{path} {reason.strerror}; {records} went to {target}"
+        if isinstance(reason, Unsafe):
+            return f"{records} for {path}: it {reason.strerror}"
+        return (
+            f"{records} for {path}: {group.peer.decode('ascii', 'replace')} has caused more new "
+            f"files in an hour than files_new_per_peer_max = {self._options.files_new_per_peer_max}"
+        )
 
     # Files.
 
@@ -357,6 +369,12 @@ class FileTree:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 self._say("rotate", f"{path}: cannot rotate it: {error.strerror}")
+
+
+def _with_more(words: Sequence[str]) -> str:
+    """The first of the texts, and how many more there are."""
+    more = f" (and {len(words) - 1:,} more files)" if len(words) > 1 else ""
+    return f"{words[0]}{more}" if words else ""
 
 
 def _sync(files: Sequence[AppendedFile]) -> list[str]:

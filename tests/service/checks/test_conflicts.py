@@ -74,6 +74,18 @@ def test_paths_behind_a_port_belong_to_another_host() -> None:
     assert len(set(ids)) == 3 and ids[0] == "relp-a-443"
 
 
+def test_two_destinations_do_not_write_files_of_the_same_names() -> None:
+    sources = {"a": "udp://:1"}
+    destinations = {"one": ("file:///x/$HOST.log", "a"), "two": ("file:///x/${PROGRAM}.log", "a")}
+    assert conflicts(sources, destinations) == [
+        "destinations.two.connect: file:///x/${PROGRAM}.log may name the same files as "
+        "file:///x/$HOST.log of destinations.one.connect; put a word into one of them that the "
+        "other has not"
+    ]
+    destinations["two"] = ("file:///x/${PROGRAM}.txt", "a")
+    assert conflicts(sources, destinations) == []
+
+
 def test_one_file_for_two_destinations() -> None:
     destinations = {"one": ("file:///x", "a"), "two": ("file:///y/../x", "a")}
     assert conflicts({"a": "udp://:1"}, destinations) == [

@@ -19,6 +19,7 @@ from relay.transport.files.file_names import (
     FileNames,
     clean_value,
     is_clean,
+    may_meet,
 )
 from relay.wire.parse import parse
 from tests.any_messages import many_examples
@@ -153,3 +154,23 @@ def test_the_template_of_the_key_is_right() -> None:
     names = FileNames.of("/srv/${HOST}/$$x")
     assert names is not None
     assert split_template(names.key.text)[0] == ("SOURCEIP", b"")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ("/srv/$HOST.log", "/srv/$PROGRAM.log", True),
+        ("/srv/$HOST.log", "/srv/web.log", True),
+        ("/srv/$HOST.log", "/srv/web.txt", False),
+        ("/srv/$HOST/auth.log", "/srv/$HOST/mail.log", False),
+        ("/srv/$HOST/$YEAR.log", "/srv/all/${YEAR}.log", True),
+        ("/srv/a-$HOST", "/srv/$HOST-b", True),
+        ("/srv/a-$HOST", "/srv/b-$HOST", False),
+        ("/srv/$HOST", "/srv/$HOST/x", False),
+        ("/srv/${HOST}a${PID}", "/srv/aa", True),
+        ("/srv/${HOST}b${PID}", "/srv/aa", False),
+        ("/srv/$HOST", "/var/$HOST", False),
+    ],
+)
+def test_whether_two_paths_may_name_the_same_file(one: str, other: str, meet: bool) -> None:
+    assert may_meet(one, other) is may_meet(other, one) is meet

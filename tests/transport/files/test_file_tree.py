@@ -86,6 +86,8 @@ def test_a_record_without_a_usable_key_is_not_lost(tree: Tree, record: bytes) ->
     tree.tree.append([record])
     assert tree.texts() == {"_overflow.log": "text\n"}
     assert not (tree.root.parent / "x").exists()
+    assert tree.tree.overflow_records == 1
+    assert tree.warnings[0][1].startswith("1 message without the name of a file, from another path")
 
 
 def test_one_file_for_all_needs_no_keys(tmp_path: Path) -> None:
@@ -152,8 +154,8 @@ def test_a_sender_with_too_many_new_files_gets_them_in_one(tmp_path: Path) -> No
     assert tree.tree.overflow_records == 2
     assert tree.warnings[0] == (
         "overflow",
-        "10.0.0.1 has caused more new files than files_new_per_peer_max = 2 in an hour; 1 message "
-        f"for {tmp_path}/c went to {tmp_path}/_overflow.log",
+        f"1 message for {tmp_path}/c: 10.0.0.1 has caused more new files in an hour than "
+        f"files_new_per_peer_max = 2; written to {tmp_path}/_overflow.log",
     )
     tree.now += 3600
     tree.add(("c", "later"))
@@ -188,7 +190,10 @@ def test_a_link_that_leads_out_is_not_followed_and_nothing_is_lost(tree: Tree, l
     assert (tree.root / "db" / "1.log").read_text() == "other\n"
     assert tree.tree.overflow_records == 2
     (warning,) = tree.warnings
-    assert warning[1].startswith(f"{tree.root}/web/1.log is a link, or not what belongs there; 2 m")
+    assert warning[1] == (
+        f"2 messages for {tree.root}/web/1.log: it is a link, or not what belongs there; "
+        f"written to {tree.root}/_overflow.log"
+    )
 
 
 def test_a_directory_that_becomes_a_link_is_noticed(tree: Tree) -> None:
