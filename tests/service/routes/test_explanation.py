@@ -2,13 +2,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from relay.flow.routing import Routes
+from relay.model.origin import Arrival, Origin, Transport
 from relay.service.configuration.file import read_configuration
 from relay.service.kinds import KINDS
 from relay.service.routes.explanation import Explainer, described
-from relay.wire.parse import parse
+from relay.service.routes.lookup_file import LookupFile
+from relay.service.routes.rewriting import Rewriting
+from relay.wire.parse import parse, read_lines
 
 SECRET = "0f8fad5b-d9cb-469f-a165-70867728950e"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -228,3 +235,50 @@ def test_routing_is_explained(
         outcome.destination: f"{'→' if outcome.taken else '✗'} {outcome.why}"
         for outcome in explanation.outcomes
     } == expected
+
+
+some_destinations = st.lists(
+    st.tuples(
+        st.sampled_from(["", 'match = { severity = "err" }', 'match = { severity = "..notice" }']),
+        st.sampled_from(["", 'sources = ["a"]', 'sources = ["b"]', "catch_all = true"]),
+        st.booleans(),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(some_destinations)
+def test_explained_is_what_is_done_and_warned_of_is_what_never_happens(
+    destinations: list[tuple[str, str, bool, bool]],
+) -> None:
+    text = 'sources.a.listen = "tcp://:1"\nsources.b.listen = "udp://:1"\n'
+    # Both sources feed something, and it takes nothing that could go elsewhere.
+    text += '[destinations.none]\nconnect = "file:///tmp/none"\nmatch = { severity = "debug" }\n'
+    for index, (match, sources, final, fallback) in enumerate(destinations):
+        text += f'[destinations.d{index}]\nconnect = "file:///tmp/{index}"\n{match}\n{sources}\n'
+        text += f"final = {final}\nfallback = {fallback}\n".lower()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "relay.toml"
+        path.write_text(text)
+        configuration = read_configuration(str(path), KINDS)
+    explainer = Explainer(configuration, now=NOW, zone=UTC)
+    rewriting = Rewriting(configuration, zone=UTC, now=lambda: NOW, lookup=LookupFile)
+    reached = set()
+    for source in "ab":
+        fed = [each for each in configuration.destinations if source in each.sources]
+        routes = Routes([rewriting.route(each) for each in fed])
+        for severity in (3, 4, 5, 6):
+            frame = b"<%d>app: x" % (8 + severity)
+            outcomes = explainer.explain(frame, source=source).outcomes
+            arrival = Arrival.of_one(1, Origin(source, Transport.TCP))
+            routed = routes.route(read_lines([frame]), arrival)
+            assert {each.destination for each in outcomes if each.taken} == set(routed.payloads)
+            reached |= set(routed.payloads)
+    warned = {
+        warning.split(".")[1]
+        for warning in configuration.warnings
+        if "no message reaches this destination" in warning
+    }
+    assert not warned & reached
