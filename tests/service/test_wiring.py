@@ -262,6 +262,8 @@ def everything(folder: Path, tls: TlsConfiguration) -> Relay:
         )
         for scheme in ("file", "udp", "tcp", "tls", "relp", "relp+tls")
     ]
+    region = Url("sematext", host="eu", is_bare=True)
+    destinations.append(new_destination("sematext", region, ids, tls=tls, via="relp"))
     return Relay(folder, sources=tuple(sources), destinations=tuple(destinations))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -282,3 +283,79 @@ def test_explained_is_what_is_done_and_warned_of_is_what_never_happens(
         if "no message reaches this destination" in warning
     }
     assert not warned & reached
+
+
+SEED = [
+    b'my-host my-process:@cee: {"logsene-app-token": "%s", "message": "hello world!"}',
+    b"my-host %s:hello world!",
+]
+"""Lines that Sematext documents for netcat."""
+IN_EVERY_WAY = """
+[sources.net]
+listen = "tcp://127.0.0.1:5514"
+[destinations.json]
+connect = "file:///var/log/json"
+format = { name = "json", pair = { h = "$HOST", p = "$PROGRAM", m = "$MSG" }, scope = "none" }
+[destinations.rfc5424]
+connect = "file:///var/log/5424"
+format = "rfc5424"
+[destinations.rfc3164]
+connect = "file:///var/log/3164"
+format = "rfc3164"
+[destinations.ewmm]
+connect = "file:///var/log/ewmm"
+rewrite = { mode = "ewmm" }
+[destinations.template]
+connect = "file:///var/log/template"
+template = "$HOST|$PROGRAM|$MSG"
+[destinations.filter]
+connect = "file:///var/log/filter"
+match = { hostname = "my-host", msg = "hello" }
+"""
+
+
+@pytest.mark.parametrize("line", SEED)
+def test_lines_of_netcat_are_read_in_one_way_everywhere(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "relay.toml").write_text(IN_EVERY_WAY)
+    explainer = Explainer(
+        read_configuration(str(tmp_path / "relay.toml"), KINDS), now=NOW, zone=UTC
+    )
+    line = line % b"LOGS_APP_TOKEN_GOES_HERE"
+    explanation = explainer.explain(line, peer_host="192.0.2.1")
+    message = explanation.message
+    host, program, msg = b"my-host", line.partition(b" ")[2].partition(b":")[0], message.msg
+    assert (message.hostname, message.app_name) == (host, program)
+    assert msg == line.partition(b":")[2]
+    payloads = {each.destination: each.payload or b"" for each in explanation.outcomes}
+    msg = msg.replace(b"LOGS_APP_TOKEN_GOES_HERE", b"LOGS\xe2\x80\xa6HERE")  # masked
+    assert payloads["template"] == b"%s|%s|%s" % (host, program, msg)
+    assert payloads["rfc5424"].endswith(b" my-host %s - - - %s" % (program, msg))
+    assert payloads["rfc3164"].endswith(b" my-host %s:%s" % (program, msg))
+    assert json.loads(payloads["json"]) == {
+        "h": "my-host",
+        "p": program.decode(),
+        "m": msg.decode(),
+    }
+    enveloped = json.loads(payloads["ewmm"].partition(b" - - - ")[2])
+    assert (enveloped["HOST"], enveloped["PROGRAM"]) == ("my-host", program.decode())
+    assert enveloped["MESSAGE"] == msg.decode()
+    assert explanation.outcomes[-1].taken
+
+
+@pytest.mark.parametrize("policy", ["truncate", "split", "drop", "quarantine"])
+def test_a_message_above_a_limit_is_explained(tmp_path: Path, policy: str) -> None:
+    (tmp_path / "token").write_text(SECRET)
+    (tmp_path / "relay.toml").write_text(
+        '[sources.net]\nlisten = "tcp://127.0.0.1:5514"\n[destinations.s]\n'
+        f'connect = "sematext://eu"\ntoken_file = "token"\noversize = "{policy}"\n'
+    )
+    explainer = Explainer(
+        read_configuration(str(tmp_path / "relay.toml"), KINDS), now=NOW, zone=UTC
+    )
+    (outcome,) = explainer.explain(b"<13>Oct 11 22:14:15 web su: " + b"x" * 300_000).outcomes
+    assert outcome.taken == (policy != "drop")
+    if policy == "drop":
+        assert outcome.why == "dropped by its rewrite: too-long"
+    else:
+        assert outcome.payload is not None
+        assert (len(outcome.payload) > 64_000) == (policy == "quarantine")

@@ -1,0 +1,134 @@
+"""`sematext://` as a process: the receiver is away, dies, is another server, or takes little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.cli.control_client import ask
+from relay.service.tls.certificates import make_authority, make_leaf
+from tests.end_to_end.central import Central, numbered, without_repetition
+from tests.plain_senders import feed_stream
+from tests.processes import Programs, free_port, wait_until
+from tests.relay_process import RelayProcess, wait_for_lines
+
+TOKEN = "01234567-89ab-cdef-0123-456789abcdef"
+RETRY = {"retry_seconds_min": 0.1, "retry_seconds_max": 0.5}
+
+
+class Edge(RelayProcess):
+    """A relay that sends to a receiver on this host."""
+
+    def __init__(self, programs: Programs, folder: Path, receiver: int, **keys: Any) -> None:
+        self.port = free_port()
+        folder.mkdir()
+        token = folder / "token"
+        token.write_text(TOKEN)
+        source = {"listen": f"tcp://127.0.0.1:{self.port}", "frame_bytes_max": 400_000}
+        destination = {
+            "connect": "sematext://eu",
+            "token_file": str(token),
+            "host": "127.0.0.1",
+            "port": receiver,
+            **RETRY,
+            **keys,
+        }
+        super().__init__(
+            folder, sources={"feed": {**source}}, destinations={"sematext": destination}
+        )
+        programs.add(self)
+
+    def status(self) -> dict[str, Any]:
+        (found,) = ask(str(self.state_dir), "status")["destinations"]
+        return dict(found)
+
+
+def texts(lines: list[bytes]) -> list[bytes]:
+    """The messages that were sent, out of their objects."""
+    assert all(line.count(TOKEN.encode()) == 1 for line in lines)
+    return [line.rpartition(b'"message": "')[2].removesuffix(b'"}') for line in lines]
+
+
+def test_over_relp_all_arrives_whoever_dies(programs: Programs, tmp_path: Path) -> None:
+    central = Central(programs, tmp_path / "central", free_port())
+    edge = Edge(programs, tmp_path / "edge", central.port, via="relp")
+    edge.start()
+    for part, victim in enumerate((central, central, edge)):  # at first the receiver is away
+        feed_stream(edge.port, numbered("tcp", 300, start=300 * part))
+        count = 300 * (part + 1)
+        wait_until(lambda count=count: edge.status()["received_records"] >= count, "it is stored")
+        if victim.is_running:
+            victim.kill()
+        victim.start()
+    wait_for_lines(central.arrived, 900)
+    wait_until(lambda: edge.status()["queued_records"] == 0, "the queue is empty")
+    expected = [b"number %d" % number for number in range(900)]
+    assert without_repetition(texts(wait_for_lines(central.arrived, 900))) == expected
+    words = "WARNING: the token is sent in clear text to 127.0.0.1"
+    assert edge.status()["details"][0].startswith(words)
+    assert "the token is sent in clear text to 127.0.0.1" in edge.log()
+
+
+def test_over_tls_another_server_gets_nothing(programs: Programs, tmp_path: Path) -> None:
+    authority = make_authority("test", days=2)
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
+    port = free_port()
+    arrived = tmp_path / "received.log"
+
+    def receiver(name: str) -> RelayProcess:
+        leaf = make_leaf(authority, [name], purpose="server", days=1)
+        (tmp_path / f"{name}.pem").write_bytes(leaf.certificate_pem())
+        (tmp_path / f"{name}-key.pem").write_bytes(leaf.private_key_pem())
+        made = RelayProcess(
+            tmp_path / f"receiver-{name}",
+            sources={
+                "tls": {
+                    "listen": f"tls://127.0.0.1:{port}",
+                    "certificate": str(tmp_path / f"{name}.pem"),
+                    "private_key": str(tmp_path / f"{name}-key.pem"),
+                    "peer_verify": "none",
+                }
+            },
+            destinations={"file": {"connect": f"file://{arrived}"}},
+        )
+        programs.add(made)
+        made.start()
+        return made
+
+    other = receiver("localhost")
+    edge = Edge(programs, tmp_path / "edge", port, trusted_ca=str(tmp_path / "ca.pem"))
+    edge.start()
+    feed_stream(edge.port, numbered("tcp", 100))
+    words = "the certificate is for localhost, expected 127.0.0.1"
+    wait_until(lambda: words in edge.log(), words)
+    assert edge.status()["delivered_records"] == 0
+    other.stop()
+    assert not arrived.exists() or not arrived.read_bytes()
+    receiver("127.0.0.1")
+    lines = wait_for_lines(arrived, 100)
+    assert texts(lines) == [b"number %d" % number for number in range(100)]
+
+
+@pytest.mark.parametrize("policy", ["truncate", "quarantine"])
+def test_a_long_event_holds_up_no_other(programs: Programs, tmp_path: Path, policy: str) -> None:
+    central = Central(programs, tmp_path / "central", free_port())
+    central.start()
+    edge = Edge(programs, tmp_path / "edge", central.port, via="relp", oversize=policy)
+    edge.start()
+    long = b"<13>1 2026-10-11T22:14:15.003Z web-1 long - - - " + b"x" * 300_000
+    feed_stream(edge.port, [*numbered("tcp", 50), long, *numbered("tcp", 50, start=50)])
+    whole = 100 if policy == "quarantine" else 101
+    lines = wait_for_lines(central.arrived, whole)
+    assert len(lines) == whole
+    found = [text for text in texts(lines) if text.startswith(b"number")]
+    assert found == [b"number %d" % number for number in range(100)]
+    status = edge.status()
+    if policy == "quarantine":
+        assert status["quarantined_records"] == 1
+        assert "too-long: 300," in edge.log()
+    else:
+        assert status["truncated_records"] == 1
+        assert max(map(len, lines)) == 64_000
+        assert "1 message truncated: longer than 64,000 bytes" in edge.log()
