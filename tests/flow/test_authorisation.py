@@ -178,3 +178,27 @@ def test_the_digest_depends_on_the_key() -> None:
 
     assert len(digests(b"a" * 16)) == 3
     assert not digests(b"a" * 16) & digests(b"b" * 16)
+
+
+@pytest.mark.parametrize(
+    ("ways", "secrets", "host", "app"),
+    [
+        (("token",), [b"other", SHOP], "192.0.2.1", "shop"),
+        (("token", "network"), [], "10.2.0.1", "web"),
+        (("token", "network"), [b"wrong"], "10.2.0.1", ""),
+        (("network",), [b"wrong"], "10.2.0.1", "web"),
+        (("token",), [], "10.2.0.1", ""),
+    ],
+)
+def test_a_token_beside_the_messages(
+    ways: tuple[str, ...], secrets: list[bytes], host: str, app: str
+) -> None:
+    rules = Rules(*ways)
+    assert rules.authorise.app_of_sender(ORIGIN._replace(peer_host=host), secrets) == app
+
+
+def test_the_app_of_the_batch_is_that_of_messages_without_a_token() -> None:
+    rules = Rules("token")
+    assert rules.decided(START + b"su: x", app="shop")[0] == "shop"
+    assert rules.decided(claiming(WEB), app="shop")[0] == "web"
+    assert rules.decided(claiming(b"unknown-token"), app="shop")[0] == "unknown-token"

@@ -62,7 +62,7 @@ class HttpRequest(Request):
     ) -> None:
         super().__init__(channel, queued)
         self.protocol = protocol
-        self.body: list[bytes] = []
+        self.body = bytearray()
         self.body_bytes = 0
         self.refusal: Refusal | None = None
 
@@ -89,13 +89,13 @@ class HttpRequest(Request):
         if self.refusal is None and self.body_bytes > self.protocol.http.body_bytes_max:
             self.refusal = self.protocol.refusal_at_once(self.body_bytes)
         if self.refusal is None:
-            self.body.append(data)
+            self.body += data
         else:
-            self.body = []
+            self.body = bytearray()
 
     @property
     def kept_bytes(self) -> int:
-        return self.body_bytes if self.body else 0
+        return len(self.body)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.method, self.uri, self.clientproto = command, path, version
@@ -246,7 +246,7 @@ class HttpServerProtocol(InboundProtocol):
         app = self._app(secrets)
         if app == "" and (secrets or not endpoint.has_indexes):
             raise self._unauthorised(bool(secrets))
-        body, request.body = b"".join(request.body), []
+        body, request.body = bytes(request.body), bytearray()
         encoding = request.header("Content-Encoding")
         body = decoded(body, encoding, self.http.body_bytes_max)
         taken = endpoint.read(body, call)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from relay import __version__
 from relay.model.text import printable
 from relay.model.token import has_token_form
-from relay.wire.http.content import ContentError
+from relay.wire.http.content import ContentError, lines_of
 from relay.wire.http.endpoints import Call, Endpoint, Taken
 from relay.wire.http.events import Frames, event_of, json_text, object_of, plain_text, utf8
 
@@ -25,7 +25,7 @@ _WITHOUT_DOCUMENT = "delete"
 
 def _bulk(body: bytes, call: Call) -> Taken:
     frames, answers, indexes, refused = Frames(call.frame_bytes_max), list[bytes](), set[str](), 0
-    lines = iter([line for line in utf8(body).split(b"\n") if line.strip()])
+    lines = iter(lines_of(utf8(body)))
     for number, line in enumerate(lines, start=1):
         action, index, id = _action(line, number, call.index)
         document = None if action == _WITHOUT_DOCUMENT else next(lines, None)

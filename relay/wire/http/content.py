@@ -13,6 +13,12 @@ _WINDOW_BYTES_MAX = 8 * 2**20  # RFC 9659: what everybody has to take, and nobod
 _STEP_BYTES = 256 * 1024
 
 
+EVENTS_MAX = 100_000
+"""In one request: two bytes are enough for an event, which then takes a hundred."""
+NODES_MAX = 10 * EVENTS_MAX
+"""Objects and arrays in one request, which are held while it is read."""
+
+
 class ContentError(Exception):
     """A body that cannot be taken.
 
@@ -61,6 +67,24 @@ def too_long(bytes_max: int) -> ContentError:
     return ContentError(
         413, f"the body is longer than body_bytes_max ({size(bytes_max)}); send smaller batches"
     )
+
+
+def lines_of(body: bytes) -> list[bytes]:
+    """The lines that are not blank, with CR but without LF at their ends; ContentError above twice
+    `EVENTS_MAX`."""
+    if body.count(b"\n") > 2 * EVENTS_MAX:
+        raise too_many()
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def check_nodes(body: bytes) -> None:
+    """Raise ContentError for JSON whose objects and arrays would take far more than its bytes."""
+    if body.count(b"[") + body.count(b"{") > NODES_MAX:
+        raise too_many()
+
+
+def too_many() -> ContentError:
+    return ContentError(413, f"more than {EVENTS_MAX:,} events at once; send smaller batches")
 
 
 def _gzip(body: bytes) -> Iterator[bytes]:

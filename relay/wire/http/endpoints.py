@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from relay.model.text import printable
-from relay.wire.http.content import ContentError
+from relay.wire.http.content import EVENTS_MAX, ContentError, check_nodes, lines_of, too_many
 from relay.wire.http.events import Frames, json_text, object_of, utf8
 
 JSON = "application/json"
@@ -69,6 +69,10 @@ def items_of(body: bytes) -> list[bytes]:
     Raises:
         ContentError: It is none.
     """
+    if body.count(b",") >= EVENTS_MAX:  # items, or within them: only reading one by one can tell
+        check_nodes(body)
+        body = body.strip(b" \t\r\n")
+        return _values(body.removeprefix(b"[").removesuffix(b"]"))
     try:
         return [bytes(item) for item in _array.decode(body)]
     except (msgspec.DecodeError, RecursionError) as error:
@@ -84,9 +88,15 @@ def values_of(body: bytes) -> list[bytes]:
     Raises:
         ContentError: One is invalid; the text has its number, from 0.
     """
-    lines = [line for line in body.split(b"\n") if line.strip()]
+    lines = lines_of(body)
     if all(object_of(line) is not None for line in lines):
         return lines
+    check_nodes(body)
+    return _values(body)
+
+
+def _values(body: bytes) -> list[bytes]:
+    """See `values_of`; here commas may separate them, too."""
     text, at, values = body.decode(), 0, list[bytes]()
     while at < len(text):
         if text[at] in " \t\r\n,":
@@ -97,6 +107,8 @@ def values_of(body: bytes) -> list[bytes]:
         except (ValueError, RecursionError):  # an integer of more than 4,300 digits, too
             raise ContentError(400, f"event {len(values)} is no JSON") from None
         values.append(text[at:end].encode())
+        if len(values) > EVENTS_MAX:
+            raise too_many()
         at = end
     return values
 
@@ -110,10 +122,8 @@ def _ingest(body: bytes, call: Call) -> Taken:
     body, frames, kind = utf8(body), Frames(call.frame_bytes_max), call.content_type
     if not kind or kind.startswith(TEXT) or kind in LINES:
         is_text = kind not in LINES
-        for line in body.split(b"\n"):
+        for line in lines_of(body):
             line = line.removesuffix(b"\r")
-            if not line.strip():
-                continue
             if is_text or not _is_json(line):
                 frames.add_line(line)
             else:

@@ -28,6 +28,7 @@ from relay.wire.headers.rfc5424 import (
     header_hostname,
 )
 from relay.wire.headers.timestamp import POSSIBLE_ISO_STAMP, to_rfc3339, to_rfc5424
+from relay.wire.http.content import EVENTS_MAX, too_many
 from relay.wire.json.lenient import unescape
 from relay.wire.json.pairs import members_of
 
@@ -91,7 +92,7 @@ class Event:
 
 
 class Frames:
-    """The frames of one request.
+    """The frames of one request; ContentError above `EVENTS_MAX`.
 
     Args:
         bytes_max: Longest frame.
@@ -106,6 +107,7 @@ class Frames:
         self._bytes_max = bytes_max
 
     def add(self, event: Event) -> None:
+        self._check_room()
         frame = _frame(event)
         if len(frame) > self._bytes_max:
             self.cut[len(self.frames)] = len(frame)
@@ -134,9 +136,14 @@ class Frames:
             event.message = line
             self.add(event)
             return
+        self._check_room()
         if len(line) > self._bytes_max:
             self.cut[len(self.frames)] = len(line)
         self.frames.append(whole_characters(line, self._bytes_max))
+
+    def _check_room(self) -> None:
+        if len(self.frames) >= EVENTS_MAX:
+            raise too_many()
 
     def add_json(self, text: bytes) -> None:
         """An object, or a text or other value of JSON, which is the message."""
@@ -159,8 +166,11 @@ def utf8(body: bytes) -> bytes:
 def object_of(text: bytes) -> dict[str, bytes] | None:
     """The members of the JSON object `text`, or None if it is none.
 
-    One that is nested so deep that an envelope cannot hold it is none.
+    One that is nested so deep that an envelope cannot hold it is none, as is one that may have
+    more than `EVENTS_MAX` members.
     """
+    if text.count(b":") > EVENTS_MAX:
+        return None
     try:
         members = {name: bytes(raw) for name, raw in _object.decode(text).items()}
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

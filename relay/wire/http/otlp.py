@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import msgspec
 
 from relay.model.text import printable
-from relay.wire.http.content import ContentError
+from relay.wire.http.content import EVENTS_MAX, ContentError, check_nodes
 from relay.wire.http.endpoints import PROTOBUF, Call, Endpoint, Taken
 from relay.wire.http.events import SEVERITIES, Event, Frames, json_text, stamp_of_epoch, utf8
-from relay.wire.http.protobuf import Schema, read_message, write_fields
+from relay.wire.http.protobuf import MessageReader, Schema, write_fields
 
 PATH = "/v1/logs"
 
@@ -82,7 +82,8 @@ def _logs(body: bytes, call: Call) -> Taken:
 def _request(body: bytes, call: Call) -> dict[str, object]:
     try:
         if call.content_type == PROTOBUF:
-            return read_message(body, _SCHEMA, "request")
+            return MessageReader(_SCHEMA, messages_max=2 * EVENTS_MAX).read(body, "request")
+        check_nodes(body)
         request = msgspec.json.decode(utf8(body))
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise ContentError(400, f"the body is no OTLP: {printable(str(error))}") from None

@@ -16,33 +16,43 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BITS_MAX = 63
 
 
-def read_message(
-    data: bytes, schema: Schema, message: str, depth: int = DEPTH_MAX
-) -> dict[str, object]:
-    """The fields of a message by name, as its JSON would have them; unknown ones are left out.
+class MessageReader:
+    """Reads messages by name, as their JSON would have them; unknown fields are left out.
 
-    Raises:
-        ValueError: It is malformed, or deeper than `depth`.
+    Args:
+        messages_max: In one, all levels together: an empty one has two bytes and takes 100.
     """
-    if depth == 0:
-        raise ValueError(f"messages are nested deeper than {DEPTH_MAX}")
-    found: dict[str, object] = {}
-    for number, value in _fields(data):
-        name, kind = schema[message].get(number, ("", ""))
-        if not name:
-            continue
-        of_list, kind = kind.endswith("*"), kind.removesuffix("*")
-        if kind in schema:
-            read: object = read_message(_octets(value), schema, kind, depth - 1)
-        else:
-            read = _value(value, kind)
-        if of_list:
-            items = found.setdefault(name, [])
-            assert isinstance(items, list)
-            items.append(read)
-        else:
-            found[name] = read
-    return found
+
+    def __init__(self, schema: Schema, *, messages_max: int) -> None:
+        self._schema = schema
+        self._left = messages_max
+
+    def read(self, data: bytes, message: str, depth: int = DEPTH_MAX) -> dict[str, object]:
+        """The fields of a message.
+
+        Raises:
+            ValueError: It is malformed, deeper than `depth`, or has too many messages.
+        """
+        self._left -= 1
+        if depth == 0 or self._left < 0:
+            raise ValueError("too many messages, or nested too deep; send smaller batches")
+        found: dict[str, object] = {}
+        for number, value in _fields(data):
+            name, kind = self._schema[message].get(number, ("", ""))
+            if not name:
+                continue
+            of_list, kind = kind.endswith("*"), kind.removesuffix("*")
+            if kind in self._schema:
+                read: object = self.read(_octets(value), kind, depth - 1)
+            else:
+                read = _value(value, kind)
+            if of_list:
+                items = found.setdefault(name, [])
+                assert isinstance(items, list)
+                items.append(read)
+            else:
+                found[name] = read
+        return found
 
 
 def write_fields(*fields: tuple[int, int | bytes]) -> bytes:

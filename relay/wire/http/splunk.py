@@ -10,7 +10,7 @@ Indexer acknowledgement is not offered: an answer means stored in any case.
 
 from __future__ import annotations
 
-from relay.wire.http.content import ContentError
+from relay.wire.http.content import ContentError, lines_of
 from relay.wire.http.endpoints import Call, Endpoint, Taken, values_of
 from relay.wire.http.events import (
     Event,
@@ -62,11 +62,9 @@ def _raw(body: bytes, call: Call) -> Taken:
     query = {name: value.encode() for name, value in call.query.items()}
     stamp = stamp_of(query.get("time", b""))
     pairs = {name: json_text(query[name]) for name in _METADATA if name in query}
-    for line in utf8(body).split(b"\n"):
-        line = line.removesuffix(b"\r")
-        if line.strip():
-            event = Event(stamp=stamp, host=query.get("host") or None, pairs=dict(pairs))
-            frames.add_line(line, event)
+    for line in lines_of(utf8(body)):
+        event = Event(stamp=stamp, host=query.get("host") or None, pairs=dict(pairs))
+        frames.add_line(line.removesuffix(b"\r"), event)
     return _taken(frames)
 
 

@@ -50,6 +50,7 @@ class Connection:
         rate_per_peer_max: int = 0,
         oversize: str = "truncate",
         unfinished_bytes_max: int = 0,
+        body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         self.clock = Clock()
         self.intake: Any = RecordingIntake()
@@ -61,7 +62,7 @@ class Connection:
             self.reception,
             transport=Transport.TCP,
             new_protocol=lambda: HttpServerProtocol(
-                HttpLimits(BODY_BYTES_MAX, 60.0), app_of=app_of, wants_token=True
+                HttpLimits(body_bytes_max, 60.0), app_of=app_of, wants_token=True
             ),
             limits=InboundLimits(
                 frame_bytes_max=200,
@@ -197,6 +198,34 @@ def test_bodies_have_a_limit_also_when_decompressed(octets: bytes) -> None:
     connection.send(request(b"fits"))  # the connection goes on
     connection.stored()
     assert connection.answer()[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "piece"),
+    [
+        ("/ingest", "text/plain", b"a\n"),
+        ("/ingest", "application/json", b"1,"),
+        ("/ingest", "application/json", b"[],"),
+        ("/_bulk", "application/json", b'{"index":{}}\n{}\n'),
+        ("/services/collector", "application/json", b'{"event":1}'),
+        ("/services/collector/raw", "", b"a\n"),
+        ("/v1/logs", "application/json", b"{},"),
+        ("/v1/logs", PROTOBUF, b"\x0a\x00"),
+    ],
+)
+def test_a_small_body_cannot_become_many_events(target: str, kind: str, piece: bytes) -> None:
+    connection = Connection(body_bytes_max=2**24)
+    body = piece * (1_100_000 if piece == b"{}," else 210_000)
+    if kind == "application/json" and target == "/ingest":
+        body = b"[" + body + b"1]"
+    connection.send(request(gzip.compress(body, 1), target, Content_Type=kind, **GZIP))
+    status, _, answer = connection.answer()
+    assert status == (400 if kind == PROTOBUF else 413)
+    assert b"smaller batches" in answer
+    assert not connection.intake.batches
+
+
+GZIP = {"Content_Encoding": "gzip"}
 
 
 def test_a_long_event_is_cut_and_marked() -> None:

@@ -85,6 +85,11 @@ def test_names_of_the_envelope_do_not_take_the_place_of_fields() -> None:
     assert message.pairs == {"_MESSAGE": b"other", "_HOST": b"o", "_": b"1"}
 
 
+def test_an_object_of_too_many_members_is_the_message() -> None:
+    text = b"{%b}" % b",".join(b'"%d":1' % number for number in range(100_001))
+    assert message_of(text, 10**7).msg == text
+
+
 @pytest.mark.parametrize(
     ("value", "stamp"),
     [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.wire.http.protobuf import DEPTH_MAX, Schema, read_message, write_fields
+from relay.wire.http.protobuf import DEPTH_MAX, MessageReader, Schema, write_fields
 
 FIELDS = {
     1: ("name", "text"),
@@ -20,6 +20,10 @@ FIELDS = {
 SCHEMA: Schema = {"outer": FIELDS}
 
 
+def read(data: bytes) -> dict[str, object]:
+    return MessageReader(SCHEMA, messages_max=1000).read(data, "outer")
+
+
 def test_fields_by_name() -> None:
     data = write_fields(
         (1, b"caf\xc3\xa9"),
@@ -30,7 +34,7 @@ def test_fields_by_name() -> None:
         (7, 1),
     )
     data += write_fields((4, 2**64 - 1), (99, b"unknown")) + b"\x29" + b"\0" * 6 + b"\xf8\x3f"
-    assert read_message(data, SCHEMA, "outer") == {
+    assert read(data) == {
         "name": "café",
         "numbers": [1, 300],
         "inner": {"name": "x"},
@@ -50,7 +54,7 @@ def test_fields_by_name() -> None:
 )
 def test_malformed(data: bytes) -> None:
     with pytest.raises(ValueError):
-        read_message(data, SCHEMA, "outer")
+        read(data)
 
 
 def test_depth_is_bounded() -> None:
@@ -58,10 +62,16 @@ def test_depth_is_bounded() -> None:
     for _ in range(DEPTH_MAX):
         data = write_fields((3, data))
     with pytest.raises(ValueError, match="nested"):
-        read_message(data, SCHEMA, "outer")
+        read(data)
+
+
+def test_the_number_of_messages_is_bounded() -> None:
+    read(write_fields((3, b"")) * 999)
+    with pytest.raises(ValueError, match="smaller batches"):
+        read(write_fields((3, b"")) * 1000)
 
 
 @given(st.binary(max_size=60))
 def test_anything_is_read_or_malformed(data: bytes) -> None:
     with contextlib.suppress(ValueError):
-        assert set(read_message(data, SCHEMA, "outer")) <= {name for name, _ in FIELDS.values()}
+        assert set(read(data)) <= {name for name, _ in FIELDS.values()}
