@@ -110,8 +110,7 @@ class UpstreamState:
         self._unproven = ""  # text for `on_ready` that waits for an acknowledgement
         self._stopped = False
         self._at_once = False  # the next attempt needs no pause
-        self._on_connected: Callable[[], None] = lambda: None
-        self._on_lost: Callable[[str], None] = lambda words: None
+        self._watchers: list[tuple[Callable[[], None], Callable[[str], None]]] = []
 
     def watch(self, connected: Callable[[], None], lost: Callable[[str], None]) -> None:
         """Have each change told.
@@ -121,7 +120,11 @@ class UpstreamState:
             lost: Called with the reason when a connection has ended or could not be made; with
                 an empty one if that was intended.
         """
-        self._on_connected, self._on_lost = connected, lost
+        self._watchers.append((connected, lost))
+
+    def _tell_lost(self, words: str) -> None:
+        for _, lost in self._watchers:
+            lost(words)
 
     @property
     def ready(self) -> bool:
@@ -150,7 +153,8 @@ class UpstreamState:
         self.connects += 1
         self._state, self._last_failure, self._next_try_at = how, "", None
         self._ready_at = self._clock.seconds()
-        self._on_connected()
+        for connected, _ in self._watchers:
+            connected()
         # Otherwise an upstream that disconnects at every message would look healthy in the log.
         if self._useless_in_row < _USELESS_MAX:
             self._on_ready(how)
@@ -165,16 +169,24 @@ class UpstreamState:
             how, self._unproven = self._unproven, ""
             self._on_ready(how)
 
+    def remark(self, words: str) -> None:
+        """Something odd that leaves the state as it is."""
+        self._on_remark(words)
+
     def unexpected(self, octets: bytes) -> None:
         """The upstream has sent `octets`, though it has nothing to say."""
         self.unexpected_bytes += len(octets)
-        self._on_remark(
+        self.remark(
             f"{self.target}: sent {counted(len(octets), 'byte')} that mean nothing here, "
             f"{printable(octets[:_SHOWN_BYTES_MAX])!r}: is this a receiver of plain syslog?"
         )
 
-    def failed(self, words: str) -> None:
-        """A connection ended or could not be made."""
+    def failed(self, words: str, *, blameless: bool = False) -> None:
+        """A connection ended or could not be made.
+
+        Args:
+            blameless: Not because of the upstream: there is no reason to prefer another one.
+        """
         if self._stopped:  # of course it did
             return
         ready_at, self._ready_at = self._ready_at, None
@@ -187,7 +199,7 @@ class UpstreamState:
         self._failures_in_row += 1
         self.failures += 1
         self._state, self._last_failure = "not connected", words
-        self._on_lost(words)
+        self._tell_lost("" if blameless else words)
         self._on_failure(words)
 
     def renewed(self, why: str) -> None:
@@ -197,7 +209,7 @@ class UpstreamState:
         self._ready_at, self._at_once, self._unproven = None, True, ""
         self.exactly_once = False
         self._state = f"connecting anew: {why}"
-        self._on_lost("")
+        self._tell_lost("")
 
     def stopped(self) -> None:
         """Stop connecting; the end of the last connection is not an error."""
@@ -205,7 +217,7 @@ class UpstreamState:
         self._state, self._last_failure, self._next_try_at = "stopped", "", None
         self._ready_at = None
         self.exactly_once = False
-        self._on_lost("")
+        self._tell_lost("")
 
     def retry_policy(self, attempt: int = 0, *, seconds_min: float = 0.0) -> float:
         """Seconds to wait now.
@@ -283,6 +295,7 @@ class UpstreamProtocol(Protocol):
         self._clock = clock
         self._secure = secure
         self._why = ""  # we closed it, if not empty
+        self._blameless = False
         self._retiring = ""  # why it is to be made anew, if not empty
         self._timeouts = timeouts
         self._prepare_call: DelayedCall | None = None
@@ -357,8 +370,13 @@ class UpstreamProtocol(Protocol):
         self.state.became_ready(self.started())
         self.ready.callback(None)
 
-    def give_up(self, why: str) -> None:
-        """Abort the connection; `why` becomes the state's text."""
+    def give_up(self, why: str, *, blameless: bool = False) -> None:
+        """Abort the connection; `why` becomes the state's text.
+
+        Args:
+            blameless: See `UpstreamState.failed`.
+        """
+        self._blameless = blameless if not self._why else self._blameless
         self._why = self._why or why
         if not self.gone:
             self.transport.abortConnection()
@@ -393,7 +411,7 @@ class UpstreamProtocol(Protocol):
             words += self.remark()
         error = UpstreamError(f"{self.state.target}: {words}")
         if not (self._retiring and self.is_idle):
-            self.state.failed(str(error))
+            self.state.failed(str(error), blameless=self._blameless)
         self.ended()
         return error
 

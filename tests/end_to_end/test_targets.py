@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_the_second_one_takes_over_and_the_first_one_gets_it_back(
     site.wait_delivered()
     first, second = site.report()["details"]
     assert first.startswith(f"target 127.0.0.1:{site.a.port}: not used: "), json.dumps(first)
-    assert second == f"target 127.0.0.1:{site.b.port}: active, 1 connection"
+    assert second == f"target 127.0.0.1:{site.b.port}: active, 1 connection, 127.0.0.1"
     site.a.start()
     wait_until(lambda: "active" in site.report()["details"][0], "the way back")
     last = site.feed(300, start=600)
@@ -80,3 +81,43 @@ def test_the_second_one_takes_over_and_the_first_one_gets_it_back(
     arrived = received(site.a.arrived) + received(site.b.arrived)
     assert sorted(arrived) == sorted(expected + late + last)  # nothing was in flight: no repeats
     assert site.report()["exactly_once"]
+
+
+def test_several_connections_lose_nothing_while_targets_come_and_go(
+    programs: Programs, tmp_path: Path
+) -> None:
+    site = Site(
+        programs,
+        tmp_path,
+        policy="balance",
+        connections=4,
+        ordered=False,
+        probe_seconds=0.2,
+        failback_probes=1,
+        rebalance_seconds=1,
+    )
+    site.start()
+    wait_until(lambda: spread(site) == [2, 2], "connections to both")
+    expected = site.feed(2000)
+    site.wait_delivered()
+    for each in (site.a, site.b):
+        assert len(received(each.arrived)) > 200, "both have a share"
+    site.a.kill()
+    expected += site.feed(2000, start=2000)
+    site.wait_delivered()
+    site.a.start()
+    wait_until(lambda: spread(site) == [2, 2], "the way back")
+    expected += site.feed(2000, start=4000)
+    site.wait_delivered()
+
+    def missing() -> set[bytes]:
+        return {*expected} - {*received(site.a.arrived)} - {*received(site.b.arrived)}
+
+    wait_until(lambda: not missing(), "all to be in the files")
+    assert site.report()["delivered_records"] == 6000
+
+
+def spread(site: Site) -> list[int]:
+    """How many connections each target has."""
+    found = [re.search(r"active, (\d+) connection", line) for line in site.report()["details"]]
+    return [int(each[1]) if each else 0 for each in found]

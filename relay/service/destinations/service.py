@@ -204,7 +204,7 @@ class DestinationService(Service):
             clock=self._clock,
             on_ready=partial(self._connected, queue),
             on_failure=partial(self._connection_failed, queue),
-            on_remark=partial(self.warn, "unexpected"),
+            on_remark=partial(self.warn, "connection"),
             retry_seconds_min=configuration.retry.retry_seconds_min,
             retry_seconds_max=configuration.retry.retry_seconds_max,
         )

@@ -24,7 +24,8 @@ from relay.service.configuration.model import (
 from relay.service.configuration.table import AnAddress, Choice, Seconds, Whole
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.link import Outlet
+from relay.service.destinations.link import Link, Outlet
+from relay.service.destinations.parallel import ParallelLink
 from relay.service.destinations.targets import Target, TargetKeys, TargetLink, Targets
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
@@ -34,7 +35,7 @@ from relay.transport.names import HostResolver, Names, Place, ReactorWithNames, 
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
-from relay.transport.upstream import Timeouts, UpstreamProtocol
+from relay.transport.upstream import Timeouts, UpstreamProtocol, UpstreamState
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
 
 _ANY_HOST = "upstream"  # the endpoint resolves no other than its own
@@ -178,10 +179,27 @@ def new_delivery(
         say=lambda words: _log.info("{subject}: {words}", subject=subject, words=words),
     )
     return Delivery(
-        new_link=partial(TargetLink, targets=targets),
+        new_link=partial(_new_link, configuration, targets),
         prerequisites=(files,),
         details=lambda: list(targets.details()),
     )
+
+
+def _new_link(configuration: UpstreamConfiguration, targets: Targets, outlet: Outlet) -> Link:
+    new_of_one = partial(TargetLink, targets=targets)
+    if (connections := configuration.several.connections) == 1:
+        return new_of_one(outlet)
+    new_state = partial(
+        UpstreamState,
+        target=outlet.state.target,
+        clock=targets.clock,
+        on_ready=lambda words: None,
+        on_failure=lambda words: None,
+        on_remark=outlet.state.remark,
+        retry_seconds_min=configuration.retry.retry_seconds_min,
+        retry_seconds_max=configuration.retry.retry_seconds_max,
+    )
+    return ParallelLink(outlet, connections, new_link=new_of_one, new_state=new_state)
 
 
 def _new_targets(
@@ -297,7 +315,7 @@ class RelpConfiguration(UpstreamConfiguration):
 
     @property
     def in_flight_max(self) -> int:
-        return self.window_records
+        return self.window_records * self.several.connections
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from relay.model.errors import UpstreamError
 from relay.model.text import counted, printable
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import YEAR_SECONDS, Url, Where
-from relay.service.configuration.table import Choice, Seconds, Whole
+from relay.service.configuration.table import Choice, Flag, Seconds, Whole
 from relay.service.destinations.link import Outlet, StreamLink
 from relay.transport.connections import Timers
 from relay.transport.names import HostResolver
@@ -58,7 +58,24 @@ class TargetKeys:
         "quarter",
     )
 
+    connections: int = key(
+        Whole(1, 64), 1, "connections at a time; more than one need `ordered = false`"
+    )
+    ordered: bool = key(
+        Flag(), True, "whether messages have to arrive in their order, which takes one connection"
+    )
+
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        if self.connections > 1 and self.ordered:
+            yield (
+                f"{where('connections')}: {self.connections} connections do not keep the order of "
+                "messages; write ordered = false, or connections = 1"
+            )
+        if "ordered" in given and not self.ordered and self.connections == 1:
+            yield (
+                f"{where('ordered')}: one connection keeps the order; write connections = 2 or "
+                "more, or remove it"
+            )
         if "rebalance_seconds" in given and self.policy != "balance":
             yield (
                 f'{where("rebalance_seconds")}: has no effect with policy = "failover"; '
@@ -281,6 +298,7 @@ class TargetLink(StreamLink):
         self._targets = targets
         self._target: Target | None = None  # chosen last
         self.is_connected = False
+        self._moves = False  # the last target was at fault
         self._timers = Timers(clock)
         state.watch(self._connected, self._lost)
 
@@ -294,7 +312,7 @@ class TargetLink(StreamLink):
         return endpoint.connect(factory)
 
     def retry_seconds(self, attempt: int) -> float:
-        if len(self._targets.all) > 1 and self._targets.untroubled:
+        if self._moves and len(self._targets.all) > 1 and self._targets.untroubled:
             return 0.0
         return self._state.retry_policy(attempt)
 
@@ -333,9 +351,9 @@ class TargetLink(StreamLink):
         """The connection has ended, or could not be made.
 
         Args:
-            words: Why; empty = on purpose.
+            words: Why; empty = the target is not to blame.
         """
-        target, self.is_connected = self._target, False
+        target, self.is_connected, self._moves = self._target, False, bool(words)
         self._timers.cancel_all()
         if target is None:
             return

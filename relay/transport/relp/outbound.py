@@ -75,7 +75,8 @@ class RelpClientProtocol(DeliveringProtocol):
     def send(self, payloads: Sequence[bytes]) -> None:
         if self._next_seq is not None:
             if self._drain.sent_seq - len(payloads) != self._next_seq:
-                self.give_up("records left the queue unsent: the numbers begin again")
+                why = "records left the queue unsent: the numbers begin again"
+                self.give_up(why, blameless=True)
                 return
             self._next_seq += len(payloads)
         self._session.send(payloads)
@@ -122,7 +123,7 @@ class RelpClientProtocol(DeliveringProtocol):
         if self.over:
             return
         if session.over:
-            self.give_up(str(session.error or "closed as agreed"))
+            self.give_up(str(session.error or "closed as agreed"), blameless=session.error is None)
         elif session.exhausted and not session.unacknowledged:
             session.close()  # and ClientService connects again
             self._write()
@@ -155,7 +156,7 @@ class RelpClientProtocol(DeliveringProtocol):
             start = self._numbering.begin(self._offer, self._session.server_offers)
             if isinstance(start, Deferred):
                 start.addCallbacks(
-                    lambda _: self.give_up("introduced anew"),
+                    lambda _: self.give_up("introduced anew", blameless=True),
                     lambda failure: self.give_up(failure.getErrorMessage()),
                 )
                 return
@@ -207,7 +208,8 @@ class RelpClientProtocol(DeliveringProtocol):
     def _acknowledged(self, count: int) -> None:
         self._answered()
         if not self._drain.acknowledged(self, count):
-            self.give_up("it takes messages: what it refused before is tried once more")
+            why = "it takes messages: what it refused before is tried once more"
+            self.give_up(why, blameless=True)
 
     def _answered(self) -> None:
         self._cancel_answer_call()

@@ -973,6 +973,15 @@ def test_several_targets(tmp_path: Path) -> None:
             "probe_seconds: has no effect with one target; write a list in connect, or remove it",
         ),
         (
+            '"relp://a:1"\nconnections = 3',
+            "connections: 3 connections do not keep the order of messages; write ordered = false, "
+            "or connections = 1",
+        ),
+        (
+            '"relp://a:1"\nordered = false',
+            "ordered: one connection keeps the order; write connections = 2 or more, or remove it",
+        ),
+        (
             '["relp://a:1", "relp://b:1"]\nrebalance_seconds = 5',
             'rebalance_seconds: has no effect with policy = "failover"; write policy = "balance", '
             "or remove it",

@@ -13,6 +13,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.destinations import streams
 from relay.service.destinations.link import StreamLink
+from relay.service.destinations.parallel import ParallelLink
 from relay.service.destinations.targets import TargetKeys
 from relay.service.tls.files import read_options, read_policy
 from relay.transport.relp.outbound import RelpClientProtocol
@@ -233,3 +234,14 @@ def test_the_name_to_verify_of_a_service_is_its_domain(setup: Setup) -> None:
     service = setup.build(Url("tls", host="_syslog._tcp.example.com"))
     connection = target_of(service).tls.clientConnectionForTLS(SimpleNamespace())
     assert connection.get_servername() == b"example.com"
+
+
+def test_several_connections_are_several_links(setup: Setup) -> None:
+    keys = {"several": TargetKeys(connections=3, ordered=False), "window_records": 70}
+    service = setup.build(Url("relp", host="up", port=20514), **keys)
+    link = lane_of(service).link
+    assert isinstance(link, ParallelLink)
+    assert len(link._links) == 3
+    assert service._configuration.in_flight_max == 210
+    protocol = link._links[0].buildProtocol(None)  # type: ignore[attr-defined]
+    assert protocol._numbering is None

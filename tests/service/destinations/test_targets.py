@@ -309,3 +309,13 @@ def test_a_connection_follows_its_name_when_the_ttl_has_ended() -> None:
     ensureDeferred(there.links[0].stop())
     there.settle()
     assert there.clock.getDelayedCalls() == []
+
+
+def test_a_target_that_is_not_to_blame_is_used_again_after_the_usual_pause() -> None:
+    there = Destination("a", "b")
+    there.protocols[-1].give_up("the numbers begin again", blameless=True)
+    lose(there.endpoints["a"].open.pop()[0])
+    assert there.words == "a:1: the numbers begin again, next try in 1 s"
+    there.advance(1)
+    assert there.words == "connected to a:1"
+    assert there.endpoints["b"].attempts == 0
