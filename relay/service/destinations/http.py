@@ -16,6 +16,7 @@ from relay.flow.numbering import Numbering
 from relay.model.errors import UpstreamError
 from relay.model.output import KeyTemplate, Pair, Selection
 from relay.model.template import macros_of, split_template
+from relay.model.token import has_token_form
 from relay.rewrite.forms.record_key import split_key
 from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
 from relay.service.configuration.keys import group, key
@@ -192,16 +193,20 @@ class HttpCredentials:
         if not self.ways:
             return Credentials({})
         (way,) = self.ways
-        try:
-            secret = token_from_file(getattr(self, way)).reveal()
-        except ValueError as error:
-            raise UpstreamError(str(error)) from None
+        secret = _secret(getattr(self, way))
         sent = secret
         if way == "password_file":
             scheme, sent = "Basic", base64.b64encode(self.user.encode() + b":" + secret)
         elif way == "api_key_file":
             scheme = "ApiKey"
         return Credentials({"Authorization": f"{scheme} {sent.decode()}"}, (secret, sent))
+
+
+def _secret(path: str) -> bytes:
+    try:
+        return token_from_file(path).reveal()
+    except ValueError as error:
+        raise UpstreamError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +255,11 @@ class HttpConfiguration(AnsweringConfiguration):
         "index of a message, with macros, such as `logs-$HOST`; for `bulk`",
         default_words="that of the URL's path",
     )
+    index_file: str = key(
+        SecretFile(is_token=True),
+        "",
+        "file with the index, where that is a secret as Sematext's token is; for `bulk`",
+    )
     operation: str = key(
         Choice(("index", "create")),
         "index",
@@ -275,6 +285,21 @@ class HttpConfiguration(AnsweringConfiguration):
         return str(self.connect) + ("" if self.connect.path else _BODIES[self.body].path)
 
     @property
+    def target(self) -> str:
+        """The URL for words: without its scheme, and without tokens."""
+        parts = self.url.partition("://")[2].split("/")
+        return "/".join("****" if has_token_form(part.encode()) else part for part in parts)
+
+    def read_credentials(self) -> Credentials:
+        """What the files hold now; UpstreamError says what is wrong."""
+        scheme = "Splunk" if self.body == "splunk-hec" else "Bearer"
+        found = self.credentials.read(scheme)
+        if not self.index_file:
+            return found
+        index = _secret(self.index_file)
+        return replace(found, index=index, secrets=(*found.secrets, index))
+
+    @property
     def record_key(self) -> KeyTemplate | None:
         """The index, where it depends on the message."""
         if not self._varies:
@@ -296,7 +321,9 @@ class HttpConfiguration(AnsweringConfiguration):
             if name in given and self.body != body:
                 yield f'{where(name)}: has no meaning with body = "{self.body}", only with "{body}"'
         path = self.url.partition("://")[2].partition("/")[2].partition("?")[0]
-        if self.body == "bulk" and path == "_bulk" and not self.index:
+        if self.index and self.index_file:
+            yield f"{where('index_file')}: a document has one index; remove index"
+        if self.body == "bulk" and path == "_bulk" and not self.index and not self.index_file:
             yield (
                 f'{where("index")}: is missing; write index = "logs", or put it into the URL, as '
                 f"in {self.connect.scheme}://{self.connect.host}/logs/_bulk"
@@ -312,14 +339,17 @@ class HttpConfiguration(AnsweringConfiguration):
             )
 
     def warnings(self, where: Where) -> Iterator[str]:
-        if self.connect.scheme == "http" and self.credentials.ways:
+        ways = [*self.credentials.ways, *(["index_file"] if self.index_file else [])]
+        if self.connect.scheme == "http" and ways:
+            yield (f"{where('connect')}: {ways[0]} is sent unencrypted over http://; use https://")
+        if self.target != self.url.partition("://")[2]:
             yield (
-                f"{where('connect')}: {self.credentials.ways[0]} is sent unencrypted over http://; "
-                "use https://"
+                f"{where('connect')}: the path holds a token, which status shows; write it into a "
+                "file, and name that in index_file"
             )
 
 
-_KEYS_OF_BODIES = {"index": "bulk", "operation": "bulk", "labels": "loki"}
+_KEYS_OF_BODIES = {"index": "bulk", "index_file": "bulk", "operation": "bulk", "labels": "loki"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +390,7 @@ def _make(configuration: HttpConfiguration, parts: DestinationParts) -> Delivery
     (tls,) = new_tls(configuration, [url], parts, files)
     if tls is not None:
         endpoint = wrapClientTLS(tls, endpoint)  # type: ignore[arg-type]  # zope
-    target = configuration.url.partition("://")[2]
+    target = configuration.target
     how = f"sending to {target}, delivered when the server says so"
     causes: Counter[str] = Counter()
     has_keys = configuration.record_key is not None
@@ -375,7 +405,7 @@ def _make(configuration: HttpConfiguration, parts: DestinationParts) -> Delivery
                 causes,
                 how,
             ),
-            _new_uploads(configuration, parts, endpoint, target),
+            _new_uploads(configuration, parts, endpoint),
             batches,
             now=parts.wall.now,
             clock=reactor,
@@ -390,26 +420,25 @@ def _make(configuration: HttpConfiguration, parts: DestinationParts) -> Delivery
 
 
 def _new_uploads(
-    configuration: HttpConfiguration, parts: DestinationParts, endpoint: Endpoint, target: str
+    configuration: HttpConfiguration, parts: DestinationParts, endpoint: Endpoint
 ) -> Uploads:
     body, sizes = _BODIES[configuration.body], configuration.sizes
     requests = Requests(
         configuration.url,
         endpoint,
-        target=target,
+        target=configuration.target,
         secure=configuration.tls is not None,
         seconds_max=configuration.answer_seconds_max,
         connections_max=sizes.batches.requests_max,
         clock=parts.reactor,
     )
-    scheme = "Splunk" if configuration.body == "splunk-hec" else "Bearer"
     own = {"User-Agent": _USER_AGENT, "Content-Type": body.content_type}
     return Uploads(
         requests,
         encode=body.encode(configuration),
         read=body.read,
         compress=sizes.compress,
-        credentials=partial(configuration.credentials.read, scheme),
+        credentials=configuration.read_credentials,
         headers={**own, **dict(configuration.headers)},
         run_in_thread=parts.run_in_thread,
         now=parts.wall.now,

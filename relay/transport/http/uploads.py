@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred
 
@@ -36,6 +36,8 @@ class Credentials:
     headers: Mapping[str, str]
     secrets: Sequence[bytes] = ()
     """To be masked in what the server says."""
+    index: bytes = b""
+    """The index of records that have none, where it is a secret."""
 
 
 class Uploads:
@@ -83,6 +85,10 @@ class Uploads:
             credentials = self._credentials()
         except UpstreamError as error:
             return _same(records, Verdict(Fate.HOLD, "credentials", str(error)))
+        if credentials.index:
+            records = [
+                each if each.index else replace(each, index=credentials.index) for each in records
+            ]
         body = self._encode(records, self._now())
         if self._compress is not None:
             compress, octets = self._compress, body
@@ -106,7 +112,7 @@ def _masked(verdict: Verdict, secrets: Sequence[bytes]) -> Verdict:
         words = words.replace(secret.decode("ascii", "replace"), redacted_secret(secret))
     if words is verdict.words:
         return verdict
-    return Verdict(verdict.fate, verdict.cause, words, verdict.until_midnight)
+    return replace(verdict, words=words)
 
 
 def _gzip(octets: bytes) -> bytes:

@@ -118,6 +118,7 @@ def configured(tmp_path: Path, text: str, scheme: str = "http") -> Any:
             'index = "a"\napi_key_file = "p"\ntoken_file = "q"',
             "token_file: a request has one authorization; remove api_key_file",
         ),
+        ('index = "a"\nindex_file = "b"', "index_file: a document has one index; remove index"),
         ('index = "a"\nordered = true\nrequests_max = 4', "requests_max: has no effect"),
     ],
 )
@@ -135,6 +136,27 @@ def test_a_secret_over_plain_http_is_warned_of(tmp_path: Path) -> None:
     (warning,) = configured(tmp_path, text).warnings
     assert warning.startswith("destinations.es.connect: token_file is sent unencrypted")
     assert configured(tmp_path, text, "https").warnings == ()
+
+
+TOKEN = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+def test_an_index_that_is_a_secret_comes_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text(TOKEN)
+    (tmp_path / "t").chmod(0o600)
+    (destination,) = configured(tmp_path, 'index_file = "t"', "https").destinations
+    found = destination.read_credentials()
+    assert (found.index, found.secrets, found.headers) == (TOKEN.encode(), (TOKEN.encode(),), {})
+    (warning,) = configured(tmp_path, 'index_file = "t"').warnings
+    assert "index_file is sent unencrypted" in warning
+
+
+def test_a_token_in_the_path_is_masked_and_warned_of() -> None:
+    url = replace(URL, scheme="https", path=f"/{TOKEN}/_bulk")
+    destination = new_destination("es", url)
+    assert destination.target == "es.example:9200/****/_bulk"
+    (warning,) = destination.warnings(lambda key: key)
+    assert warning.startswith("connect: the path holds a token") and TOKEN not in warning
 
 
 def sent(frame: bytes, **keys: Any) -> tuple[bytes | None, bytes]:

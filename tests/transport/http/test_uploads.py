@@ -12,7 +12,7 @@ from relay.model.errors import UpstreamError
 from relay.transport.http.requests import RequestFailed
 from relay.transport.http.uploads import Credentials, Uploads
 from relay.wire.http.answers import DELIVERED, Answer, Fate, read_any
-from relay.wire.http.bodies import Record, ndjson
+from relay.wire.http.bodies import Record, bulk, ndjson
 from tests.connections import fired
 
 RECORDS = [Record(b'{"a":1}'), Record(b'{"a":2}')]
@@ -25,12 +25,12 @@ class Server:
         self.seen: list[tuple[bytes, dict[str, str]]] = []
         requests: Any = self
         values = {
+            "encode": ndjson,
             "compress": "none",
             "credentials": lambda: Credentials({"Authorization": "Bearer 12345678"}, [b"12345678"]),
         }
         self.uploads = Uploads(
             requests,
-            encode=ndjson,
             read=read_any,
             headers={"X-A": "b"},
             run_in_thread=execute,
@@ -77,6 +77,19 @@ def test_the_server_s_wish_to_wait_is_passed_on() -> None:
 def test_secrets_are_masked_in_what_the_server_says() -> None:
     outcome = Server(Answer(401, {}, b"no such key: 12345678")).send()
     assert {each.words for each in outcome.verdicts} == {"401 no such key: ****"}
+
+
+def test_an_index_that_is_a_secret_is_that_of_records_without_one() -> None:
+    server = Server(
+        Answer(200, {}, b""),
+        encode=bulk("", "index"),
+        credentials=lambda: Credentials({}, [b"secret-index-12345"], b"secret-index-12345"),
+    )
+    fired(server.uploads.send([Record(b"{}"), Record(b"{}", "", b"own")]))
+    ((body, _),) = server.seen
+    assert body == (
+        b'{"index":{"_index":"secret-index-12345"}}\n{}\n{"index":{"_index":"own"}}\n{}\n'
+    )
 
 
 def test_without_credentials_nothing_is_sent() -> None:
