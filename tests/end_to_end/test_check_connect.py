@@ -96,6 +96,11 @@ NETWORK_FAULTS = {
     "syslog-to-relp": ("syslog-relp-port", "write relp://"),
     "syslog-to-smtp": ("syslog-other-port", "220 mail.example.com"),
     "syslog-over-tls-to-relp": ("syslog-relp-port", "write relp+tls://"),
+    "http-to-tls": ("http-no-answer", "is this a port for TLS"),
+    "http-password": ("http-unauthorised", "compare user, password_file"),
+    "http-token": ("token-unknown", "compare the token with the app's"),
+    "http-clock": ("clock-differs", "synchronise both"),
+    "https-expired": ("tls-expired", "has expired at 2025-02-01"),
     "file-is-a-directory": ("path-taken", "is a directory"),
     "file-below-a-file": ("path-taken", "is a file, and has to be a directory"),
     "nearly-full": ("disk-nearly-full", "make room"),
@@ -166,9 +171,27 @@ def _network_setup(folder: Path, receivers: Receivers, programs: Programs) -> Se
         "syslog-to-relp": relp,
         "syslog-to-smtp": receivers.greeting(b"220 mail.example.com ESMTP\r\n"),
     }
+    unknown = b"Application not found for token"
+    http = {
+        "http-to-tls": receivers.tls(server),
+        "http-password": receivers.saying(b"HTTP/1.1 401 Who?\r\nContent-Length: 0\r\n\r\n"),
+        "http-token": receivers.saying(
+            b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n%b" % (len(unknown), unknown)
+        ),
+        "http-clock": receivers.saying(
+            b"HTTP/1.1 400 No body\r\nContent-Length: 0\r\n"
+            b"Date: Sun, 01 Nov 2020 08:00:00 GMT\r\n\r\n"
+        ),
+    }
     url = "{}://127.0.0.1:{}".format
     setup = Setup()
-    for scheme, ports, keys in (("tls", tls, trusts), ("relp", plain, {}), ("tcp", lines, {})):
+    for scheme, ports, keys in (
+        ("tls", tls, trusts),
+        ("relp", plain, {}),
+        ("tcp", lines, {}),
+        ("http", http, {"index": "logs"}),
+        ("https", {"https-expired": tls["expired"]}, {"index": "logs", **trusts}),
+    ):
         for id, port in ports.items():
             setup.destinations[id] = {"connect": url(scheme, port), **keys}
     setup.destinations["old-version"]["tls_version_min"] = "1.3"

@@ -33,6 +33,9 @@ from relay.service.destinations.streams import (
     new_tls,
 )
 from relay.service.prerequisite import Prerequisite
+from relay.service.probes.probe import Probe
+from relay.service.probes.request import Asking
+from relay.service.probes.upstream import probe_upstream
 from relay.transport.http.requests import Endpoint, Requests
 from relay.transport.http.session import Batches, HttpSession, SessionParts
 from relay.transport.http.uploads import COMPRESSIONS, Credentials, Uploads
@@ -414,6 +417,7 @@ def _make(configuration: HttpConfiguration, parts: DestinationParts) -> Delivery
     return Delivery(
         new_link=lambda outlet: HttpLink(outlet, open_session, how=how, clock=reactor),
         target=target,
+        is_confirmed=True,
         prerequisites=(files,),
         details=lambda: [f"not delivered by a request: {_listed(causes)}"] if causes else [],
     )
@@ -456,6 +460,22 @@ def _listed(causes: Counter[str]) -> str:
     return ", ".join(f"{cause} {count:,}" for cause, count in causes.most_common())
 
 
+def _probe(configuration: HttpConfiguration, probe: Probe) -> None:
+    """Ask without a message: protocols that refuse an empty body look at who asks first."""
+    url, body = configuration.connect, configuration.body
+    try:
+        credentials = configuration.credentials.read("Splunk" if body == "splunk-hec" else "Bearer")
+    except UpstreamError as error:
+        probe.fail("request", "token-missing", str(error), "put the secret into that file")
+        credentials = Credentials({})
+    path = url.path or _BODIES[body].path
+    own = {"User-Agent": _USER_AGENT, "Content-Type": _BODIES[body].content_type}
+    headers = {**own, **dict(configuration.headers), **credentials.headers}
+    method = "HEAD" if body in ("ndjson", "array") else "POST"
+    asking = Asking(method, path, headers, tuple(credentials.secrets))
+    probe_upstream(probe, url, configuration.tls, asking)
+
+
 HTTP = DestinationKind(
     scheme="http",
     address=_HttpAddress(80),
@@ -463,6 +483,7 @@ HTTP = DestinationKind(
     delivered="the server has answered that it has it, for `bulk` each message by itself",
     medium="tcp",
     make=_make,
+    probe=_probe,
 )
 HTTPS = replace(
     HTTP,

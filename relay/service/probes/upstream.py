@@ -295,7 +295,7 @@ def greet_relp(probe: Probe, upstream: Upstream, connection: Connection) -> None
     try:
         connection.sendall(session.data_to_send())
         while not session.ready and not session.over:
-            chunk = _heard(connection, began + probe.seconds_max - time.monotonic())
+            chunk = heard(connection, began + probe.seconds_max - time.monotonic())
             if not chunk or chunk.startswith(TLS_ALERT):
                 probe.findings.append(_no_relp(upstream, chunk, probe.seconds_max))
                 return
@@ -325,7 +325,7 @@ def greet_relp(probe: Probe, upstream: Upstream, connection: Connection) -> None
     session.close()
     try:
         connection.sendall(session.data_to_send())
-        _heard(connection, _LISTEN_SECONDS)
+        heard(connection, _LISTEN_SECONDS)
     except OSError:  # librelp may be gone already
         return
 
@@ -346,25 +346,25 @@ def _no_relp(upstream: Upstream, chunk: bytes | None, seconds_max: float) -> Fin
 def greet_syslog(probe: Probe, upstream: Upstream, connection: Connection) -> None:
     """Listen whether the receiver objects to plain syslog; only blank lines are sent."""
     try:
-        if (heard := _heard(connection, _LISTEN_SECONDS)) is None:
+        if (said := heard(connection, _LISTEN_SECONDS)) is None:
             connection.sendall(_BLANK_LINES)
-            heard = _heard(connection, _LISTEN_SECONDS)
+            said = heard(connection, _LISTEN_SECONDS)
     except TlsBroken as error:
         probe.findings.append(tls_finding(upstream, error))
         return
     except OSError:
-        heard = b""
-    if heard is None:
+        said = b""
+    if said is None:
         probe.passed("lines", f"{upstream.place} takes lines; plain syslog has no answers")
-    elif heard.startswith(TLS_ALERT) or (
-        not heard and not upstream.tls and _speaks_tls(upstream, probe.seconds_max)
+    elif said.startswith(TLS_ALERT) or (
+        not said and not upstream.tls and _speaks_tls(upstream, probe.seconds_max)
     ):
         _fail_syslog(probe, upstream, "syslog-tls-port", "answers in TLS", "tls://")
     elif _speaks_relp(upstream, probe.seconds_max):
         scheme = "relp+tls://" if upstream.tls else "relp://"
         _fail_syslog(probe, upstream, "syslog-relp-port", "speaks RELP", scheme)
-    elif heard:
-        what = f"answers {printable(heard, length_max=60)!r}, which no receiver of syslog does"
+    elif said:
+        what = f"answers {printable(said, length_max=60)!r}, which no receiver of syslog does"
         _fail_syslog(probe, upstream, "syslog-other-port", what, "the port of its receiver")
     else:
         # A receiver that takes octet counting only would do so as well.
@@ -403,7 +403,7 @@ def _speaks_tls(upstream: Upstream, seconds_max: float) -> bool:
         return False
 
 
-def _heard(connection: Connection, seconds_max: float) -> bytes | None:
+def heard(connection: Connection, seconds_max: float) -> bytes | None:
     """What comes within a time: bytes, none = the other end has closed, None = nothing.
 
     Raises:

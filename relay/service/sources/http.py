@@ -16,6 +16,8 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.table import Seconds, Size, bytes_in_words
 from relay.service.configuration.url import HostPort
+from relay.service.probes.listener import probe_stream_port
+from relay.service.probes.probe import Probe
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
     LISTENER_TLS_WITHOUT,
@@ -75,6 +77,10 @@ def _make(source: HttpSource, receiving: Receiving, parts: SourceParts) -> Strea
     return new_stream_source(source, receiving, parts, new_protocol, answers=True)
 
 
+def _probe(source: HttpSource, probe: Probe) -> None:
+    probe_stream_port(probe, source.listen, source.tls)
+
+
 HTTP = SourceKind(
     scheme="http",
     address=HostPort(80),
@@ -83,6 +89,7 @@ HTTP = SourceKind(
     medium="tcp",
     answers=True,
     make=_make,
+    probe=_probe,
 )
 HTTPS = replace(
     HTTP,
