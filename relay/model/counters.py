@@ -67,5 +67,8 @@ class SourceCounters:
     """Records that relays have given up or lost track of, and that never came here."""
     refused_lineages: int = 0
     """Offers to send exactly once that were malformed or another sender's."""
+    waiting_lines: int = 0
+    """Lines in memory that wait for the rest of their message (`multi_line`); a crash loses those
+    of senders that wait for no answer."""
     pauses: int = 0
     """Times that reading stopped because the queue could not take more."""

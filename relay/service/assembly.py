@@ -21,6 +21,7 @@ from relay.model.text import counted
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
 from relay.queue.files.ownership import words_of_owner
+from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.commands import DestinationTools
@@ -250,6 +251,7 @@ class _Relay:
             "damaged_files": lambda: queue.view.damaged_files,
             "certificates": self.certificates.report,
             "tables": self.lookups.report,
+            "waiting_in_groups": self._waiting_in_groups,
         }
         return Status(
             Identity(configuration.name, __version__, IS_COMPILED, configuration.state_dir),
@@ -261,6 +263,15 @@ class _Relay:
             file_usage=lambda: FileUsage(queue.view.allocated_bytes, queue.histories.used_bytes),
             last_errors=self.notices.last_of,
         )
+
+    def _waiting_in_groups(self) -> dict[str, int]:
+        """Messages that wait for others of their group, by destination."""
+        pipelines = {id: route.rewrite for id, route in self.routes.items()}
+        return {
+            id: pipeline.waiting
+            for id, pipeline in pipelines.items()
+            if isinstance(pipeline, Pipeline) and pipeline.keeps
+        }
 
     def _observers(self) -> list[Service]:
         return [

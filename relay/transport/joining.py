@@ -87,6 +87,7 @@ class JoinedIntake:
         self._clock = clock
         self._open: dict[Hashable, _Message] = {}  # that whose line came last at the end
         self._bytes = 0  # of those
+        self._counters = reception.counters
         self._call: DelayedCall | None = None
         self._is_stopping = False
 
@@ -126,6 +127,7 @@ class JoinedIntake:
         message = self._open.pop(key, None)
         if message is not None:
             self._bytes -= message.kept_bytes
+            self._counters.waiting_lines -= message.count
         for index, line in enumerate(batch.frames):
             if message is None or message.count == _LINES_MAX or self._begins(line):
                 if message is not None:
@@ -137,17 +139,16 @@ class JoinedIntake:
         message.touched = now
         self._open[key] = message
         self._bytes += message.kept_bytes
+        self._counters.waiting_lines += message.count
         return message
 
     def _take_open(self) -> list[_Message]:
-        taken = list(self._open.values())
-        self._open.clear()
-        self._bytes = 0
-        return taken
+        return [self._take_oldest() for _ in range(len(self._open))]
 
     def _take_oldest(self) -> _Message:
         message = self._open.pop(next(iter(self._open)))
         self._bytes -= message.kept_bytes
+        self._counters.waiting_lines -= message.count
         return message
 
     def _take_too_many(self) -> list[_Message]:

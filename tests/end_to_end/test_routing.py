@@ -119,6 +119,7 @@ def test_groups_survive_a_kill(programs: Programs, tmp_path: Path) -> None:
     assert wait_for_lines(relay.files["out"], 1) == [b"1 2 begin#012end"]
     relay.kill()
     relay.start()
+    assert ask(str(relay.state_dir), "status")["waiting_in_groups"] == {"out": 2}
     feed_lines(port, [b"%s job[2]: middle" % start, b"%s job[2]: end" % start])
     wait_until(
         lambda: b"2 3 begin#012middle#012end" in received(relay.files["out"]), "the second group"

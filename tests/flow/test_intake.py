@@ -554,3 +554,14 @@ def test_what_is_not_stored_of_several_origins_is_counted_once(
     queue.stored[0].errback(QueueError("no"))
     assert [str(error) for error in results] == ["no"]
     assert (counters.dropped, pending(counters)) == ({"not-stored": 2}, 0)
+
+
+def test_what_a_rewrite_holds_back_is_stored_with_the_positions_of_the_source(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    held = [{"/groups/a/1/0/0": b"member"}, {}]
+    way = Route("a", None, field_in("severity", [3]), take_positions=lambda: held.pop(0))
+    it = intake(queue, counters, way, Route("b", None))
+    it.accept([b"<13>x"], ORIGIN, positions={"in/file": b"1"})
+    it.accept([b"<13>y"], ORIGIN)
+    assert queue.positions == [{"in/file": b"1", "/groups/a/1/0/0": b"member"}, None]

@@ -451,6 +451,8 @@ def test_what_is_given_up_at_the_end_is_counted_unless_it_comes_again(relay: Rel
     relay.disk.fail()
     for keywords in ({"senders": {"peer"}}, {"positions": {"in/f": b"1"}}):
         relay.committer.append({"a": [b"5"]}, **keywords).addErrback(lambda failure: None)
+    groups = {"/groups/b/1/0/0": b"member"}  # the relay's own: no sender has it
+    relay.committer.append({"b": [b"6"]}, positions=groups).addErrback(lambda failure: None)
     refusal = Refusal("in", "too-long", "peer", [b"x"], 100)
     relay.committer.append({}, [refusal]).addErrback(lambda failure: None)
     relay.news()
@@ -460,7 +462,7 @@ def test_what_is_given_up_at_the_end_is_counted_unless_it_comes_again(relay: Rel
     assert ("lost", QueueError) in relay.news()
     stored = len(relay.disk.stored["a"]) + len(relay.disk.stored["b"])
     assert stored == 1
-    assert relay.given_up == [{"a": 2, "b": 1, "source/in": 1}]
+    assert relay.given_up == [{"a": 2, "b": 2, "source/in": 1}]
 
 
 def test_admission_knows_what_the_queues_hold(relay: Relay) -> None:

@@ -63,7 +63,9 @@ def test_lines_are_one_message_and_the_last_one_waits() -> None:
     it = Joining()
     it.send(b"a", b" 1", b" 2", b"b", b" 1")
     assert it.queue.frames == [b"a\n 1\n 2"]
+    assert it.counters.waiting_lines == 2
     it.send(b" 2", b"c")
+    assert it.counters.waiting_lines == 1
     assert it.queue.frames[1:] == [b"b\n 1\n 2"]
     assert {batch.origin for batch in it.queue.received} == {PEERS[0]}
 
@@ -209,6 +211,7 @@ def test_no_line_is_lost_doubled_or_answered_early(batches: list[tuple[int, list
         assert b"\n".join(messages) == b"\n".join(lines)
         assert all(not message.startswith(b" ") for message in messages[1:])
         assert all(b"\na" not in message and b"\nb" not in message for message in messages)
+    assert it.counters.waiting_lines == 0
     assert not any(fired(answer) for _, _, answer in answers)
     for stored in it.queue.stored:
         stored.callback(None)

@@ -164,6 +164,11 @@ class GroupBy:
         self._drops[GROUPED] += len(group.members) - 1
         return group.merged()
 
+    @property
+    def waiting(self) -> int:
+        """Members of all groups that are not complete."""
+        return sum(len(group.members) for group in self._groups.values())
+
     def take_positions(self) -> dict[str, bytes]:
         """What the transaction that stores the results has to store of members since the last
         call: a name and the members, or nothing if they are to be forgotten."""

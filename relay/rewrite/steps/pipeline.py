@@ -114,6 +114,9 @@ class Holds(Protocol):
 class Keeps(Holds, Protocol):
     """A stage that holds messages back, and has them on disk meanwhile: see `GroupBy`."""
 
+    @property
+    def waiting(self) -> int: ...
+
     def take_positions(self) -> dict[str, bytes]: ...
 
     def restore(self, positions: Mapping[str, bytes], origin: Origin) -> list[str]: ...
@@ -192,6 +195,11 @@ class Pipeline:
     def keeps(self) -> bool:
         """Whether `take_positions` has to be called after each use."""
         return bool(self._keeping)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that stages hold back and have on disk."""
+        return sum(stage.waiting for stage in self._keeping)
 
     def take_positions(self) -> dict[str, bytes]:
         """What is to be stored with the payloads, by name: messages that stages hold back."""

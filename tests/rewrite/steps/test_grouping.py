@@ -47,6 +47,7 @@ def test_a_message_that_fits_ends_its_group() -> None:
     assert isinstance(stage.group_by, Keeps)
     assert stage.send(message("a", "1"), message("b", "2"), message("a", "3")) == []
     assert stage.send(message("a", "4", severity=3), message("a", "5")) == [b"1\n3\n4"]
+    assert stage.group_by.waiting == 2
     assert stage.send(message("b", "6", severity=3)) == [b"2\n6"]
     assert stage.drops == {"grouped": 3}
 
