@@ -304,3 +304,49 @@ def test_a_stop_answers_what_is_under_way(programs: Programs, tmp_path: Path) ->
         lambda: set(sender.answered) <= {line.decode() for line in received(file)}, "every line"
     )
     edge.stop()
+
+
+@pytest.mark.parametrize("body", ["bulk", "ndjson", "array", "splunk-hec"])
+def test_from_relay_to_relay_with_kills(body: str, programs: Programs, tmp_path: Path) -> None:
+    """What the HTTP destination sends, the source reads, field by field."""
+    file = tmp_path / "out.log"
+    fields = "<${PRI}> ${ISODATE} ${HOST} ${PROGRAM} ${PID} ${MSG}"
+    central = Edge(
+        programs,
+        tmp_path / "central",
+        {"connect": f"file://{file}", "template": fields},
+        name="central",
+    )
+    destination = {
+        "connect": f"http://{LOCAL}:{central.port}",
+        "body": body,
+        "compress": "gzip",
+        "batch_seconds": 0.05,
+        "retry_seconds_min": 0.05,
+        "retry_seconds_max": 0.2,
+        **({"index": "logs"} if body == "bulk" else {}),
+    }
+    edge = Edge(programs, tmp_path / "edge", destination, name="edge")
+    central.start()
+    edge.start()
+    expected = []
+    for batch in range(6):
+        lines = []
+        for number in range(batch * 50, batch * 50 + 50):
+            stamp = f"2026-10-11T22:14:{number % 60:02}.123+00:00"
+            text = f'number {number} "quoted" \u00e9'
+            lines.append(
+                f"<{8 * (number % 24) + number % 8}>1 {stamp} web-1 app {number} - - {text}"
+            )
+            expected.append(f"<{8 * (number % 24) + number % 8}> {stamp} web-1 app {number} {text}")
+        assert edge.post("\n".join(lines).encode())[0] == 200
+        victim = (edge, central)[batch % 2]
+        victim.kill()
+        victim.start()
+    wait_until(
+        lambda: set(expected) <= {line.decode() for line in received(file)},
+        f"{len(expected)} messages",
+    )
+    assert {line.decode() for line in received(file)} == set(expected)
+    edge.stop()
+    central.stop()

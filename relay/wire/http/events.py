@@ -254,6 +254,8 @@ def event_of(members: Members, text: bytes = b"") -> Event:
         if parts is not None:
             event.program, event.pid = parts[1], parts[2] or event.pid
             del rest["syslog-tag"]
+            if plain_text(rest.get("source")) == event.program:  # Sematext's documents repeat it
+                del rest["source"]
     event.pairs = rest
     return event
 

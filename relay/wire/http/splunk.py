@@ -10,11 +10,15 @@ Indexer acknowledgement is not offered: an answer means stored in any case.
 
 from __future__ import annotations
 
+from datetime import UTC
+
+from relay.wire.headers.timestamp import to_datetime
 from relay.wire.http.content import ContentError, lines_of
 from relay.wire.http.endpoints import Call, Endpoint, Taken, values_of
 from relay.wire.http.events import (
     Event,
     Frames,
+    Members,
     event_of,
     json_text,
     object_of,
@@ -49,12 +53,27 @@ def _events(body: bytes, call: Call) -> Taken:
             event = event_of(inner, content)
         else:
             event = Event(plain_text(content) if content[:1] == b'"' else content)
-        event.stamp = stamp_of(members.get("time", b"")) or event.stamp
-        event.host = plain_text(members.get("host")) or event.host
+        _add_origin(event, members)
         event.pairs |= {name: members[name] for name in _METADATA if name in members}
         event.pairs |= object_of(members.get("fields", b"")) or {}
         frames.add(event)
     return _taken(frames)
+
+
+def _add_origin(event: Event, members: Members) -> None:
+    """Stamp and host of the envelope, unless the event has its own; what differs is a pair."""
+    stamp, host = stamp_of(members.get("time", b"")), plain_text(members.get("host"))
+    if event.stamp is None:
+        event.stamp = stamp
+    if "time" in members and (stamp is None or not _is_same(stamp, event.stamp)):
+        event.pairs["time"] = members["time"]
+    event.host = event.host or host or None
+    if "host" in members and host != event.host:
+        event.pairs["host"] = members["host"]
+
+
+def _is_same(stamp: bytes, other: bytes | None) -> bool:
+    return to_datetime(stamp, 0.0, UTC) == to_datetime(other, 0.0, UTC)
 
 
 def _raw(body: bytes, call: Call) -> Taken:

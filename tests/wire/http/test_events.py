@@ -51,7 +51,7 @@ def test_names_of_ecs() -> None:
 
 
 def test_a_tag_as_rsyslog_writes_it() -> None:
-    message = message_of({"message": "m", "syslog-tag": "sshd[12]:"})
+    message = message_of({"message": "m", "syslog-tag": "sshd[12]:", "source": "sshd"})
     assert (message.app_name, message.procid, message.pairs) == (b"sshd", b"12", None)
 
 

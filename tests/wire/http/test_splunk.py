@@ -34,6 +34,16 @@ def test_events_follow_one_another() -> None:
     assert json.loads(taken.answer) == {"text": "Success", "code": 0}
 
 
+def test_what_an_event_says_itself_comes_first() -> None:
+    envelope = b'{"time":1767323045.5,"host":"h","event":{"message":"m","host":"%b","time":%b}}'
+    (same,) = messages(EVENT.read(envelope % (b"h", b'"2026-01-02T04:04:05.5+01:00"'), Call("/")))
+    assert (same.hostname, same.timestamp) == (b"h", b"2026-01-02T04:04:05.5+01:00")
+    assert same.pairs is None
+    (other,) = messages(EVENT.read(envelope % (b"own", b'"2026-01-02T03:04:06Z"'), Call("/")))
+    assert (other.hostname, other.timestamp) == (b"own", b"2026-01-02T03:04:06Z")
+    assert other.pairs == {"host": b"h", "time": b"1767323045.5"}
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"nonsense", b"[]", b"{}", b'{"event":""}', b'{"event":"one"}{"event":null}']
 )
