@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from relay.cli.control_client import ask
 from relay.service.destinations.commands import SomeDestination
 from tests.end_to_end.full_disk import small_mount
 from tests.end_to_end.test_clock_steps import SettableClock
+from tests.end_to_end.users import USER, UserPython, folder_of_user, python_for_user
 from tests.plain_senders import feed_lines
 from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess
@@ -26,7 +28,13 @@ class Collector(RelayProcess):
     """A relay that writes files below `root`."""
 
     def __init__(
-        self, programs: Programs, folder: Path, *, template: str = TEMPLATE, **keys: object
+        self,
+        programs: Programs,
+        folder: Path,
+        *,
+        template: str = TEMPLATE,
+        user: UserPython | None = None,
+        **keys: object,
     ) -> None:
         self.root = folder / "logs"
         self.port = free_port()
@@ -42,7 +50,9 @@ class Collector(RelayProcess):
                     **keys,
                 }
             },
-            environment=self.clock.environment,
+            environment=user.environment if user else self.clock.environment,
+            interpreter=user.path if user else None,
+            user=USER if user else None,
         )
         programs.add(self)
         self.start()
@@ -151,7 +161,8 @@ def test_a_full_disk_and_room_again(programs: Programs, tmp_path: Path) -> None:
         messages = [(f"host{i % 7}", f"{i} " + "x" * 500) for i in range(1000)]
         relay.feed(*messages)
         wait_until(lambda: "No space left on device" in relay.log(), "a full disk in the log")
-        assert 0 < relay.delivered() < 1000
+        wait_until(lambda: relay.delivered() > 0, "smaller batches, which find room")
+        assert relay.delivered() < 1000
         disk.enlarge(relay)
         relay.wait_for(1000)
         texts = relay.texts()
@@ -199,6 +210,7 @@ def test_files_are_rotated_and_compressed_while_they_are_written(
         rotate_bytes="16 KiB",
         compress=compress,
         mode=0o604,
+        group="4321",
     )
     sent = []
     for round in range(20):
@@ -214,7 +226,8 @@ def test_files_are_rotated_and_compressed_while_they_are_written(
             line for name, lines in texts.items() if f"host{i}.log" in name for line in lines
         )
         assert own == sorted(text for host, text in sent if host == f"host{i}")
-    assert {path.stat().st_mode & 0o777 for path in relay.root.glob("host*")} == {0o604}
+    statuses = [path.stat() for path in relay.root.glob("host*")]
+    assert {(each.st_mode & 0o777, each.st_gid) for each in statuses} == {(0o604, 4321)}
     relay.stop()
 
 
@@ -237,15 +250,33 @@ def test_logrotate_renames_files_and_the_relay_makes_them_again(
     relay.stop()
 
 
-def test_a_directory_that_may_not_be_written_names_user_and_remedy(
+def test_a_directory_in_the_place_of_a_file_is_in_nobodys_way(
     programs: Programs, tmp_path: Path
 ) -> None:
     relay = Collector(programs, tmp_path, template="${HOST}/a.log")
-    relay.feed(("web", "1"))
-    relay.wait_for(1)
-    (relay.root / "db").mkdir()
-    (relay.root / "db" / "a.log").mkdir()  # for root, permissions would be no obstacle
-    relay.feed(("db", "2"))
+    (relay.root / "db" / "a.log").mkdir(parents=True)
+    relay.feed(("db", "1"), ("web", "2"))
     relay.wait_for(2)
-    assert relay.texts()["_overflow-files.log"] == ["2"]
+    assert relay.texts() == {"_overflow-files.log": ["1"], "web/a.log": ["2"]}
     relay.stop()
+
+
+def test_what_may_not_be_written_is_named_with_user_and_remedy(programs: Programs) -> None:
+    python = python_for_user()
+    with folder_of_user() as folder:
+        relay = Collector(programs, folder, template="${HOST}/a.log", user=python)
+        wait_until(relay.root.exists, "the directory for the files")
+        closed = relay.root / "db"
+        closed.mkdir(mode=0o755)  # and root's
+        relay.feed(("db", "1"), ("web", "2"))
+        wait_until(lambda: "Permission denied" in relay.log(), "the refusal in the log")
+        assert (
+            f"destination files: {closed}/a.log: Permission denied: user {USER} may not make files "
+            f"in {closed}, owned by root, mode 0755; let {USER} write to {closed}, or choose "
+            "another path"
+        ) in relay.log()
+        assert relay.delivered() == 0
+        shutil.chown(closed, USER)
+        relay.wait_for(2)
+        assert relay.texts() == {"db/a.log": ["1"], "web/a.log": ["2"]}
+        relay.stop()

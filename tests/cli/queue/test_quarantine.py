@@ -105,3 +105,16 @@ def test_an_entry_that_is_not_there(folder: Path, seq: str) -> None:
 )
 def test_what_cannot_be_done(folder: Path, arguments: list[str], words: str) -> None:
     assert words in run(folder, *arguments, status=2)
+
+
+def test_the_key_of_a_record_is_shown_apart(tmp_path: Path) -> None:
+    with queue_files.opened(tmp_path / "queue", "a") as store:
+        queue_files.append(store, a=[b"\0KEY 10.0.0.1 web.log\0<13>text"])
+        queue_files.set_aside(store, "a", 1, reason="refused")
+    lines = run(tmp_path, "show", "a", "1").splitlines()
+    assert "      key  10.0.0.1 web.log" in lines
+    assert lines[-1] == "<13>text"
+    shown = json.loads(run(tmp_path, "show", "a", "1", "--json"))
+    assert (shown["key"], shown["payload"]) == ("10.0.0.1 web.log", "<13>text")
+    assert run(tmp_path, "show", "a", "1", "--raw") == "<13>text"
+    assert run(tmp_path, "ls", "a").splitlines()[1] == "    <13>text"

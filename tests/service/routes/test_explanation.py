@@ -359,3 +359,21 @@ def test_a_message_above_a_limit_is_explained(tmp_path: Path, policy: str) -> No
     else:
         assert outcome.payload is not None
         assert (len(outcome.payload) > 64_000) == (policy == "quarantine")
+
+
+def test_the_key_of_a_record_is_apart_from_its_payload(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").write_text(
+        """
+[sources.in]
+listen = "udp://127.0.0.1:5514"
+[destinations.files]
+connect = "file:///srv/logs/${HOST}/${R_YEAR}.log"
+format = "rfc3164"
+"""
+    )
+    configuration = read_configuration(str(tmp_path / "relay.toml"), KINDS)
+    frame = b"<13>Oct 11 22:14:15 a/../b su: hi"
+    explanation = Explainer(configuration, now=NOW, zone=UTC).explain(frame, peer_host="192.0.2.1")
+    (outcome,) = explanation.outcomes
+    assert outcome.key == b"192.0.2.1 a_.._b/2026.log"
+    assert outcome.payload == frame
