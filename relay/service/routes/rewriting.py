@@ -111,12 +111,6 @@ class Rewriting:
             lambda rewrite: _keyed(self._token_form(rewrite), destination, context),
         )
         form = self._form(destination, context, drops, changes=bool(stages))
-        limit = destination.size_limit
-        # What goes into the quarantine has to be queued first: the drain sets it aside.
-        if limit is not None and limit.policy != "quarantine":
-            report = partial(self._warn, destination.id, TOO_LONG)
-            form = Sized(form or form_of(_frames), limit, drops=drops, on_long=report)
-            self.sized[destination.id] = form
         route = Route(
             destination.id,
             None,
@@ -172,13 +166,26 @@ class Rewriting:
     ) -> Form | None:
         """How messages are written; None if frames pass as they are."""
         if destination.rewrite.token is not None:
-            return self.tokens[destination.id].form
+            return self._within_limit(self.tokens[destination.id].form, destination, drops)
         form = self._payload_form(destination, context, changes=changes)
         if destination.record_key is not None:
             form = _keyed(form or form_of(_frames), destination, context)
+        form = self._within_limit(form, destination, drops)
         if form is None or destination.format is None or destination.format.name != "json":
             return form
         return form_of(without_empty(form.write_messages, _TYPE_CAST, drops))
+
+    def _within_limit(
+        self, form: Form | None, destination: DestinationConfiguration, drops: Drops
+    ) -> Form | None:
+        limit = destination.size_limit
+        # What goes into the quarantine has to be queued first: the drain sets it aside.
+        if limit is None or limit.policy == "quarantine":
+            return form
+        report = partial(self._warn, destination.id, TOO_LONG)
+        sized = Sized(form or form_of(_frames), limit, drops=drops, on_long=report)
+        self.sized[destination.id] = sized
+        return sized
 
     def _payload_form(
         self, destination: DestinationConfiguration, context: MacroContext, *, changes: bool

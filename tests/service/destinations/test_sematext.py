@@ -406,3 +406,21 @@ def test_the_drain_sets_aside_what_is_too_long(setup: Setup, plan: str) -> None:
         f"too-long: 300,000 bytes, and the limit of Sematext's plan {plan} is"
     )
     assert list(setup.build(EU, plan=plan)._fill([b"a"])) == [b"a"]
+
+
+def test_what_a_format_drops_and_what_is_too_long_are_not_mixed_up(tmp_path: Path) -> None:
+    pairs = '{ n = { value = "$PID", type = "int" }, m = "$MSG" }'
+    form = f'{{ name = "json", scope = "none", on_error = "drop-message", pair = {pairs} }}'
+    configuration = read(tmp_path, f'token_in = "none"\nformat = {form}')
+    rewriting = Rewriting(configuration, zone=UTC, now=float, lookup=LookupFile)
+    route = rewriting.route(configuration.destinations[0])
+    assert route.rewrite is not None
+    assert route.take_drops is not None
+    start = b"<13>1 2026-10-11T22:14:15Z web app "
+    frames = [start + b"no - - first", start + b"7 - - " + b"x" * 70_000, start + b"8 - - last"]
+    arrival = Arrival.of_one(3, Origin("in", Transport.UDP, "192.0.2.1"))
+    long, last = route.rewrite.write(read_lines(frames), None, arrival)
+    assert len(long) == 64_000
+    assert long.startswith(b'{"n":7,"m":"xxx')
+    assert last == b'{"n":8,"m":"last"}'
+    assert route.take_drops() == {"type-cast": 1}
