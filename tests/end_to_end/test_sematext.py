@@ -132,3 +132,38 @@ def test_a_long_event_holds_up_no_other(programs: Programs, tmp_path: Path, poli
         assert status["truncated_records"] == 1
         assert max(map(len, lines)) == 64_000
         assert "1 message truncated: longer than 64,000 bytes" in edge.log()
+
+
+def test_over_https_each_message_is_confirmed(programs: Programs, tmp_path: Path) -> None:
+    authority = make_authority("test", days=2)
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
+    leaf = make_leaf(authority, ["127.0.0.1"], purpose="server", days=1)
+    (tmp_path / "own.pem").write_bytes(leaf.certificate_pem())
+    (tmp_path / "own-key.pem").write_bytes(leaf.private_key_pem())
+    port, arrived = free_port(), tmp_path / "received.log"
+    receiver = RelayProcess(
+        tmp_path / "receiver",
+        sources={
+            "bulk": {
+                "listen": f"https://127.0.0.1:{port}",
+                "certificate": str(tmp_path / "own.pem"),
+                "private_key": str(tmp_path / "own-key.pem"),
+                "peer_verify": "none",
+            }
+        },
+        destinations={"file": {"connect": f"file://{arrived}", "template": "$MSG"}},
+    )
+    programs.add(receiver)
+    edge = Edge(
+        *(programs, tmp_path / "edge", port), via="https", trusted_ca=str(tmp_path / "ca.pem")
+    )
+    edge.start()
+    feed_stream(edge.port, numbered("tcp", 200))
+    wait_until(lambda: edge.status()["queued_records"] == 200, "they wait for the receiver")
+    edge.kill()
+    receiver.start()
+    edge.start()
+    lines = wait_for_lines(arrived, 200)
+    assert sorted(set(lines)) == sorted(b"number %d" % number for number in range(200))
+    wait_until(lambda: edge.status()["queued_records"] == 0, "all are confirmed")
+    assert TOKEN not in edge.log() + receiver.log()

@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
+from relay.model.errors import UpstreamError
 from relay.model.output import SizeLimit
+from relay.model.token import Token
 from relay.service.configuration.format_table import FormatConfiguration
 from relay.service.configuration.keys import group, key, keys_of
 from relay.service.configuration.model import (
@@ -25,11 +27,20 @@ from relay.service.configuration.rewrite_table import (
     TOKEN_MODES,
     FormKeys,
     Rewrites,
+    UnreadToken,
     names_a_form,
+    read_token,
 )
 from relay.service.configuration.table import Choice, Text, Whole
 from relay.service.configuration.url import Role, is_host
 from relay.service.destinations.datagrams import UDP
+from relay.service.destinations.http import (
+    DOCUMENT,
+    HTTPS,
+    HttpBatches,
+    HttpCredentials,
+    HttpsConfiguration,
+)
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.streams import (
     RELP,
@@ -40,18 +51,60 @@ from relay.service.destinations.streams import (
     framing_key,
 )
 from relay.service.probes.probe import Probe
+from relay.transport.http.uploads import Credentials
 
 _HOSTS = {
     "us": "logsene-syslog-receiver.sematext.com",
     "eu": "logsene-syslog-receiver.eu.sematext.com",
 }
-_WAYS: Mapping[str, DestinationKind[Any]] = {"tls": TLS, "relp": RELP, "tcp": TCP, "udp": UDP}
-_PORTS = {"tls": 10514, "relp": 20514, "tcp": 514, "udp": 514}
+_BULK_HOSTS = {"us": "logsene-receiver.sematext.com", "eu": "logsene-receiver.eu.sematext.com"}
+_PORTS = {"tls": 10514, "relp": 20514, "https": 443, "tcp": 514, "udp": 514}
+_ENCRYPTED = ("tls", "https")
 # Sematext says KB and not how many bytes that is; less than 1,000 it is not.
 _EVENT_BYTES_MAX = {"basic": 64_000, "standard": 128_000, "pro": 256_000}
 _PLACES = (*TOKEN_MODES, "none")
 _FORM_KEYS = tuple(keys_of(FormKeys))
+_NOT_IN_BULK = ("token_in", "header", "structured_data", "tokens")
 _PLAIN = {"rsyslog": FormatConfiguration("rfc3164", ts_format="iso")}
+
+
+@dataclass(frozen=True, slots=True)
+class _AppToken(HttpCredentials):
+    """The token of an app, which requests bring as the name of the index."""
+
+    app_token: Token | UnreadToken | None = None
+
+    def reveal(self) -> bytes:
+        """The token; UpstreamError says why it cannot be read."""
+        token = self.app_token
+        assert token is not None
+        try:
+            return (read_token("json", token) if isinstance(token, UnreadToken) else token).reveal()
+        except ValueError as error:
+            raise UpstreamError(str(error)) from None
+
+    def read(self, scheme: str) -> Credentials:
+        return Credentials({}, (self.reveal(),))
+
+
+@dataclass(frozen=True, slots=True)
+class _BulkConfiguration(HttpsConfiguration):
+    @property
+    def constant_index(self) -> str:
+        assert isinstance(self.credentials, _AppToken)
+        try:
+            return self.credentials.reveal().decode()
+        except UpstreamError as error:  # there is no session without it
+            raise OSError(str(error)) from None
+
+
+_WAYS: Mapping[str, DestinationKind[Any]] = {
+    "tls": TLS,
+    "relp": RELP,
+    "https": replace(HTTPS, configuration=_BulkConfiguration),
+    "tcp": TCP,
+    "udp": UDP,
+}
 
 
 class _Region:
@@ -87,7 +140,8 @@ class SematextConfiguration(RelpConfiguration):
     via: str = key(
         Choice(tuple(_WAYS)),
         "tls",
-        "transport: `tls` encrypts, `relp` is answered by the receiver, `tcp` and `udp` do neither",
+        "transport: `tls` and `https` encrypt, `relp` and `https` are answered, `tcp` and `udp` "
+        "do neither",
     )
     host: str = key(
         _Host("a host name or an address"),
@@ -99,7 +153,7 @@ class SematextConfiguration(RelpConfiguration):
         Whole(0, 65535),
         0,
         "port of the receiver",
-        default_words="`10514` for tls, `20514` for relp, `514` for tcp and udp",
+        default_words="`10514` for tls, `20514` for relp, `443` for https, `514` for tcp and udp",
     )
     token_in: str = key(
         Choice(_PLACES),
@@ -120,11 +174,15 @@ class SematextConfiguration(RelpConfiguration):
     )
     framing: str = framing_key("newline")
     tls: TlsConfiguration | None = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
+    sizes: HttpBatches = group(HttpBatches)
+    bulk_token: Token | UnreadToken | None = None
+    """Of https, whose messages are without one."""
 
     @property
     def target(self) -> Url:
         """Where the sessions connect to."""
-        host = self.host or _HOSTS[self.connect.host]
+        hosts = _BULK_HOSTS if self.via == "https" else _HOSTS
+        host = self.host or hosts[self.connect.host]
         return Url(self.via, host=host, port=self.port or _PORTS[self.via])
 
     @property
@@ -132,8 +190,10 @@ class SematextConfiguration(RelpConfiguration):
         """The configuration of the kind that makes the sessions."""
         kind = _WAYS[self.via]
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        if self.via != "tls":
+        if self.via not in _ENCRYPTED:
             del own["tls"]
+        if self.via == "https":
+            own["credentials"] = _AppToken(app_token=self.bulk_token)
         found: DestinationConfiguration = kind.configured(self.target, own)
         return found
 
@@ -152,7 +212,7 @@ class SematextConfiguration(RelpConfiguration):
     @property
     def exposure(self) -> str:
         """A warning if the token leaves this host in clear text; empty = it does not."""
-        if self.via == "tls" or self.rewrite.token is None:
+        if self.via in _ENCRYPTED or self.rewrite.token is None:
             return ""
         return (
             f"the token is sent in clear text to {_place(self.target)}: Sematext offers no "
@@ -162,6 +222,13 @@ class SematextConfiguration(RelpConfiguration):
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
         own = _WAYS[self.via].keys
         for name in given:
+            if self.via == "https" and name in _NOT_IN_BULK:
+                yield (
+                    f'{where(name)}: has no meaning with via = "https", whose requests bring the '
+                    "token beside the messages; remove it or change via"
+                )
+            if name in _FORM_KEYS:
+                continue
             ways = [way for way, kind in _WAYS.items() if name in kind.keys]
             if ways and name not in own:
                 yield (
@@ -182,24 +249,27 @@ def _complete(
     if names_a_form(values.get("rewrite")):
         reading.add(f"{path}.rewrite", "has a mode, which token_in says here; remove the mode")
         return
-    mode = table.get("token_in", "cee")
+    is_bulk = table.get("via") == "https"
+    mode = "json" if is_bulk else table.get("token_in", "cee")
     given = {name: values[name] for name in _FORM_KEYS if name in values}
     if mode == "none":
         name = str(given.pop("header", "rfc5424"))
         table["format"] = table.get("format") or _PLAIN.get(name) or FormatConfiguration(name)
     elif table.get("format") is not None:
-        words = f'has no meaning with token_in = "{mode}", only with "none"; remove it'
+        other = 'via = "https"' if is_bulk else f'token_in = "{mode}"'
+        words = f'has no meaning with {other}, only with token_in = "none"; remove it'
         reading.add(f"{path}.{'template' if 'template' in values else 'format'}", words)
     elif not given.keys() & {"token_file", "token_env", "tokens"}:
-        reading.add(
-            f"{path}.token_file",
-            'is missing; write token_file = "PATH", or token_in = "none" if the address of this '
-            "host is authorised",
-        )
+        other = ', or token_in = "none" if the address of this host is authorised'
+        words = f'is missing; write token_file = "PATH"{"" if is_bulk else other}'
+        reading.add(f"{path}.token_file", words)
         return
     with suppress(Reported):
         form = reading.read(Rewrites(), {"mode": mode, **given}, path)
         steps = rewrite.steps if isinstance(rewrite, RewriteConfiguration) else ()
+        if is_bulk:
+            table["bulk_token"], table["format"] = form.token, DOCUMENT
+            form = RewriteConfiguration()
         table["rewrite"] = replace(form, steps=steps)
 
 

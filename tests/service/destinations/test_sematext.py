@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 from twisted.internet.protocol import Factory, Protocol
 
 from relay.flow.pump import TooLong
-from relay.model.errors import ConfigurationError
+from relay.model.errors import ConfigurationError, UpstreamError
 from relay.model.origin import Arrival, Origin, Transport
 from relay.model.output import SizeLimit
 from relay.model.token import Token
@@ -21,6 +22,7 @@ from relay.service.configuration.model import (
     UnreadToken,
     Url,
 )
+from relay.service.destinations.http import DOCUMENT, HttpsConfiguration
 from relay.service.destinations.kind import DestinationParts
 from relay.service.destinations.link import LocalLink, StreamLink
 from relay.service.destinations.sematext import SEMATEXT, SematextConfiguration
@@ -276,6 +278,25 @@ def test_without_a_token_messages_are_rfc5424_unless_format_says_otherwise(tmp_p
             'token_file = "token"\ntoken_in = "tag"\nstructured_data = true',
             "destinations.out.structured_data: has no meaning for mode 'tag', only for cee and",
         ),
+        *(
+            (
+                f'token_file = "token"\nvia = "https"\n{name} = {value}',
+                f'destinations.out.{name}: has no meaning with via = "https"',
+            )
+            for name, value in (
+                ("token_in", '"tag"'),
+                ("header", '"rfc5424"'),
+                ("structured_data", "true"),
+                ("format", '"rfc5424"'),
+                ("framing", '"newline"'),
+                ("window_records", "5"),
+            )
+        ),
+        (
+            'token_file = "token"\nbatch_records = 5',
+            'destinations.out.batch_records: has no meaning with via = "tls", only with https',
+        ),
+        ('via = "https"', "destinations.out.token_file: is missing; write token_file"),
         ('token_file = "token"\nhost = "a b"', "destinations.out.host: expected a host name"),
     ],
 )
@@ -424,3 +445,37 @@ def test_what_a_format_drops_and_what_is_too_long_are_not_mixed_up(tmp_path: Pat
     assert long.startswith(b'{"n":7,"m":"xxx')
     assert last == b'{"n":8,"m":"last"}'
     assert route.take_drops() == {"type-cast": 1}
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [("us", "logsene-receiver.sematext.com"), ("eu", "logsene-receiver.eu.sematext.com")],
+)
+def test_bulk_requests_have_the_token_for_an_index(tmp_path: Path, region: str, host: str) -> None:
+    keys = 'token_file = "token"\nvia = "https"\nbatch_records = 7\ncompress = "gzip"'
+    found = destination(tmp_path, keys, connect=f"sematext://{region}")
+    inner = found.inner
+    assert isinstance(inner, HttpsConfiguration)
+    assert inner.url == f"https://{host}:443/_bulk"
+    assert (inner.body, inner.constant_index, inner.record_key) == ("bulk", TOKEN, None)
+    assert (inner.sizes.batch_records, inner.sizes.compress) == (7, "gzip")
+    assert inner.tls is not None
+    assert inner.credentials.read("Bearer").headers == {}
+    assert inner.credentials.read("Bearer").secrets == (TOKEN.encode(),)
+    assert (found.rewrite, found.format) == (RewriteConfiguration(), DOCUMENT)
+    assert not read(tmp_path, keys).warnings
+    (payload,), _ = written(read(tmp_path, keys), b'<13>Oct 11 22:14:15 web su[1]: say "hi"')
+    document = json.loads(payload)
+    assert (document["message"], document["host"], document["source"]) == ('say "hi"', "web", "su")
+    assert TOKEN.encode() not in payload
+
+
+def test_a_bulk_request_waits_for_the_token(tmp_path: Path) -> None:
+    place = UnreadToken("no file", file=str(tmp_path / "later"))
+    inner = new_destination("out", EU, via="https", bulk_token=place).inner
+    with pytest.raises(OSError, match="cannot read the token file"):
+        inner.constant_index
+    with pytest.raises(UpstreamError, match="cannot read the token file"):
+        inner.credentials.read("Bearer")
+    (tmp_path / "later").write_text(TOKEN)
+    assert inner.constant_index == TOKEN
