@@ -123,6 +123,7 @@ class Lease:
         self._next_seq = max(self.offer.first, have + 1)
         if have:
             missing = max(0, self.offer.first - max(have + 1, lineage.missing_to))
+            missing = 0 if self.offer.elsewhere else missing
             self.leaps = missing > BELIEVED_RECORDS_MAX
             self.missing = 0 if self.leaps else missing
             lineage.missing_to = max(lineage.missing_to, self.offer.first)

@@ -24,6 +24,7 @@ class Numbering:
             least once.
         save: Stores another one; fires when it is on disk.
         on_trouble: Called with warnings.
+        has_others: There are several receivers, and each gets a part of the records.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Numbering:
         drain: Drain,
         save: Callable[[Lineage], Deferred[None]],
         on_trouble: Callable[[str], None],
+        has_others: bool = False,
     ) -> None:
         self._lineage = lineage
         self._drain = drain
         self._save = save
         self._on_trouble = on_trouble
+        self._has_others = has_others
         self._is_new = False  # made here, and no receiver has taken it yet
 
     def record_id(self, seq: int) -> str:
@@ -50,7 +53,11 @@ class Numbering:
             return None
         drain = self._drain
         return LineageOffer(
-            self._lineage.id, self._lineage.epoch, drain.acknowledged_seq, drain.stored_seq
+            self._lineage.id,
+            self._lineage.epoch,
+            drain.acknowledged_seq,
+            drain.stored_seq,
+            elsewhere=self._has_others,
         )
 
     def begin(
@@ -72,7 +79,7 @@ class Numbering:
         if have is None:
             return None
         if have.seq < offer.first:
-            if have.seq and have.seq + 1 < offer.first:
+            if have.seq and have.seq + 1 < offer.first and not offer.elsewhere:
                 self._on_trouble(_behind(have, offer))
         elif not self._is_ours(offer, have):
             waiting = span("record", offer.first, offer.end - 1)

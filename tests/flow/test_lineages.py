@@ -54,10 +54,11 @@ class Connection:
         end: int = 100,
         epoch: str = EPOCH,
         identity: str | None = None,
+        elsewhere: bool = False,
     ) -> None:
         self.events: list[Any] = []
         self._disk = disk
-        offer = LineageOffer(id, epoch, first, end)
+        offer = LineageOffer(id, epoch, first, end, elsewhere)
         self.claim = disk.lineages.lease(
             offer, identity, granted=self._granted, lost=lambda: self.events.append("lost")
         )
@@ -179,6 +180,14 @@ def test_missing_records_are_counted_once(disk: Disk) -> None:
     again = Connection(disk, first=17)  # and nothing was stored meanwhile
     assert again.claim is not None and again.claim.missing == 2
     assert again.claim.next_seq == 17
+
+
+def test_what_other_receivers_may_have_is_not_missing(disk: Disk) -> None:
+    Connection(disk).stores(10)
+    back = Connection(disk, first=15, elsewhere=True)
+    assert back.claim is not None and (back.claim.missing, back.claim.next_seq) == (0, 15)
+    alone = Connection(disk, first=17)  # its only receiver from now on
+    assert alone.claim is not None and alone.claim.missing == 2
 
 
 def test_a_jump_that_cannot_be_true_is_not_counted(disk: Disk) -> None:

@@ -56,7 +56,7 @@ def setup() -> Setup:
 
 
 def test_the_offer(setup: Setup) -> None:
-    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END)
+    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False)
 
 
 def test_without_a_lineage_nothing_is_offered(setup: Setup) -> None:
@@ -85,6 +85,20 @@ def test_a_receiver_restored_from_an_older_copy_is_reported(setup: Setup) -> Non
     assert setup.drain.skips == []
     (words,) = setup.words
     assert words.startswith("the receiver has records up to 7, and 11 is the next one here: 3 may")
+
+
+def test_where_others_get_a_part_missing_numbers_are_no_trouble(setup: Setup) -> None:
+    setup.numbering = Numbering(
+        setup.lineage,
+        drain=setup.drain,
+        save=setup.save,
+        on_trouble=setup.words.append,
+        has_others=True,
+    )
+    offer = setup.numbering.offer()
+    assert offer is not None and offer.elsewhere
+    assert setup.have(7, setup.past.epoch) == FIRST
+    assert setup.words == []
 
 
 @pytest.mark.parametrize(("seq", "is_past"), [(11, True), (15, True), (11, False), (20, False)])
@@ -118,7 +132,7 @@ def test_a_queue_restored_from_an_older_copy_becomes_somebody_new(
     assert setup.numbering.offer() is None  # as long as it is not on disk
     saved.callback(None)
     assert begun.called
-    assert setup.numbering.offer() == (renewed.id, renewed.epoch, FIRST, END)
+    assert setup.numbering.offer() == (renewed.id, renewed.epoch, FIRST, END, False)
     assert setup.have(0, "0" * 16) == FIRST
 
 
@@ -144,10 +158,10 @@ def test_what_was_set_aside_meanwhile_stays_so(setup: Setup) -> None:
 def test_between_two_sessions_it_can_become_somebody_new(setup: Setup) -> None:
     renewed = ensureDeferred(setup.numbering.renew())
     ((lineage, saved),) = setup.saved
-    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END)
+    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False)
     saved.callback(None)
     assert renewed.called
-    assert setup.numbering.offer() == (lineage.id, lineage.epoch, FIRST, END)
+    assert setup.numbering.offer() == (lineage.id, lineage.epoch, FIRST, END, False)
     assert setup.words == []
 
 
@@ -156,7 +170,7 @@ def test_a_lineage_that_cannot_be_stored_is_not_offered(setup: Setup) -> None:
     ensureDeferred(setup.numbering.renew()).addErrback(failed.append)
     setup.saved[0][1].errback(QueueError("closed"))
     assert failed[0].check(QueueError)
-    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END)
+    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False)
 
 
 def test_records_have_names_where_there_is_a_lineage() -> None:

@@ -192,6 +192,7 @@ class DestinationService(Service):
             drain=lane.drain,
             save=partial(self._queue.keep_lineage, queue),
             on_trouble=partial(self.warn, "lineage"),
+            has_others=len(self._configuration.targets) > 1,
         )
         lane.link = self._delivery.new_link(lane)
         return lane

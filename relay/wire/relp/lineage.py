@@ -48,6 +48,9 @@ Without epochs the last case would be seen only as long as have ≥ end; a resto
 client that has taken in more meanwhile would have its new records, which have old
 numbers, swallowed as duplicates.
 
+A client with several targets adds ``syslogrelay_elsewhere=1``: have + 1 < first then is no loss,
+since other receivers may have what is missing, and neither end warns or counts.
+
 Everything has a limit; an offer that breaks one is malformed and as good as none.
 """
 
@@ -58,6 +61,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 LINEAGE = b"syslogrelay_lineage"
+ELSEWHERE = b"syslogrelay_elsewhere"
 HAVE = b"syslogrelay_have"
 NOT_BELIEVED = HAVE + b"=no"
 """The answer to a client whose lineage is known to be somebody else's."""
@@ -81,6 +85,8 @@ class LineageOffer(NamedTuple):
     """Its oldest record that is not acknowledged, or the next one if all are."""
     end: int
     """The seq after its newest record."""
+    elsewhere: bool = False
+    """Other receivers may have records of it, so numbers that are missing mean nothing."""
 
 
 class HighWaterMark(NamedTuple):
@@ -92,9 +98,10 @@ class HighWaterMark(NamedTuple):
 
 
 def format_lineage(offer: LineageOffer) -> bytes:
-    """The client's line in ``open``."""
+    """The client's lines in ``open``."""
     fields = f"{offer.id},{offer.epoch},{offer.first},{offer.end}"
-    return LINEAGE + b"=" + fields.encode("ascii")
+    more = b"\n" + ELSEWHERE + b"=1" if offer.elsewhere else b""
+    return LINEAGE + b"=" + fields.encode("ascii") + more
 
 
 def parse_lineage(values: Sequence[bytes]) -> LineageOffer | None:

@@ -29,7 +29,7 @@ from relay.wire.relp.frame import (
     encode_frame,
     next_txnr,
 )
-from relay.wire.relp.lineage import LINEAGE, LineageOffer, parse_lineage
+from relay.wire.relp.lineage import ELSEWHERE, LINEAGE, LineageOffer, parse_lineage
 from relay.wire.relp.offers import format_offers, parse_offers, refusal_of
 
 
@@ -229,6 +229,8 @@ class RelpServerSession:
         self.opened = True
         if self._takes_lineages and LINEAGE in offers:
             self.lineage = parse_lineage(offers[LINEAGE])
+            if self.lineage is not None and ELSEWHERE in offers:
+                self.lineage = self.lineage._replace(elsewhere=True)
             self.lineage_malformed = self.lineage is None
         if self.lineage is None:
             self._accept_open(txnr, b"")

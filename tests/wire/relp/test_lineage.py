@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.wire.relp.lineage import (
+    ELSEWHERE,
     HAVE,
     LINEAGE,
     NOT_BELIEVED,
@@ -88,6 +89,13 @@ def test_anything_can_be_parsed(values: list[bytes]) -> None:
 )
 def test_answers_that_say_no_number(line: bytes) -> None:
     assert high_water_mark_in(parse_offers(line)) is None
+
+
+def test_that_others_may_have_a_part_is_a_line_of_its_own() -> None:
+    offer = LineageOffer(ID, EPOCH, 5, 9, elsewhere=True)
+    offers = parse_offers(format_lineage(offer))
+    assert offers[ELSEWHERE] == [b"1"]
+    assert parse_lineage(offers[LINEAGE]) == offer._replace(elsewhere=False)
 
 
 def test_a_refusal() -> None:

@@ -441,6 +441,13 @@ def test_a_lineage_makes_the_opening_wait(asked: RelpServerSession) -> None:
     assert asked.data_to_send() == b"2 rsp 6 200 OK\n"
 
 
+def test_a_client_may_have_other_receivers_too() -> None:
+    session = new_session(data_bytes_max=480, takes_lineages=True)
+    offers = b"relp_version=0\ncommands=syslog\n%s\nsyslogrelay_elsewhere=1" % LINEAGE
+    session.receive(b"1 open %d %s\n" % (len(offers), offers))
+    assert session.lineage is not None and session.lineage.elsewhere
+
+
 def test_who_takes_no_lineages_answers_as_ever() -> None:
     session = new_session(data_bytes_max=480)
     session.receive(OPEN_WITH_LINEAGE)
