@@ -176,6 +176,9 @@ class HttpServerProtocol(InboundProtocol):
         if self._waiting is None:
             self.close()
 
+    def close_idle(self) -> None:
+        self.shut_down()
+
     def end(self) -> None:
         self._waiting = None
         self._channel.connectionLost(Failure(ConnectionDone()))
@@ -244,7 +247,7 @@ class HttpServerProtocol(InboundProtocol):
             raise refusal
         secrets = secrets_of(request.header("Authorization"))
         app = self._app(secrets)
-        if app == "" and (secrets or not endpoint.has_indexes):
+        if app == "" and (secrets or not self._wants_token):
             raise self._unauthorised(bool(secrets))
         body, request.body = bytes(request.body), bytearray()
         encoding = request.header("Content-Encoding")
@@ -252,7 +255,8 @@ class HttpServerProtocol(InboundProtocol):
         taken = endpoint.read(body, call)
         if app == "" and len(taken.indexes) == 1:  # Sematext's tokens are names of indexes
             app = self._app([index.encode() for index in taken.indexes])
-        if app == "":
+        frames = taken.frames
+        if app == "" and not 0 < len(frames.frames) == frames.with_token:
             raise self._unauthorised(False)
         self.origin = self.origin._replace(app=app or "")
         return taken

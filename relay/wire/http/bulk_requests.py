@@ -112,8 +112,8 @@ def _static(answer: bytes) -> Endpoint:
     return Endpoint("info", read, _refusal, ("GET", "HEAD"))
 
 
-BULK = Endpoint("bulk", _bulk, _refusal, ("POST", "PUT"), has_indexes=True)
-DOCUMENT = Endpoint("document", _document, _refusal, ("POST", "PUT"), has_indexes=True)
+BULK = Endpoint("bulk", _bulk, _refusal, ("POST", "PUT"))
+DOCUMENT = Endpoint("document", _document, _refusal, ("POST", "PUT"))
 INFORMATION = {
     "/": _static(
         b'{"name":"syslogrelay","cluster_name":"syslogrelay","cluster_uuid":"syslogrelay",'

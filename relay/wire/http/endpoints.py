@@ -59,8 +59,6 @@ class Endpoint:
     methods: tuple[str, ...] = ("POST",)
     content_type: str = JSON
     """Of answers; empty = JSON, or PROTOBUF where the request has that."""
-    has_indexes: bool = False
-    """Its events name indexes."""
 
 
 def items_of(body: bytes) -> list[bytes]:

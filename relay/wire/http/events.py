@@ -67,6 +67,7 @@ _FACILITIES = {
 _ENVELOPE_NAMES = frozenset(
     ("MESSAGE", "MSG", "MSGONLY", "HOST", "FULLHOST", "PROGRAM", "PID", "MSGID", "")
 )
+_TOKEN_KEY = "logsene-app-token"  # as in JSON that comes by other protocols
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 _encode = msgspec.json.Encoder().encode
@@ -89,6 +90,8 @@ class Event:
     """All else; the values are JSON."""
     text: bytes = b""
     """Stands for the message if there is none."""
+    has_token: bool = False
+    """The message is an object with the token of an app."""
 
 
 class Frames:
@@ -99,15 +102,18 @@ class Frames:
 
     Attributes:
         cut: Which of `frames` were cut: index to the bytes of the whole.
+        with_token: How many have a token of their own.
     """
 
     def __init__(self, bytes_max: int) -> None:
         self.frames: list[bytes] = []
         self.cut: dict[int, int] = {}
+        self.with_token = 0
         self._bytes_max = bytes_max
 
     def add(self, event: Event) -> None:
         self._check_room()
+        self.with_token += event.has_token
         frame = _frame(event)
         if len(frame) > self._bytes_max:
             self.cut[len(self.frames)] = len(frame)
@@ -256,8 +262,19 @@ def event_of(members: Members, text: bytes = b"") -> Event:
             del rest["syslog-tag"]
             if plain_text(rest.get("source")) == event.program:  # Sematext's documents repeat it
                 del rest["source"]
+    if _TOKEN_KEY in rest and event.text:
+        return _with_token(event)
     event.pairs = rest
     return event
+
+
+def _with_token(event: Event) -> Event:
+    """The whole object as the message, where tokens are looked for, and removed."""
+    stamp = None if event.stamp is None else to_rfc5424(event.stamp, 0.0, UTC)
+    whole = replace(event, message=event.text, stamp=stamp, has_token=True)
+    if _fits_header(whole):
+        return whole
+    return replace(whole, host=None, program=None, pid=None, msgid=None)
 
 
 def _word(raw: bytes) -> bytes | None:

@@ -380,6 +380,17 @@ def test_the_index_of_a_bulk_request_may_be_the_token() -> None:
     assert connection.answer()[0] == 401
 
 
+def test_events_that_all_have_tokens_need_no_other() -> None:
+    connection = Connection(app_of=knows(b"t0ken"))
+    event = b'{"message":"m","logsene-app-token":"t0ken"}'
+    connection.send(request(event, Content_Type="application/json"))
+    assert connection.intake.origins[0].app == ""  # each message is looked at
+    connection.stored()
+    assert connection.answer()[0] == 200
+    connection.send(request(event + b'{"message":"m"}', Content_Type="application/json"))
+    assert connection.answer()[0] == 401
+
+
 @many_examples(300)
 @given(
     st.sampled_from(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model.message import SyslogMessage
+from relay.rewrite.forms.token import find_claim
 from relay.wire.http.events import Frames, stamp_of
 from relay.wire.json.pairs import text_of
 from relay.wire.parse import parse
@@ -83,6 +84,17 @@ def test_names_of_the_envelope_do_not_take_the_place_of_fields() -> None:
     message = message_of({"message": "m", "MESSAGE": "other", "host": "h", "HOST": "o", "": 1})
     assert (message.msg, message.hostname) == (b"m", b"h")
     assert message.pairs == {"_MESSAGE": b"other", "_HOST": b"o", "_": b"1"}
+
+
+def test_an_object_with_a_token_is_the_message_where_the_token_is_found() -> None:
+    text = b'{"message":"m","logsene-app-token":"t0ken","host":"a b","level":"err"}'
+    frames = Frames(1000)
+    frames.add_json(text)
+    frames.add_json(b'{"message":"m"}')
+    claim = find_claim(parse(frames.frames[0]))
+    assert claim is not None
+    assert claim.secrets == (b"t0ken",)
+    assert (parse(frames.frames[0]).severity, frames.with_token) == (3, 1)
 
 
 def test_an_object_of_too_many_members_is_the_message() -> None:
