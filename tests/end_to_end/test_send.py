@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -189,3 +190,38 @@ def test_the_bar_of_a_terminal(programs: Programs, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert b" of 2,000 messages, " in shown
     assert shown.endswith(b"\r\x1b[K")
+
+
+def test_over_http(programs: Programs, tmp_path: Path) -> None:
+    port, received = free_port(), tmp_path / "received.log"
+    RelayProcess.started(
+        programs,
+        tmp_path,
+        sources={"http": {"listen": f"http://127.0.0.1:{port}"}},
+        destinations={"file": {"connect": f"file://{received}", "template": "$MSG"}},
+    )
+    text = b"".join(b"line %d\n" % number for number in range(50))
+    done = send(text, "--to", f"http://127.0.0.1:{port}/logs/_bulk", "--set", "ordered=true")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert wait_for_lines(received, 50) == text.splitlines()
+
+
+def test_an_interruption(programs: Programs, tmp_path: Path) -> None:
+    port = free_port()
+    RelayProcess.started(
+        programs,
+        tmp_path,
+        sources={"relp": {"listen": f"relp://127.0.0.1:{port}"}},
+        destinations={"file": {"connect": f"file://{tmp_path}/received.log"}},
+    )
+    program = str(Path(sys.executable).with_name("syslogrelay"))
+    with subprocess.Popen(
+        [sys.executable, program, "send", "--to", f"relp://127.0.0.1:{port}", "--raw"],
+        stdin=subprocess.PIPE,
+    ) as sending:
+        assert sending.stdin is not None
+        sending.stdin.write(b"one\n")
+        sending.stdin.flush()
+        assert wait_for_lines(tmp_path / "received.log", 1) == [b"one"]
+        sending.send_signal(signal.SIGINT)
+        assert sending.wait(20) == 130

@@ -275,7 +275,8 @@ def _make_plain(configuration: TcpConfiguration, parts: DestinationParts) -> Del
 
 def _probe_plain(configuration: TcpConfiguration, probe: Probe) -> None:
     for url in configuration.targets:
-        probe_upstream(probe, url, configuration.tls, greet_syslog)
+        counts = configuration.framing == "octet-counting"
+        probe_upstream(probe, url, configuration.tls, partial(greet_syslog, counts=counts))
 
 
 TCP = DestinationKind(

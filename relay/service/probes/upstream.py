@@ -343,10 +343,18 @@ def _no_relp(upstream: Upstream, chunk: bytes | None, seconds_max: float) -> Fin
     return Finding(Severity.ERROR, "open", f"{upstream.place} {text}", fault, remedy)
 
 
-def greet_syslog(probe: Probe, upstream: Upstream, connection: Connection) -> None:
-    """Listen whether the receiver objects to plain syslog; only blank lines are sent."""
+def greet_syslog(
+    probe: Probe, upstream: Upstream, connection: Connection, *, counts: bool = False
+) -> None:
+    """Listen whether the receiver objects to plain syslog; only blank lines are sent.
+
+    Args:
+        counts: The destination sends octet counting, where blank lines may be refused (RFC 5425).
+    """
+    was_open = False
     try:
         if (said := heard(connection, _LISTEN_SECONDS)) is None:
+            was_open = True
             connection.sendall(_BLANK_LINES)
             said = heard(connection, _LISTEN_SECONDS)
     except TlsBroken as error:
@@ -366,8 +374,10 @@ def greet_syslog(probe: Probe, upstream: Upstream, connection: Connection) -> No
     elif said:
         what = f"answers {printable(said, length_max=60)!r}, which no receiver of syslog does"
         _fail_syslog(probe, upstream, "syslog-other-port", what, "the port of its receiver")
+    elif counts and was_open:
+        words = "refuses lines, as receivers do that take octet counting only"
+        probe.passed("lines", f"{upstream.place} {words}")
     else:
-        # A receiver that takes octet counting only would do so as well.
         probe.warn(
             "lines",
             "syslog-closed",

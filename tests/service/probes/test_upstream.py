@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -207,3 +208,13 @@ def test_a_name_for_datagrams(monkeypatch: pytest.MonkeyPatch) -> None:
     probe = Probe("central", 1)
     probe_datagrams(probe, URL)
     assert faults(probe) == ["dns", "datagrams"]
+
+
+@pytest.mark.parametrize(("counts", "expected"), [(True, "lines"), (False, "syslog-closed")])
+def test_a_receiver_that_refuses_blank_lines(
+    monkeypatch: pytest.MonkeyPatch, counts: bool, expected: str
+) -> None:
+    monkeypatch.setattr(module, "_LISTEN_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_speaks_relp", lambda *_: False)
+    monkeypatch.setattr(module, "_speaks_tls", lambda *_: False)
+    assert faults(greeted(partial(greet_syslog, counts=counts), b"")) == [expected]
