@@ -13,16 +13,23 @@ from relay.cli.control_client import ask
 from tests.plain_senders import feed_lines
 from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess, received, wait_for_lines
+from tests.relp_sender import RelpSender
 
 
 class Router(RelayProcess):
     """Listeners, and a file for each destination."""
 
-    def __init__(self, folder: Path, ports: dict[str, int], **destinations: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ports: dict[str, int],
+        scheme: str = "tcp",
+        **destinations: dict[str, Any],
+    ) -> None:
         self.files = {name: folder / f"{name}.log" for name in destinations}
         super().__init__(
             folder,
-            sources={id: {"listen": f"tcp://127.0.0.1:{port}"} for id, port in ports.items()},
+            sources={id: {"listen": f"{scheme}://127.0.0.1:{port}"} for id, port in ports.items()},
             destinations={
                 name: {"connect": f"file://{self.files[name]}", **keys}
                 for name, keys in destinations.items()
@@ -129,3 +136,39 @@ def test_groups_survive_a_kill(programs: Programs, tmp_path: Path) -> None:
     wait_until(lambda: b"3 1 begin" in received(relay.files["out"]), "the third at the stop")
     (report,) = ask(str(relay.state_dir), "status")["destinations"]
     assert report["dropped_records"] == {"grouped": 3}
+
+
+def test_kills_lose_no_member_that_was_answered(programs: Programs, tmp_path: Path) -> None:
+    port = free_port()
+    relay = Router(
+        tmp_path,
+        {"in": port},
+        "relp",
+        out={
+            "rewrite": [{"group_by": "$PID", "seconds_max": 3600, "records_max": 7}],
+            "template": "$MSG",
+        },
+    )
+    programs.add(relay)
+    messages = [b"<14>Oct 11 22:14:15 web job[%d]: n%d" % (n % 13, n) for n in range(900)]
+    answered: set[bytes] = set()
+    for last in (300, 600, 900):
+        relay.start()
+        with RelpSender(port) as sender:
+            sender.send([each for each in messages[:last] if each not in answered])
+            sender.wait_for(100)
+            answered |= set(sender.answered)
+            relay.kill()
+    relay.start()
+    with RelpSender(port) as sender:
+        sender.send([each for each in messages if each not in answered])
+        sender.close()
+    relay.stop()  # completes all groups
+    relay.start()
+    numbers = {b"n%d" % n for n in range(len(messages))}
+
+    def arrived() -> set[bytes]:
+        return {part for line in received(relay.files["out"]) for part in line.split(b"#012")}
+
+    wait_until(lambda: arrived() >= numbers, "all members")
+    assert arrived() == numbers
