@@ -91,20 +91,21 @@ class FlushService(PeriodicService):
         for route, pipeline in self._holding:
             messages = pipeline.flush(origin, everything=everything)
             if messages:
-                self._store(route, pipeline, messages, origin)
+                self._store(route, messages, origin)
 
     def _store(
         self,
         route: Route,
-        pipeline: Pipeline,
         messages: list[SyslogMessage],
         origin: Origin,
         forgotten: Iterable[str] = (),
     ) -> None:
         id = route.destination
         taken, drops = _let_in(route, messages)
-        payloads = pipeline.write_messages(taken, origin)
-        drops += Counter(pipeline.take_drops())
+        payloads = [message.raw for message in taken]  # of a step that was removed with all others
+        if isinstance(route.rewrite, Pipeline):
+            payloads = route.rewrite.write_messages(taken, origin)
+            drops += Counter(route.rewrite.take_drops())
         positions = dict.fromkeys(forgotten, b"")
         if route.take_positions is not None:
             positions |= route.take_positions()
@@ -121,19 +122,18 @@ class FlushService(PeriodicService):
             route = self._routes.get(id)
             if damaged := sum(not position for position in positions.values()):
                 self._warn(id, f"{damaged} of {len(positions)} parts of groups are damaged: lost")
-            if route is None or not isinstance(route.rewrite, Pipeline):
+            if route is None:
                 count = sum(len(decode_members(position)) for position in positions.values())
-                self._warn(
-                    id,
-                    f"{counted(count, 'message')} of its groups stay on disk: give it back, with "
-                    "its step group_by",
-                )
+                words = f"{counted(count, 'message')} of its groups stay on disk until it is back"
+                self._warn(id, words)
                 continue
-            left = route.rewrite.restore(positions, self._origin)
+            left = list(positions)
+            if isinstance(route.rewrite, Pipeline):
+                left = route.rewrite.restore(positions, self._origin)
             messages = [each for name in left for each in decode_members(positions[name])]
             if left:  # of a step that is no longer there
                 names = [f"{GROUPS}/{id}/{name}" for name in left]
-                self._store(route, route.rewrite, messages, self._origin, names)
+                self._store(route, messages, self._origin, names)
 
     def _warn(self, id: str, words: str) -> None:
         self._log.warn("destination {id}: {words}", id=id, words=words)

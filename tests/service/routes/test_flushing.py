@@ -171,12 +171,18 @@ def test_groups_of_an_earlier_run_go_on(logged: list[str]) -> None:
         "held/2/1/0": encode_members([MESSAGE._replace(msg=b"of a step that is gone")]),
         "other/1/0/0": encode_members([MESSAGE] * 2),
         "raw/1/0/0": b"",
+        "raw/1/0/1": encode_members([MESSAGE]),
     }
     relay = Relay(pipeline=grouping(), left=left)
-    assert relay.stored == [{"held": [b"of a step that is gone"]}]
-    assert relay.positions == [{"/groups/held/2/1/0": b""}]
-    assert any("other: 2 messages of its groups stay on disk" in line for line in logged)
-    assert any("raw: 1 of 1 parts of groups are damaged" in line for line in logged)
+    assert relay.stored == [{"held": [b"of a step that is gone"]}, {"raw": [MESSAGE.raw]}]
+    assert relay.positions == [
+        {"/groups/held/2/1/0": b""},
+        {"/groups/raw/1/0/0": b"", "/groups/raw/1/0/1": b""},
+    ]
+    assert any(
+        "other: 2 messages of its groups stay on disk until it is back" in line for line in logged
+    )
+    assert any("raw: 1 of 2 parts of groups are damaged" in line for line in logged)
     origin = Origin("in", Transport.UDP)
     assert write(relay.pipeline, [MESSAGE] * 2, origin) == [b"hello\nhello\nhello"]
     assert relay.pipeline.take_positions() == {"1/7/0": b""}
