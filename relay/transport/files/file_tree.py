@@ -173,7 +173,7 @@ class FileTree:
             self.batch_records = max(1, self.batch_records // 2)
             if error.filename is not None:
                 raise
-            path = self._options.root
+            path = self.overflow_path if isinstance(error, Unsafe) else self._options.root
             raise OSError(error.errno, why_not_written(error, path), path) from error
         self.batch_records = min(BATCH_RECORDS, 2 * self.batch_records)
         return _with_more(moved)
@@ -257,12 +257,13 @@ class FileTree:
         octets = encode_newline(group.payloads)
         entry = self._opened(name, group.peer)
         now = self._wall.now()
+        moved = entry.file.close_if_moved()  # or another file would be rotated in its place
         if self._is_over(entry, len(octets), now):
             self._rotate(name, entry, now)
         # Before the first byte, so that an error cuts off what was written of it.
         written.append(entry.file)
         entry.written_at = now
-        return entry.file.write(octets)
+        return entry.file.write(octets) or moved
 
     def _overflow_words(self, name: str, group: _Group, reason: Exception) -> str:
         path = os.path.join(self._options.root, name)

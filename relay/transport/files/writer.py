@@ -108,8 +108,9 @@ class AppendedFile:
         moved = ""
         with self._named_errors():
             for _ in range(_REMOVALS_MAX):
-                if not self._octets or self._fd is None:
+                if not self._octets:
                     break
+                assert self._fd is not None, "closed before it was synced"
                 if _is_regular(self._fd):
                     os.fdatasync(self._fd)
                 # The path may have been unlinked during the write, and the batch with it.

@@ -313,3 +313,47 @@ def test_what_was_closed_is_compressed_and_removed_in_time(tmp_path: Path) -> No
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names[1:] == ["x", "x.20270115T080003Z.gz", "x.20270115T080004Z.gz"]
     assert tree.closed.words == "compressed 2 closed files, removed 2 old files"
+
+
+def test_only_the_file_that_grew_is_rotated(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, rotate_bytes=10)
+    tree.add(("a", "x" * 9))
+    (tmp_path / "a").rename(tmp_path / "a.1")
+    (tmp_path / "a").write_text("new\n")
+    assert (
+        tree.add(("a", "y")) == f"{tmp_path}/a was renamed or replaced; opened it again by its name"
+    )
+    assert tree.texts() == {"a": "new\ny\n", "a.1": "x" * 9 + "\n"}
+    (tmp_path / "a").unlink()
+    assert "a was removed" in tree.add(("a", "z" * 9))
+    assert tree.texts() == {"a": "z" * 9 + "\n", "a.1": "x" * 9 + "\n"}
+    assert tree.warnings == []
+
+
+def test_an_overflow_file_that_is_a_link_keeps_the_records_in_the_queue(tree: Tree) -> None:
+    tree.root.mkdir()
+    (tree.root.parent / "victim").write_text("")
+    (tree.root / "_overflow.log").symlink_to(tree.root.parent / "victim")
+    with pytest.raises(OSError, match="is a link, or not what belongs there") as raised:
+        tree.tree.append([b"text"])
+    assert raised.value.filename == f"{tree.root}/_overflow.log"
+    assert (tree.root.parent / "victim").read_text() == ""
+
+
+def test_many_files_in_one_batch_are_synced_before_it_ends(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree(tree.root, files_open_max=20)
+    synced: set[int] = set()
+    sync = os.fdatasync
+
+    def note(fd: int) -> None:
+        synced.add(os.fstat(fd).st_ino)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", note)
+    names = [f"{number % 50}" for number in range(200)]
+    tree.add(*((name, name) for name in names))
+    assert tree.texts() == {name: f"{name}\n" * 4 for name in names}
+    assert synced == {(tree.root / name).stat().st_ino for name in names}
+    assert tree.tree.open_files == 20
