@@ -69,6 +69,7 @@ class UpstreamState:
         connects: Connections that became ready.
         exactly_once: Whether the upstream says what it has stored, so that nothing is
             sent twice by this connection.
+        whole: Of one connection of several: the state of all, which counts for them.
         unexpected_bytes: Bytes from an upstream that has nothing to say.
         truncated_records: Records that were cut because the transport cannot carry them.
         failures: How many connections ended or could not be made.
@@ -94,6 +95,7 @@ class UpstreamState:
         self.answers = 0
         self.truncated_records = 0
         self.unexpected_bytes = 0
+        self.whole: UpstreamState | None = None
         self._clock = clock
         self._on_ready = on_ready
         self._on_failure = on_failure
@@ -175,7 +177,7 @@ class UpstreamState:
 
     def unexpected(self, octets: bytes) -> None:
         """The upstream has sent `octets`, though it has nothing to say."""
-        self.unexpected_bytes += len(octets)
+        (self.whole or self).unexpected_bytes += len(octets)
         self.remark(
             f"{self.target}: sent {counted(len(octets), 'byte')} that mean nothing here, "
             f"{printable(octets[:_SHOWN_BYTES_MAX])!r}: is this a receiver of plain syslog?"

@@ -16,7 +16,9 @@ from tests.processes import free_port, wait_until
 LIBRARIES = ["openssl", "gnutls"]
 
 
-def imrelp(lab: Lab, port: int, *, library: str = "", permitted_peer: str = "") -> Rsyslog:
+def imrelp(
+    lab: Lab, port: int, *, library: str = "", permitted_peer: str = "", name: str = ""
+) -> Rsyslog:
     """A running rsyslogd that takes RELP at `port`; with TLS if `library` is given."""
     tls = lab.rsyslog_relp_tls("server", permitted_peer=permitted_peer) if library else ""
     return lab.rsyslog(
@@ -26,7 +28,7 @@ def imrelp(lab: Lab, port: int, *, library: str = "", permitted_peer: str = "") 
         action(type="omfile" file="{lab.arrived}" template="raw")
         """,
         tcp=[port],
-        name=f"rsyslog-{permitted_peer}",
+        name=f"rsyslog-{permitted_peer}{name}",
     )
 
 
@@ -59,6 +61,34 @@ def test_an_upstream_that_is_restarted_gets_what_it_did_not_answer(lab: Lab) -> 
     first.end()
     feed_stream(feed, messages(300)[100:])
     imrelp(lab, relp)
+    assert_exactly(lab.arrived, messages(300))
+
+
+def test_a_second_rsyslog_takes_over_and_the_first_one_gets_it_back(lab: Lab) -> None:
+    feed, first_port, second_port = free_port(), free_port(), free_port()
+    first = imrelp(lab, first_port, name="1")
+    imrelp(lab, second_port, name="2")
+    several = {
+        "connect": [f"relp://127.0.0.1:{port}" for port in (first_port, second_port)],
+        "probe_seconds": 0.2,
+        "failback_probes": 2,
+        "retry_seconds_min": 0.1,
+    }
+    relay = lab.relay_to(feed, several)
+
+    def active() -> list[bool]:
+        (report,) = ask(str(relay.state_dir), "status")["destinations"]
+        return ["active" in line for line in report["details"]]
+
+    feed_stream(feed, messages(100))
+    assert_exactly(lab.arrived, messages(100))
+    first.end()
+    wait_until(lambda: active() == [False, True], "the second one is in use")
+    feed_stream(feed, messages(200)[100:])
+    assert_exactly(lab.arrived, messages(200))
+    imrelp(lab, first_port, name="1")
+    wait_until(lambda: active() == [True, False], "the way back")
+    feed_stream(feed, messages(300)[200:])
     assert_exactly(lab.arrived, messages(300))
 
 

@@ -35,6 +35,7 @@ class ParallelLink(Link):
         whole.parts = [Part(whole, new_state()) for _ in range(connections)]
         self._states = [part.state for part in whole.parts]
         for state in self._states:
+            state.whole = self._state
             state.watch(partial(self._connected, state), self._lost)
         self._links = [new_link(part) for part in whole.parts]
 

@@ -89,6 +89,8 @@ def test_it_is_connected_while_one_of_them_is() -> None:
     one.failed("up: gone")
     assert lane.state.ready and lane.state.failures == 1
     assert "up: gone" in lane.said
+    other.unexpected(b"HTTP/1.1 400")
+    assert lane.state.unexpected_bytes == 12
     other.failed("up: gone too")
     assert not lane.state.ready
     assert lane.state.words == "not connected (before: up: gone too)"
