@@ -264,3 +264,17 @@ def mutated(source: random.Random, seeds: Sequence[bytes]) -> bytes:
             data += source.choice(_PIECES)
         source.choice(_CHANGES)(source, data)
     return bytes(data[:_OCTETS_MAX])
+
+
+HTTP_ANSWERS: list[bytes] = [
+    b'{"errors":true,"items":[{"index":{"status":201}},{"create":{"status":409,"error":{}}}]}',
+    b'{"items":[{"index":{"status":400,"error":{"type":"a","reason":"b","caused_by":{"reason":1}}}}]}',
+    b'{"text":"Invalid data format","code":6,"invalid-event-number":1}',
+    b'{"text":"Success","code":0}',
+    b'{"error":{"reason":"Application not found for token"},"status":404}',
+    b"daily limit reached",
+    b"Fri, 31 Dec 9999 23:59:59 GMT",
+    b"120",
+    *JSON,
+]
+"""Bodies of answers, and what stands in their headers."""

@@ -31,6 +31,8 @@ from relay.wire.headers.structured_data import (
     parse_structured_data,
     without_controls,
 )
+from relay.wire.http.answers import Answer, read_any, read_bulk, read_splunk_hec, verdicts_of
+from relay.wire.http.bodies import Record, bulk, ndjson
 from relay.wire.json.pairs import text_of
 from relay.wire.parse import parse
 from relay.wire.relp.frame import RelpFrameDecoder, encode_frame
@@ -292,6 +294,21 @@ def _loads(text: bytes) -> dict[str, Any]:
     return members
 
 
+def check_http_answer(body: bytes, source: random.Random) -> None:
+    name = source.choice(["retry-after", "location", "x-logsene-error"])
+    headers = {name: body.decode("latin-1")}
+    answer = Answer(source.choice([200, 301, 400, 413, 429, 503]), headers, body)
+    records = source.randint(1, 3)
+    for read in (read_any, read_bulk, read_splunk_hec):
+        verdicts = verdicts_of(answer, records, read)
+        assert len(verdicts) == records
+        assert all(each.words.isprintable() and len(each.words) < 1500 for each in verdicts)
+    assert 0 <= answer.retry_after(source.random() * 2e9) <= 3600
+    for encode in (bulk("logs", "create"), ndjson):
+        *lines, end = encode([Record(body, "e-1")] * records, 0.0).split(b"\n")
+        assert end == b"" and all(isinstance(json.loads(line), dict) for line in lines)
+
+
 TARGETS = {
     "counted": Target(corpus.STREAMS, check_counted),
     "lines": Target(corpus.STREAMS, check_lines),
@@ -306,6 +323,7 @@ TARGETS = {
     "timestamp": Target(corpus.STAMPS, check_stamp),
     "json": Target(corpus.JSON, check_json),
     "envelope": Target(corpus.ENVELOPES, check_envelope),
+    "http-answer": Target(corpus.HTTP_ANSWERS, check_http_answer),
     "rewrites": Target(corpus.LINES, check_rewrites),
 }
 if IS_COMPILED:

@@ -464,7 +464,7 @@ def _probe(configuration: HttpConfiguration, probe: Probe) -> None:
     """Ask without a message: protocols that refuse an empty body look at who asks first."""
     url, body = configuration.connect, configuration.body
     try:
-        credentials = configuration.credentials.read("Splunk" if body == "splunk-hec" else "Bearer")
+        credentials = configuration.read_credentials()
     except UpstreamError as error:
         probe.fail("request", "token-missing", str(error), "put the secret into that file")
         credentials = Credentials({})

@@ -250,7 +250,7 @@ class Made:
 
     def __init__(self, setup: Setup, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> None:
         self.arguments: dict[str, Any] = {}
-        for name in ("Requests", "Uploads", "HttpSession"):
+        for name in ("HostnameEndpoint", "Requests", "Uploads", "HttpSession"):
             monkeypatch.setattr(http, name, self._recorder(name))
         self.service = setup.build(URL, **keys)
         self.service.startService()
@@ -284,6 +284,7 @@ def test_every_key_arrives(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_pa
         index="logs",
         operation="create",
         answer_seconds_max=7.0,
+        connect_seconds_max=3.0,
         headers=(("X-A", "b"),),
         token_file=str(tmp_path / "t"),
         batch_records=9,
@@ -292,6 +293,8 @@ def test_every_key_arrives(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_pa
         compress="zstd",
         requests_max=3,
     )
+    (_, host, port), endpoint = made.arguments["HostnameEndpoint"]
+    assert (host, port, endpoint) == ("es.example", 9200, {"timeout": 3.0})
     (url, _), requests = made.arguments["Requests"]
     assert url == "http://es.example:9200/_bulk"
     assert (requests["seconds_max"], requests["connections_max"]) == (7.0, 3)
