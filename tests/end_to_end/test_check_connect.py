@@ -74,6 +74,7 @@ NETWORK_FAULTS = {
     "refused": ("tcp-refused", "refuses the connection"),
     "blackhole": ("tcp-timeout", "firewall that drops packets"),
     "unreachable": ("tcp-unreachable", "ip route get"),
+    "bind": ("bind-unknown", "this host has no address 192.0.2.1"),
     "some-addresses": ("tcp-partial", "remove this address from the name"),
     "tls-to-silent": ("tls-no-answer", "is this a port for plain text"),
     "tls-to-plain": ("tls-plain-port", "does not speak TLS"),
@@ -207,6 +208,7 @@ def _network_setup(folder: Path, receivers: Receivers, programs: Programs) -> Se
         setup.destinations[id] = {"connect": url("tls", mutual), **keys}
     setup.destinations |= {
         "name": {"connect": "relp://nowhere.invalid:20514"},
+        "bind": {"connect": url("tcp", lines["syslog-to-smtp"]), "bind": "192.0.2.1"},
         "unreachable": {"connect": "relp://255.255.255.255:20514"},
         "some-addresses": {"connect": f"tcp://both.test:{some_addresses}"},
     }

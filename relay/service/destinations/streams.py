@@ -276,7 +276,13 @@ def _make_plain(configuration: TcpConfiguration, parts: DestinationParts) -> Del
 def _probe_plain(configuration: TcpConfiguration, probe: Probe) -> None:
     for url in configuration.targets:
         counts = configuration.framing == "octet-counting"
-        probe_upstream(probe, url, configuration.tls, partial(greet_syslog, counts=counts))
+        probe_upstream(
+            probe,
+            url,
+            configuration.tls,
+            partial(greet_syslog, counts=counts),
+            bind=configuration.bind,
+        )
 
 
 TCP = DestinationKind(
@@ -338,7 +344,7 @@ def _make_relp(configuration: RelpConfiguration, parts: DestinationParts) -> Del
 
 def _probe_relp(configuration: RelpConfiguration, probe: Probe) -> None:
     for url in configuration.targets:
-        probe_upstream(probe, url, configuration.tls, greet_relp)
+        probe_upstream(probe, url, configuration.tls, greet_relp, bind=configuration.bind)
 
 
 RELP = DestinationKind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,8 @@ class Upstream(NamedTuple):
     family: int
     address: Address
     tls: TlsUpstream | None
+    bind: str = ""
+    """Our own address; empty = as the routes have it."""
 
     @property
     def place(self) -> str:
@@ -71,6 +74,8 @@ class Upstream(NamedTuple):
         connection = socket.socket(self.family, socket.SOCK_STREAM)
         try:
             connection.settimeout(seconds_max)
+            if self.bind:
+                connection.bind((self.bind, 0))
             connection.connect(self.address)
         except BaseException:
             connection.close()
@@ -88,8 +93,14 @@ Greet = Callable[[Probe, Upstream, Connection], None]
 """Says hello on a connection in the protocol of a kind, and tells what came of it."""
 
 
-def probe_upstream(probe: Probe, url: Url, tls: TlsConfiguration | None, greet: Greet) -> None:
-    """Resolve the name, and try every address at the same time."""
+def probe_upstream(
+    probe: Probe, url: Url, tls: TlsConfiguration | None, greet: Greet, *, bind: str = ""
+) -> None:
+    """Resolve the name, and try every address at the same time.
+
+    Args:
+        bind: Our own address; only addresses of its family are tried, as by the relay.
+    """
     probe_own_certificate(probe, tls)
     found = _addresses(probe, url)
     endpoint = _endpoint(probe, url, tls) if found else None
@@ -97,7 +108,9 @@ def probe_upstream(probe: Probe, url: Url, tls: TlsConfiguration | None, greet: 
         greet = _nothing  # TCP is worth a look all the same
     parts = []
     for family, address in found:
-        upstream = Upstream(url, family, address, endpoint)
+        if bind and (family == socket.AF_INET6) != (":" in bind):
+            continue
+        upstream = Upstream(url, family, address, endpoint, bind)
         parts.append((probe.part(), partial(_try_address, upstream=upstream, greet=greet)))
     run_probes(parts)
     _add_up(probe, [part.findings for part, _ in parts])
@@ -188,7 +201,10 @@ def _try_address(probe: Probe, upstream: Upstream, greet: Greet) -> None:
 
 
 def _tcp_finding(upstream: Upstream, error: OSError, seconds_max: float) -> Finding:
-    if isinstance(error, ConnectionRefusedError):
+    if upstream.bind and error.errno == errno.EADDRNOTAVAIL:
+        fault, why = "bind-unknown", f"is not tried: this host has no address {upstream.bind}"
+        remedy = "compare bind with `ip address`"
+    elif isinstance(error, ConnectionRefusedError):
         fault, why = "tcp-refused", "refuses the connection"
         remedy = "start the receiver, compare the port with its configuration, or look for a "
         remedy += "firewall that rejects"
