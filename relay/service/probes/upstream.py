@@ -102,6 +102,11 @@ def probe_upstream(
         bind: Our own address; only addresses of its family are tried, as by the relay.
     """
     probe_own_certificate(probe, tls)
+    if url.service_domain:
+        text = f"the servers that the SRV records of {url.host} name are not tried"
+        remedy = f"look at them with `dig SRV {url.host}`, and check each as a destination"
+        probe.warn("dns", "srv-not-tried", text, remedy)
+        return
     found = _addresses(probe, url)
     endpoint = _endpoint(probe, url, tls) if found else None
     if tls is not None and endpoint is None:

@@ -218,3 +218,9 @@ def test_a_receiver_that_refuses_blank_lines(
     monkeypatch.setattr(module, "_speaks_relp", lambda *_: False)
     monkeypatch.setattr(module, "_speaks_tls", lambda *_: False)
     assert faults(greeted(partial(greet_syslog, counts=counts), b"")) == [expected]
+
+
+def test_servers_of_srv_records_are_not_tried() -> None:
+    probe = Probe("central", 1)
+    probe_upstream(probe, Url("relp", host="_syslog._tcp.example.com"), None, nothing)
+    assert faults(probe) == ["srv-not-tried"]
