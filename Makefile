@@ -58,7 +58,11 @@ compiler: ## Install a C compiler, as root on Debian, if there is none
 	    apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev >/dev/null && \
 	    rm -f $(VENV)/installed; } || true
 
+# The tests of HTTP sources and of certificates run curl and openssl.
 interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng and journalctl for the interoperability tests
+	@{ command -v curl && command -v openssl; } >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	    command -v apt-get >/dev/null && apt-get update -qq && \
+	    apt-get install -y -qq curl openssl >/dev/null; } || true
 	@$(BIN)/python -m tests.interop.packages
 
 # As many processes as the machine has cores; each of them collects all tests, which takes seconds.

@@ -94,4 +94,4 @@ class Program(ProcessProtocol):
     def _signal(self, number: int) -> None:
         if not self._ended and self.transport is not None:
             with contextlib.suppress(ProcessExitedAlready):
-                self.transport.signalProcess(number)  # type: ignore[call-arg]  # zope
+                self.transport.signalProcess(number)  # type: ignore[call-arg, misc]  # zope
