@@ -38,6 +38,7 @@ if TYPE_CHECKING or not IS_COMPILED:
     from relay.codec.reference import (
         beginning_with,
         built,
+        containing,
         cut_records,
         cut_run,
         cut_slots,
@@ -54,6 +55,7 @@ else:
     from relay.codec.blocks import cut_records, encode_records, node_of, runs
     from relay.codec.frames import (
         beginning_with,
+        containing,
         cut_run,
         cut_slots,
         encode_consecutive_answers,

@@ -448,7 +448,7 @@ cdef class Form:
 
     cdef Bound bound_to(self, origin, Rows rows, Py_ssize_t run):
         cdef Bound bound
-        key = (origin.source, origin.peer_host, origin.pid, origin.uid, origin.gid)
+        key = (origin.source, origin.peer_host, origin.pid, origin.uid, origin.gid, origin.hops)
         bound = self.bound.get(key)
         if bound is None:
             if len(self.bound) >= BOUND_MAX:

@@ -16,6 +16,9 @@ from relay.codec.payloads cimport Frames, Piece, Row, look, row_of
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
+cdef extern from "string.h" nogil:
+    void *memmem(const void *text, size_t size, const void *part, size_t part_size)
+
 cdef bytes LF = b"\n"
 
 # Of a number without sign: 2**63 has 19.
@@ -293,5 +296,20 @@ def beginning_with(payloads, int byte) -> list:
     for i in range(row.count):
         look(row, i, &piece)
         if piece.size and piece.at[0] == byte:
+            found.append(i)
+    return found
+
+
+def containing(payloads, bytes part not None) -> list:
+    """`relay.codec.reference.containing`."""
+    cdef Row row = row_of(payloads)
+    cdef const char *sought = PyBytes_AS_STRING(part)
+    cdef size_t size = PyBytes_GET_SIZE(part)
+    cdef Py_ssize_t i
+    cdef Piece piece
+    cdef list found = []
+    for i in range(row.count):
+        look(row, i, &piece)
+        if memmem(piece.at, piece.size, sought, size) != NULL:
             found.append(i)
     return found

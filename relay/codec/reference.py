@@ -116,6 +116,11 @@ def beginning_with(payloads: Sequence[bytes], byte: int) -> list[int]:
     return [index for index, payload in enumerate(payloads) if payload and payload[0] == byte]
 
 
+def containing(payloads: Sequence[bytes], part: bytes) -> list[int]:
+    """The indexes of those payloads that have `part` somewhere in them."""
+    return [index for index, payload in enumerate(payloads) if part in payload]
+
+
 def joined(runs: Iterable[Sequence[bytes]]) -> Sequence[bytes]:
     """The payloads of all runs as one sequence; a single run as it is."""
     rows = list(runs)

@@ -21,6 +21,7 @@ from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Received
 from relay.queue.transaction import Refusal
+from relay.wire.hops import LoopGuard
 from relay.wire.parse import read_lines
 from relay.wire.parse_options import Parser
 from relay.wire.parse_tags import is_parse_failure
@@ -48,6 +49,8 @@ class Reading:
     """Assigns each message to an app; None disables authorisation."""
     sequences: SequenceCheck | None = None
     """Detects gaps in numbered messages; None disables gap detection."""
+    guard: LoopGuard | None = None
+    """Finds messages that have been here before; None = they are taken again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,9 @@ class Intake:
         counters = self._counters
         refusals: list[Refusal] = []
         taken: list[tuple[Sequence[bytes], Origin, Marks]] = []
-        for frames, origin, cut, pieces in batches:
+        if self._reading.guard is not None:
+            batches = self._without_loops(self._reading.guard, batches)
+        for frames, origin, cut, pieces, _ in batches:
             counters.received_records += len(frames)
             counters.received_bytes += octets_of(frames)
             marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
@@ -155,7 +160,7 @@ class Intake:
         aside = sum(len(refusal.frames) for refusal in refusals) if refusals else 0
         senders: Collection[Hashable] = ()
         if self._answers:
-            senders = {(origin.peer_host, origin.peer_port) for _, origin, _, _ in batches}
+            senders = {(origin.peer_host, origin.peer_port) for _, origin, *_ in batches}
         stored = self._append(payloads, refusals, positions, drops, senders)
         return stored.addCallbacks(
             *(self._stored, self._not_stored),
@@ -168,7 +173,7 @@ class Intake:
     ) -> tuple[Mapping[str, Sequence[bytes]], Mapping[str, Mapping[str, int]], int]:
         """Payloads and drops by destination, and how many messages they are of."""
         frames, runs, marks = _joined(batches)
-        if not self._needs_lines:
+        if not self._needs_lines and not any(origin.hops for _, origin in runs):
             payloads, drops, _ = self._routes.pass_on(frames)
             return payloads, drops, len(frames)
         arrival = Arrival(runs, self._wall.now(), self._wall.elapsed())
@@ -215,6 +220,14 @@ class Intake:
             self._refuse(refused, origin, refusals)
         self._counters.apps.update(message.app for message in taken)
         return Messages(taken), arrival._replace(runs=runs), kept
+
+    def _without_loops(self, guard: LoopGuard, batches: Sequence[Received]) -> Sequence[Received]:
+        batches, dropped = guard.sorted_out(batches)
+        for reason, frames in dropped.items():
+            self._counters.received_records += len(frames)
+            self._counters.received_bytes += octets_of(frames)
+            self._counters.dropped[reason] += len(frames)
+        return batches
 
     def _not_routed(self, count: int) -> None:
         self._counters.dropped["no-destination"] += count

@@ -17,6 +17,8 @@ from relay.flow.shedding import let_in, severities_let_in
 from relay.model.origin import Arrival
 from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import Condition, chosen
+from relay.rewrite.forms.record_key import hops_before
+from relay.wire.hops import records_with_hops
 from relay.wire.parse import severity_of
 
 TakeDrops = Callable[[], dict[str, int]]
@@ -54,6 +56,15 @@ class Route:
     """Decides what is shed; None = nothing ever is."""
     reserved: bool = False
     """Messages of this route may use the reserve."""
+    carries_hops: bool = False
+    """The destination sends on which way messages have come."""
+    has_hops: bool = False
+    """Its records have hops before them (`relay.wire.hops`)."""
+
+    def records(self, frames: Sequence[bytes]) -> Sequence[bytes]:
+        """The records of frames that have come without hops."""
+        return records_with_hops(frames, b"") if self.has_hops else frames
+
     final: bool = False
     """What it takes reaches no later route."""
     fallback: bool = False
@@ -103,10 +114,11 @@ class Routes:
         return positions
 
     def pass_on(self, frames: Sequence[bytes]) -> Routed:
-        """Route frames that no destination needs parsed."""
+        """Route frames that no destination needs parsed, and that have come without hops."""
         let = severities_let_in(self._limited) if self._limited else {}
         if not let:
-            return Routed({route.destination: frames for route in self._routes}, {}, 0)
+            passed_on = {route.destination: route.records(frames) for route in self._routes}
+            return Routed(passed_on, {}, 0)
         routed = Routed({}, {}, 0)
         severities = list(map(severity_of, frames))
         for route in self._routes:
@@ -116,7 +128,7 @@ class Routes:
                 if len(indexes) < len(frames):
                     passed = [frames[index] for index in indexes]
             if passed:
-                routed.payloads[route.destination] = passed
+                routed.payloads[route.destination] = route.records(passed)
         return routed
 
     def route(self, lines: Lines, arrival: Arrival) -> Routed:
@@ -140,6 +152,8 @@ class Routes:
                 payloads = frames = lines.frames
                 if indexes is not None:
                     payloads = [frames[index] for index in indexes]
+                if route.has_hops:
+                    payloads = hops_before(payloads, indexes, arrival)
             if payloads:
                 routed.payloads[route.destination] = payloads
             if route.take_drops is not None and (drops := route.take_drops()):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
+from relay.model.hops import joined_hops
+
 _NONE: Mapping[int, int] = MappingProxyType({})
+_NO_HOPS: Mapping[int, bytes] = MappingProxyType({})
 
 
 class Transport(StrEnum):
@@ -46,6 +50,8 @@ class Origin(NamedTuple):
     gid: int | None = None
     app: str = ""
     """Id of the app whose token came with the batch, and not in its messages; empty = none."""
+    hops: bytes = b""
+    """Relays that the messages have passed (`relay.model.hops`)."""
     received_at: float = 0.0
     """Seconds since 1970-01-01 UTC."""
     monotonic_at: float = 0.0
@@ -76,6 +82,27 @@ class Received(NamedTuple):
     """Frames that were cut: index to the bytes of the whole message."""
     pieces: Mapping[int, int] = _NONE
     """Frames that are pieces of a message that was split: index to the number, from 1 on."""
+    hops: Mapping[int, bytes] = _NO_HOPS
+    """Frames that came with hops of their own, which are before those of the origin."""
+
+    def by_hops(self) -> list[Received]:
+        """The same frames in batches whose frames have no hops but those of their origins."""
+        if not self.hops:
+            return [self]
+        runs = groupby(range(len(self.frames)), lambda index: self.hops.get(index, b""))
+        return [self.picked(list(run), hops) for hops, run in runs]
+
+    def picked(self, indexes: Sequence[int], hops: bytes = b"") -> Received:
+        """The frames at `indexes`, which have come by `hops` beside those of the origin."""
+        origin = self.origin
+        if hops:
+            origin = origin._replace(hops=joined_hops(hops, origin.hops))
+        return Received(
+            [self.frames[index] for index in indexes],
+            origin,
+            {new: self.cut[old] for new, old in enumerate(indexes) if old in self.cut},
+            {new: self.pieces[old] for new, old in enumerate(indexes) if old in self.pieces},
+        )
 
 
 class Arrival(NamedTuple):

@@ -16,6 +16,7 @@ from functools import cached_property
 from itertools import count
 
 from relay.model.clock import Now
+from relay.model.hops import NO_HOP, OwnHop
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.output import FRAC_DIGITS_MAX, STAMP_FORMATS
@@ -60,6 +61,9 @@ class MacroContext:
     """Numbers of messages of this destination that bring none."""
     receipts: Iterator[int] = field(default_factory=lambda: count(1))
     """Numbers of all messages, for RCPTID and UNIQID."""
+
+    hop: OwnHop = NO_HOP
+    """This relay, in the hops of messages."""
 
     def __post_init__(self) -> None:
         if self.ts_format is not None and self.ts_format not in STAMP_FORMATS:

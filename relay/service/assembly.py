@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -55,6 +55,7 @@ from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
 from relay.transport.reception import Reception
+from relay.wire.hops import LOOP, LoopGuard
 from relay.wire.parse_options import new_parser
 
 _log = Logger(namespace="relay")
@@ -108,7 +109,7 @@ class _Relay:
         self.lookups = LookupFiles(notices=notices, clock=reactor)
         self.routes, rewriting = self._routes()
         tokens = rewriting.tokens
-        parts = DestinationParts(self.certificates, notices, wall, reactor)
+        parts = DestinationParts(self.certificates, notices, wall, reactor, queue.hop)
         self.destinations = [
             DestinationService(each, queue, parts, kind.make(each, parts), tokens[each.id], sized)
             for each in configuration.destinations
@@ -173,6 +174,7 @@ class _Relay:
             now=self.wall.now,
             lookup=self.lookups.open,
             started_at=self.reactor.seconds(),
+            hop=self.queue.hop,
             warn=lambda destination, kind, text: warn(f"destination {destination}", kind, text),
         )
         routes = {each.id: rewriting.route(each) for each in self.configuration.destinations}
@@ -188,6 +190,7 @@ class _Relay:
             positions=self.queue.view.positions,
             lineages=self.queue.lineages,
             systemd=self.systemd,
+            hop=self.queue.hop,
             local_block_seconds_max=self.configuration.local_block_seconds_max,
         )
         sources = []
@@ -210,6 +213,7 @@ class _Relay:
                 new_parser(source.parse, zone=local_zone()),
                 authorise,
                 _sequences(source, self.notices),
+                self._guard(source, fed),
             ),
             quarantine=Quarantine(
                 long=source.oversize == "quarantine",
@@ -226,6 +230,16 @@ class _Relay:
         ledger = partial(self.queue.view.source_ledger, source.id)
         owner = partial(words_of_owner, os.path.join(self.configuration.state_dir, "queue"))
         return Receiving(reception, self.reactor, ledger, authorise, owner)
+
+    def _guard(self, source: SourceConfiguration, fed: Sequence[str]) -> LoopGuard | None:
+        if not self.configuration.hops_max:
+            return None
+        return LoopGuard(
+            self.queue.hop,
+            hops_max=self.configuration.hops_max,
+            carries=any(self.routes[id].carries_hops for id in fed),
+            on_drop=partial(_warn_of_loop, source.id, self.notices),
+        )
 
     def _way(self, id: str, *, reserved: bool) -> Route:
         """The route to a destination for one of the sources that use it."""
@@ -308,6 +322,17 @@ def _warn_unrouted(source: str, notices: Notices, count: int) -> None:
         f"{counted(count, 'message')} dropped: no destination takes them; if they are wanted, add "
         "a destination without match, or widen one",
     )
+
+
+def _warn_of_loop(source: str, notices: Notices, reason: str, count: int, ring: str) -> None:
+    why = (
+        f"they have been here before, by {ring}; take one of these relays out of the ring, or "
+        "filter what it sends back"
+        if reason == LOOP
+        else f"they have passed more than relay.hops_max relays: {ring}"
+    )
+    text = f"{counted(count, 'message')} dropped: {why}"
+    notices.warn(f"source {source}", reason, text, group=f"{reason} of messages")
 
 
 def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck | None:

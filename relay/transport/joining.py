@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall
+from relay.model.hops import joined_hops
 from relay.model.origin import Origin, Received
 from relay.model.text import counted
 from relay.transport.reception import OversizePolicy, Reception
@@ -37,6 +38,8 @@ class _Message:
     kept_bytes: int = 0
     whole_bytes: int = 0
     count: int = 0
+    hops: bytes = b""
+    """Those of its lines."""
     has_cut_line: bool = False
     """Which is counted as too long already."""
     waiters: list[Deferred[None]] = field(default_factory=list)
@@ -135,6 +138,8 @@ class JoinedIntake:
                 message = _Message(origin, now)
             message.add(line, batch.cut.get(index, len(line)), self._policy.frame_bytes_max)
             message.has_cut_line |= index in batch.cut
+            if index in batch.hops:
+                message.hops = joined_hops(message.hops, batch.hops[index])
         assert message is not None, "a batch without frames"
         message.touched = now
         self._open[key] = message
@@ -201,7 +206,7 @@ class JoinedIntake:
 
     def _batches(self, messages: Sequence[_Message]) -> list[Received]:
         """The texts of messages; those of one origin that follow each other are together."""
-        batches: list[tuple[list[bytes], Origin, dict[int, int]]] = []
+        batches: list[tuple[list[bytes], Origin, dict[int, int], dict[int, bytes]]] = []
         for message in messages:
             text = b"\n".join(message.lines)
             cut = {}
@@ -214,8 +219,10 @@ class JoinedIntake:
                 if not settled.frames:
                     continue
             if not batches or batches[-1][1] is not message.origin:
-                batches.append(([], message.origin, {}))
-            frames, _, all_cut = batches[-1]
+                batches.append(([], message.origin, {}, {}))
+            frames, _, all_cut, all_hops = batches[-1]
             all_cut |= {len(frames): size for size in cut.values()}
+            if message.hops:
+                all_hops[len(frames)] = message.hops
             frames.append(text)
-        return [Received(frames, origin, cut) for frames, origin, cut in batches]
+        return [Received(*batch[:3], hops=batch[3]) for batch in batches]

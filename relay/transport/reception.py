@@ -139,7 +139,8 @@ class ConvertedIntake:
     def accept_all(
         self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
     ) -> Deferred[None]:
-        converted = [self._converted(batch) for batch in batches]
+        apart = [part for batch in batches for part in batch.by_hops()]
+        converted = [self._converted(part) for part in apart]
         converted = [batch for batch in converted if batch.frames]
         if not converted and not positions:
             return succeed(None)

@@ -7,10 +7,11 @@ header of RFC 3164, structured data in the header and in the JSON, tags as list 
 values with types, names nested or with dots, and all that json-c takes for JSON.
 
 What the JSON says wins over the header; a name that it does not have stays as the header
-has it.  Two names are this relay's own and carry what the header has no room for:
+has it.  Three names are this relay's own and carry what the header has no room for:
 
     .syslogrelay.timestamp    the stamp with all digits of its fraction
     .syslogrelay.peer         address of the first network peer
+    .syslogrelay.hops         relays that it has passed (`relay/wire/hops.py`); no pair of a message
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Collection, Sequence
 from relay.model.message import JsonText, SyslogMessage
 from relay.wire.headers.structured_data import format_structured_data, parse_structured_data
 from relay.wire.headers.timestamp import is_same_millisecond
+from relay.wire.hops import HOPS_NAME
 from relay.wire.json.pairs import Path, items_of, members_of, text_of
 from relay.wire.list_syntax import parse_list
 
@@ -86,6 +88,8 @@ def _opened(message: SyslogMessage, members: Sequence[tuple[Path, bytes]]) -> Sy
             fields[field] = value if type(value) is bytes else text_of(value)
         elif name in _TEXT_PAIRS:
             pairs[_TEXT_PAIRS[name]] = text_of(value)
+        elif name == HOPS_NAME:
+            pass  # read from the frame, before it is parsed
         elif name == TAGS_NAME:
             tags = _tags_of(value)
         elif name.startswith(_STRUCTURED_DATA):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from relay.codec import (
     TXNR_MAX,
     beginning_with,
+    containing,
     cut_run,
     encode_syslog,
     fitting,
@@ -129,3 +130,11 @@ def test_payloads_are_found_by_their_first_octet(function: object) -> None:
     assert function([b"\0a", b"b\0", b"\0", b""], 0) == [0, 2]
     assert function((b"ab", b"bc", b"\xff"), 255) == [2]
     assert function([], 0) == []
+
+
+@pytest.mark.parametrize("function", [containing, reference.containing])
+def test_payloads_are_found_by_a_part_of_them(function: object) -> None:
+    assert callable(function)
+    assert function([b"xab", b"ba", b"", b"a", b"ab\0"], b"ab") == [0, 4]
+    assert function((b"a\0b", b"a"), b"\0") == [0]
+    assert function([], b"a") == []

@@ -29,10 +29,15 @@ from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.upstream import Timeouts, UpstreamState
+from relay.wire.relp.client import RelpClientSession
 from tests.connections import RecordingNotices, Wire, lose, open_reception
 from tests.flow_fakes import new_drain, new_refusals
 
 WINDOW = 5
+
+
+def new_session(window_records: int, offer: bytes) -> RelpClientSession:
+    return RelpClientSession(window_records=window_records, software=b"test", offer=offer)
 
 
 class Sender:
@@ -99,8 +104,7 @@ class Sender:
             clock=Clock(),
             secure=False,
             timeouts=Timeouts(30, 60),
-            window_records=WINDOW,
-            software=b"test",
+            new_session=partial(new_session, WINDOW),
             numbering=self.numbering,
         )
         protocol.ready.addErrback(lambda _: None)

@@ -19,6 +19,7 @@ import re
 from collections.abc import Sequence
 from datetime import tzinfo
 
+from relay.model.hops import NO_HOP, OwnHop
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.forms.token import Writer, hostname_of, sender_of, unix_pairs
@@ -27,24 +28,25 @@ from relay.wire.ewmm import APP_NAME, NAME_TOKEN, PEER_NAME, STAMP_NAME, TAGS_NA
 from relay.wire.headers.rfc5424 import header_field
 from relay.wire.headers.structured_data import is_structured_data, without_controls
 from relay.wire.headers.timestamp import StampTable, to_exact, to_milliseconds
+from relay.wire.hops import HOPS_NAME
 from relay.wire.list_syntax import format_list
 
 _LEGACY_HEADER = "LEGACY_MSGHDR"
 _DELIMITERS = b"\n\r\0"
 # Names that the header carries, or that mean something else at the next hop.
-_NEVER = re.compile(r"[0-9]|SOURCE\Z|\.SDATA\.|\._TAGS\Z|\Z")
+_NEVER = re.compile(r"[0-9]|SOURCE\Z|\.SDATA\.|\._TAGS\Z|\.syslogrelay\.hops\Z|\Z")
 # Names that every receiver has to find where they are.
 _NEVER_MOVED = frozenset(
     (
         *("HOST", "HOST_FROM", "MESSAGE", "PROGRAM", "PID", "MSGID", _LEGACY_HEADER),
-        *(TAGS_NAME, PEER_NAME, STAMP_NAME),
+        *(TAGS_NAME, PEER_NAME, STAMP_NAME, HOPS_NAME),
     )
 )
 # json-c refuses what is nested deeper than 32.
 _NESTED_MAX = 24
 
 
-def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
+def ewmm(relay_name: bytes, zone: tzinfo, hop: OwnHop = NO_HOP) -> Writer:
     """Wrap messages in EWMM.  An envelope that could not be opened passes as it is.
 
     The source's id is added to the tags of a message as ``.source.ID``; process,
@@ -54,6 +56,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
         relay_name: HOSTNAME of the header, and HOST of messages without one from
             local senders.
         zone: Local zone for stamps that have no offset.
+        hop: The last of the hops of each message.
     """
     header = header_of(relay_name)
 
@@ -61,7 +64,7 @@ def ewmm(relay_name: bytes, zone: tzinfo) -> Writer:
         stamps = StampTable(to_milliseconds, origin.received_at, zone)
         exact = StampTable(to_exact, origin.received_at, zone)
         sender = sender_of(origin, relay_name)
-        own, local, strings = _pairs_of_origin(origin, sender), unix_pairs(origin), Strings()
+        own, local, strings = _pairs_of_origin(origin, sender, hop), unix_pairs(origin), Strings()
         tags = _TagLists(origin)
 
         def pairs_of(message: SyslogMessage) -> dict[str, bytes]:
@@ -106,10 +109,10 @@ def _made_safe(structured_data: bytes) -> bytes:
 
 
 def suffixes_of_origin(
-    origin: Origin, sender: bytes, tags: tuple[bytes, ...]
+    hop: OwnHop, origin: Origin, sender: bytes, tags: tuple[bytes, ...]
 ) -> tuple[bytes, bytes, bytes]:
     """The suffixes of the envelopes of an origin: without an exact stamp, before and behind one."""
-    own = _pairs_of_origin(origin, sender) | unix_pairs(origin)
+    own = _pairs_of_origin(origin, sender, hop) | unix_pairs(origin)
     pairs = {name: value for name, value in own.items() if name[0] == "."}
     pairs[TAGS_NAME] = _TagLists(origin)[tags]
     end = b"," + _objects.write(pairs, Strings())[1:]
@@ -137,11 +140,13 @@ class _TagLists(dict[tuple[bytes, ...], bytes]):
         return written
 
 
-def _pairs_of_origin(origin: Origin, sender: bytes) -> dict[str, bytes]:
+def _pairs_of_origin(origin: Origin, sender: bytes, hop: OwnHop) -> dict[str, bytes]:
     """Pairs that every message of a batch gets from its origin, unless it has them."""
     pairs = {"HOST_FROM": sender}
     if _is_on_the_network(origin.peer_host):
         pairs[PEER_NAME] = origin.peer_host.encode("ascii", "replace")
+    if hops := hop.after(origin.hops):
+        pairs[HOPS_NAME] = hops
     return pairs
 
 

@@ -215,7 +215,8 @@ def format_program(name: str, context: MacroContext) -> Program | None:
     """Of the format `name`; None if it is written in Python only, as one with options is."""
     program = partial(Program, relay_name=context.relay_name, zone=context.zone)
     if name == "ewmm":
-        return program(_envelope(context.relay_name), "as-read", suffixes=suffixes_of_origin)
+        suffixes = partial(suffixes_of_origin, context.hop)
+        return program(_envelope(context.relay_name), "as-read", suffixes=suffixes)
     if context.frac_digits is not None or context.time_zone is not None:
         return None
     if name == "rfc5424":

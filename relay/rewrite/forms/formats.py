@@ -76,7 +76,7 @@ def new_format(
         case "rfc3164":
             return rfc3164(context)
         case "ewmm":
-            return ewmm(context.relay_name, context.zone)
+            return ewmm(context.relay_name, context.zone, context.hop)
         case "json":
             pairs = ValuePairs(selection or Selection(), context, report)
             return _of_batches(lambda batch: [text or b"" for text in pairs.json(batch)], context)

@@ -24,6 +24,7 @@ from relay.model.output import KeyTemplate
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.forms.form import Form, messages_of_each
 from relay.rewrite.macros import compile_template
+from relay.wire.hops import records_with_hops, split_hops
 
 KEY_BYTES_MAX = 1024
 
@@ -39,19 +40,20 @@ def with_key(key: bytes, payload: bytes) -> bytes:
 
 
 def split_key(record: bytes) -> tuple[bytes | None, bytes]:
-    """The key of a record, None if it has none, and its payload."""
+    """The key of a record, None if it has none, and its payload, without the hops before it."""
     found = _KEYED.match(record) if record[:1] == b"\0" else None
-    return (None, record) if found is None else (found[1], record[found.end() :])
+    return (None, split_hops(record)[1]) if found is None else (found[1], record[found.end() :])
 
 
-def without_keys(records: Sequence[bytes]) -> Sequence[bytes]:
-    """The payloads of records, of which any may have a key."""
+def without_keys(records: Sequence[bytes], *, keep_hops: bool = False) -> Sequence[bytes]:
+    """The payloads of records, of which any may have a key, or hops."""
     marked = beginning_with(records, _NUL)
     if not marked:
         return records
     payloads = list(records)
     for index in marked:
-        payloads[index] = split_key(payloads[index])[1]
+        if not keep_hops or _KEYED.match(payloads[index]):
+            payloads[index] = split_key(payloads[index])[1]
     return payloads
 
 
@@ -96,6 +98,37 @@ class Keyed:
             self._remembered(text) if len(text) <= KEY_BYTES_MAX else self._finished(text)
             for text in self._column(Batch(messages, origin, self._context))
         ]
+
+
+class WithHops:
+    """A form whose payloads have the hops of their messages before them, if there are any."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+
+    def write(
+        self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
+    ) -> Sequence[bytes]:
+        """The records of lines, or of those at `indexes`."""
+        return hops_before(self._form.write(lines, indexes, arrival), indexes, arrival)
+
+    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
+        """The records of messages of one origin."""
+        payloads = self._form.write_messages(messages, origin)
+        return list(records_with_hops(payloads, origin.hops))
+
+
+def hops_before(
+    payloads: Sequence[bytes], indexes: Sequence[int] | None, arrival: Arrival
+) -> Sequence[bytes]:
+    """The records of payloads, one of each line or of those at `indexes`."""
+    if not any(origin.hops for _, origin in arrival.runs):
+        return records_with_hops(payloads, b"")
+    records: list[bytes] = []
+    for run, origin in arrival.chosen(indexes):
+        start = len(records)
+        records += records_with_hops(payloads[start : start + len(run)], origin.hops)
+    return records
 
 
 def _records(keys: Sequence[bytes], payloads: Sequence[bytes]) -> list[bytes]:

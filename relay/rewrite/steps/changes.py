@@ -11,11 +11,13 @@ from itertools import chain, repeat
 from typing import Protocol
 
 from relay.model.expression import Expression
+from relay.model.hops import OwnHop
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.conditions import TextTest, name_glob
 from relay.rewrite.fields import field_of, getter, names_of, setter
 from relay.rewrite.steps.pipeline import Change, Constant, Edit, per_message, takes_value
+from relay.wire.hops import HOPS_PARAMETER
 
 Template = Callable[[Sequence[SyslogMessage], Origin], Sequence[bytes]]
 """Text with values of a message in it, for each message of a batch."""
@@ -236,3 +238,14 @@ def number(counter: str) -> Change:
         return _put_counter(_put_number(message, b"%d" % next(numbers)), name)
 
     return per_message(change)
+
+
+def put_hops(own: OwnHop) -> Change:
+    """Put the hops of each message, this relay included, into its structured data."""
+    put = setter(HOPS_PARAMETER)
+
+    def change(messages: Sequence[SyslogMessage], origin: Origin) -> Sequence[SyslogMessage | None]:
+        hops = own.after(origin.hops)
+        return [put(message, hops) for message in messages] if hops else messages
+
+    return change

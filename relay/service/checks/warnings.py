@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeVar
 
 from cryptography import x509
@@ -50,6 +51,7 @@ def configuration_warnings(configuration: Configuration, places: Places) -> list
             warnings += _certificate_warnings(destination.tls, where, "client")
         warnings += destination.warnings(partial(join_path, where))
         warnings += _macro_warnings(destination, where)
+        warnings += _ring_warnings(destination, configuration, where)
         warnings += _unreachable(destination, configuration.destinations, where)
     return list(dict.fromkeys(warnings))
 
@@ -63,6 +65,31 @@ def directory_warnings(path: str, where: str) -> Iterator[str]:
             f"{where}: neither {directory} nor {above} exists; a relay makes both when it starts: "
             "is the path right?"
         )
+
+
+def _ring_warnings(
+    destination: DestinationConfiguration, configuration: Configuration, where: str
+) -> Iterator[str]:
+    """What goes to a host and may come back from it, without a place for the hops of messages."""
+    if destination.carries_hops or not configuration.hops_max:
+        return
+    hosts = [host for url in destination.targets if (host := _address(url.host)) is not None]
+    for source in configuration.sources:
+        back = [host for host in hosts if any(host in each for each in source.allowed)]
+        if source.id in destination.sources and back:
+            yield (
+                f"{where}.connect: source {source.id!r} allows {back[0]} to send, and what it "
+                "sends back would go round for ever: this format has no place for the relays that "
+                'a message has passed; use relp:// or format = "ewmm", or do not send it what came '
+                "from there"
+            )
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def _certificate_warnings(tls: TlsConfiguration, where: str, role: str) -> Iterator[str]:

@@ -169,6 +169,8 @@ class FormatConfiguration:
     """Zone to write stamps in; None = each in its own offset."""
     ts_format: str | None = declare(Choice(STAMP_FORMATS), default=None)
     """None = as the format has it."""
+    hops: bool = declare(Flag(), default=False)
+    """For rfc5424: add the relays that a message has passed to its structured data."""
     selection: Selection | None = None
     """For json; None = the default one."""
     key: str = field(default="format", compare=False)
@@ -202,6 +204,7 @@ _FORMATS_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "template": ("template",),
     **dict.fromkeys(_STAMP_KEYS, ("rfc5424", "rfc3164", "json", "template")),
     "ts_format": ("rfc3164", "json", "template"),
+    "hops": ("rfc5424",),
 }
 _RFC5424_DIGITS_MAX = 6  # §6.2.3
 _RFC3164_STAMPS = ("bsd", "iso")
@@ -271,7 +274,7 @@ def _read_table(values: object, path: str, reading: Reading) -> FormatConfigurat
             )
         if "select" in values and {"key", "exclude"} & values.keys():
             reading.add(path, "has select as well as key or exclude; write all of it in select")
-    asks = values.keys() - {"name", "template", *_STAMP_KEYS}
+    asks = values.keys() - {"name", "template", "hops", *_STAMP_KEYS}
     return replace(form, selection=_selection(table, values)) if asks else form
 
 

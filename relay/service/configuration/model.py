@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar, Protocol, runtime_checkable
 
+from relay.model.hops import HOPS_MAX
 from relay.model.origin import Transport
 from relay.model.output import KeyTemplate, SizeLimit
 from relay.model.parse_options import ParseOptions
@@ -247,6 +248,11 @@ class SourceConfiguration(Endpoint):
         return self.transport is Transport.UNIX
 
     @property
+    def allowed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The peers that may send, by address; empty = all, or they have none."""
+        return ()
+
+    @property
     def connections_and_files(self) -> tuple[int, int]:
         """How many of each it may have open at most, beside its own socket."""
         return 0, 0
@@ -440,6 +446,18 @@ class DestinationConfiguration(Endpoint):
         return None
 
     @property
+    def has_hops(self) -> bool:
+        """Its records have the hops of messages before them, which its sessions split off again."""
+        return False
+
+    @property
+    def carries_hops(self) -> bool:
+        """The next relay can learn which way a message has come."""
+        form = self.format
+        in_message = form is not None and (form.name == "ewmm" or form.hops)
+        return self.has_hops or in_message or self.rewrite.mode == "ewmm"
+
+    @property
     def in_flight_max(self) -> int:
         """Most records without an answer; 0 = as many as its sessions take."""
         return 0
@@ -525,6 +543,12 @@ class Configuration:
         Flag(),
         False,
         "verify the whole queue file at each start, however long that takes",
+    )
+    hops_max: int = key(
+        Whole(0, HOPS_MAX),
+        16,
+        "most relays that a message may have passed before; a message that has been here before is "
+        "dropped as a loop; 0 = nothing of that is noticed",
     )
     statistics_seconds: float = key(
         Seconds(0, YEAR_SECONDS), 60.0, "interval of the statistics line in the log; 0 = never"

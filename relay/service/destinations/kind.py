@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from relay.model.clock import Reactor, WallClock
+from relay.model.hops import NO_HOP, OwnHop
 from relay.service.configuration.kinds import UrlKind
 from relay.service.configuration.model import DestinationConfiguration
 from relay.service.destinations.link import Link, Outlet
@@ -34,6 +35,8 @@ class DestinationParts:
     wall: WallClock
     reactor: Reactor
     """Provides IReactorTime, IReactorThreads and IReactorTCP."""
+    hop: OwnHop = NO_HOP
+    """This relay, in the hops of messages."""
 
     def run_in_thread(self, call: Callable[[], T]) -> Deferred[T]:
         """What may wait for a disk or a name server; fires with its result."""

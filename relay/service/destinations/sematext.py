@@ -202,6 +202,10 @@ class SematextConfiguration(RelpConfiguration):
         return SizeLimit(_EVENT_BYTES_MAX[self.plan], self.oversize, f"Sematext's plan {self.plan}")
 
     @property
+    def has_hops(self) -> bool:
+        return False  # the receivers are no relays of this kind
+
+    @property
     def in_flight_max(self) -> int:
         return self.inner.in_flight_max
 

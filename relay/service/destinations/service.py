@@ -70,9 +70,9 @@ class DestinationService(Service):
         self._delivery = delivery
         self._prerequisites = [*delivery.prerequisites, *([tokens.needed] if tokens else [])]
         fill: Fill = tokens.fill if tokens else lambda payloads: payloads
-        # What was queued for another kind of destination may have keys.
-        has_keys = configuration.record_key is not None
-        self._fill = fill if has_keys else lambda payloads: without_keys(fill(payloads))
+        # What was queued for another kind of destination may have keys or hops.
+        keep_hops, has_keys = configuration.has_hops, configuration.record_key is not None
+        self._fill = fill if has_keys else lambda it: without_keys(fill(it), keep_hops=keep_hops)
         limit = configuration.size_limit
         if limit is not None and limit.policy == "quarantine":
             self._fill = limited(self._fill, limit)

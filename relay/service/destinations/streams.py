@@ -37,6 +37,7 @@ from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
 from relay.transport.upstream import Timeouts, UpstreamProtocol, UpstreamState
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
+from relay.wire.relp.client import RelpClientSession
 
 _ANY_HOST = "upstream"  # the endpoint resolves no other than its own
 _log = Logger(namespace="relay")
@@ -324,6 +325,10 @@ class RelpConfiguration(UpstreamConfiguration):
     def in_flight_max(self) -> int:
         return self.window_records * self.several.connections
 
+    @property
+    def has_hops(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class RelpTlsConfiguration(RelpConfiguration):
@@ -331,13 +336,16 @@ class RelpTlsConfiguration(RelpConfiguration):
 
 
 def _make_relp(configuration: RelpConfiguration, parts: DestinationParts) -> Delivery:
-    def protocol_of(outlet: Outlet) -> Callable[..., RelpClientProtocol]:
-        return partial(
-            RelpClientProtocol,
+    def new_session(offer: bytes) -> RelpClientSession:
+        return RelpClientSession(
             window_records=configuration.window_records,
             software=SOFTWARE.encode(),
-            numbering=outlet.numbering,
+            offer=offer,
+            hop=parts.hop.text,
         )
+
+    def protocol_of(outlet: Outlet) -> Callable[..., RelpClientProtocol]:
+        return partial(RelpClientProtocol, new_session=new_session, numbering=outlet.numbering)
 
     return replace(new_delivery(configuration, parts, protocol_of), is_confirmed=True)
 

@@ -53,6 +53,7 @@ def new_queue(
         limits=tuple(limits.values()),
         strict=configuration.strict_queue,
         fully=configuration.examine_fully,
+        relay_name=configuration.name if configuration.hops_max else "",
         commit_seconds_min=configuration.commit_seconds_min,
     )
     parts = QueueParts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from twisted.python.threadpool import ThreadPool
 
 from relay.flow.lineages import RECEIVED, Lineages
 from relay.model.errors import QueueError
+from relay.model.hops import OwnHop, is_relay_id
 from relay.model.text import counted, span
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
@@ -37,6 +39,9 @@ from relay.service.queue.place import QueuePlace
 from relay.service.queue.view import QueueParts, QueueView
 from relay.service.queue.worker import Worker
 from relay.service.refusal import StartRefused
+
+RELAY = "/relay"
+"""Where the position is that holds the id of the relay; no source's id contains a slash."""
 
 _MAP_SLACK_BYTES = 1024**3
 _REMOVAL_SECONDS = 0.02
@@ -69,6 +74,8 @@ class QueueSettings:
     fully: bool = False
     """Verify all of the file at the start; otherwise long queues as they are read, and the relay
     ends when there is damage."""
+    relay_name: str = ""
+    """Name of this relay in the hops of messages; empty = it is not to be known as one."""
     commit_seconds_min: float = 0.0
     """From the beginning of one commit to that of the next."""
 
@@ -92,6 +99,7 @@ class QueueService(Service):
         lineages: What relays have sent that is in this queue.
         place: Of the file.
         lane_queues: The second queues of destinations.
+        hop: This relay, in the hops of messages; has its id from the start on.
     """
 
     name = "queue"
@@ -106,6 +114,7 @@ class QueueService(Service):
         self.histories, self.exit_status = parts.histories, parts.exit_status
         self._limits = {limit.destination: limit for limit in settings.limits}
         self._lineages: dict[str, Lineage] = {}  # of the queues of destinations
+        self.hop = OwnHop(settings.relay_name)
         self._stored: dict[str, _Stored] = {}
         self._on_evicted: dict[str, _Evicted] = {}
         self._writer = Worker("queue-writer", call_from_thread=parts.reactor.callFromThread)
@@ -241,6 +250,8 @@ class QueueService(Service):
                 )
             )
         positions = {f"{SENT}/{id}": lineage.encode() for id, lineage in begun.items()}
+        if self._settings.relay_name:
+            positions |= self._begin_hop()
         # The records of a second queue that nobody sends any more are adopted, which gives them
         # other numbers: should it be used again, a receiver would miss them.
         unused = {*map(account_of_lane, self._settings.destinations)} - {*self._settings.queues}
@@ -256,6 +267,13 @@ class QueueService(Service):
             )
             return
         self._lineages = begun
+
+    def _begin_hop(self) -> dict[str, bytes]:
+        """Give the relay its id; returns the position to store if that is a new one."""
+        kept = self._store.positions(RELAY).get("id", b"").decode("ascii", "replace")
+        id = kept if is_relay_id(kept) else secrets.token_hex(8)
+        self.hop.begin(id)
+        return {} if id == kept else {f"{RELAY}/id": id.encode("ascii")}
 
     # For compaction.
 

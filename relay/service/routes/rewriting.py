@@ -11,6 +11,7 @@ from itertools import count
 
 from relay.flow.routing import GROUPS, Route
 from relay.model.clock import Now
+from relay.model.hops import NO_HOP, OwnHop
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.model.template import constant_of
@@ -20,17 +21,18 @@ from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.conditions import Condition, all_of, always, any_of, field_in, negated
 from relay.rewrite.forms.form import Form, form_of, format_program, token_program
 from relay.rewrite.forms.formats import bsd_stamps, new_format
-from relay.rewrite.forms.record_key import Keyed
+from relay.rewrite.forms.record_key import Keyed, WithHops
 from relay.rewrite.forms.sized import TOO_LONG, Sized
 from relay.rewrite.forms.token import RFC5424, RSYSLOG, Header, Writer, app_name, cee, tag
 from relay.rewrite.macros import compile_template
-from relay.rewrite.steps.changes import Template
+from relay.rewrite.steps.changes import Template, put_hops
 from relay.rewrite.steps.pipeline import (
     Constant,
     Drops,
     FirstFitting,
     Pipeline,
     Stage,
+    stage_of,
     without_empty,
 )
 from relay.service.configuration.filter_table import ALWAYS
@@ -70,6 +72,7 @@ class Rewriting:
         zone: Of stamps and clocks without one.
         lookup: Opens a table for the step `map`.
         started_at: When the relay started, in the unit of `Origin.monotonic_at`.
+        hop: This relay, in the hops of messages.
 
     Attributes:
         problems: One line for each thing that keeps a route from being made.
@@ -85,6 +88,7 @@ class Rewriting:
         now: Now,
         lookup: OpenLookup,
         started_at: float = 0.0,
+        hop: OwnHop = NO_HOP,
         warn: Warn = lambda destination, kind, text: None,
     ) -> None:
         self.problems: list[str] = []
@@ -96,6 +100,7 @@ class Rewriting:
         self._lookup = lookup
         self._warn = warn
         self._started_at = started_at
+        self._hop = hop
         self._hostid, self._runid = _random_number(), _random_number()
         self._receipts = count(1)
         self._app_tokens = [token for app in configuration.apps for token in app.tokens]
@@ -108,7 +113,7 @@ class Rewriting:
         stages = self._stages(destination, context, drops)
         self.tokens[destination.id] = LateTokens(
             destination.rewrite,
-            lambda rewrite: _keyed(self._token_form(rewrite), destination, context),
+            lambda rewrite: _as_records(self._token_form(rewrite), destination, context),
         )
         form = self._form(destination, context, drops, changes=bool(stages))
         route = Route(
@@ -117,6 +122,8 @@ class Rewriting:
             self._match(destination),
             final=destination.routing.final,
             fallback=destination.routing.fallback,
+            carries_hops=destination.carries_hops,
+            has_hops=destination.has_hops,
         )
         if form is None:
             return route
@@ -154,6 +161,8 @@ class Rewriting:
                 stages.append(makes.of(step))
             except ValueError as error:
                 self.problems.append(f"{path}[{index}].{step.verb}: {error}")
+        if destination.format is not None and destination.format.hops:
+            stages.append(stage_of(put_hops(self._hop)))
         return stages
 
     def _form(
@@ -168,8 +177,8 @@ class Rewriting:
         if destination.rewrite.token is not None:
             return self._within_limit(self.tokens[destination.id].form, destination, drops)
         form = self._payload_form(destination, context, changes=changes)
-        if destination.record_key is not None:
-            form = _keyed(form or form_of(_frames), destination, context)
+        if form is not None or destination.record_key is not None:
+            form = _as_records(form or form_of(_frames), destination, context)
         form = self._within_limit(form, destination, drops)
         if form is None or destination.format is None or destination.format.name != "json":
             return form
@@ -261,6 +270,7 @@ class Rewriting:
             hostid=self._hostid,
             runid=self._runid,
             receipts=self._receipts,
+            hop=self._hop,
         )
 
     def _take_drops(self, destination: str, pipeline: Pipeline) -> dict[str, int]:
@@ -314,8 +324,10 @@ def _header(name: str, relay_name: bytes, zone: tzinfo) -> Header:
     return RFC5424 if name == "rfc5424" else RSYSLOG
 
 
-def _keyed(form: Form, destination: DestinationConfiguration, context: MacroContext) -> Form:
-    """`form` with the keys of the destination's records, if they have some."""
+def _as_records(form: Form, destination: DestinationConfiguration, context: MacroContext) -> Form:
+    """`form` with the keys or hops of the destination's records, if they have some."""
+    if destination.has_hops:
+        return WithHops(form)
     template = destination.record_key
     return form if template is None else Keyed(form, template, context)
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
 from relay.model.origin import Transport
@@ -37,6 +38,10 @@ class UdpSource(SourceConfiguration):
     access: Access = group(Access)
     joining: MultiLine = group(MultiLine)
     receive_buffer_bytes: int = buffer_key()
+
+    @property
+    def allowed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return self.access.allow
 
     def problems(self, where: Where, given: object) -> Iterable[str]:
         return joining_problems(self, self.joining, where)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from relay.flow.lineages import Lineages
 from relay.model.clock import WallClock
+from relay.model.hops import NO_HOP, OwnHop
 from relay.service.configuration.kinds import UrlKind
 from relay.service.configuration.model import SourceConfiguration
 from relay.service.probes.probe import Probe
@@ -35,6 +36,8 @@ class SourceParts:
     lineages: Lineages | None = None
     """What relays have sent, for exactly once; None = at least once."""
     systemd: Systemd = NO_SYSTEMD
+    hop: OwnHop = NO_HOP
+    """This relay, in the hops of messages."""
     local_block_seconds_max: float = 0.0
     """Longest pause of a unix stream socket by admission; 0 = no limit."""
 

@@ -202,6 +202,10 @@ class NetworkSource(SourceConfiguration):
     joining: MultiLine = group(MultiLine)
 
     @property
+    def allowed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return self.access.allow
+
+    @property
     def connections_and_files(self) -> tuple[int, int]:
         return self.connections.connections_max, 0
 

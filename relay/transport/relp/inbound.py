@@ -18,8 +18,10 @@ from zope.interface import implementer
 from relay.flow.lineages import Lease, Lineages
 from relay.flow.marks import Marks
 from relay.model.counters import BELIEVED_RECORDS_MAX
+from relay.model.hops import NO_HOP, OwnHop
 from relay.model.text import printable
 from relay.transport.stream.connection import InboundProtocol
+from relay.wire.hops import without_hops
 from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark
 from relay.wire.relp.server import RelpServerSession
 
@@ -45,12 +47,16 @@ class RelpServerProtocol(InboundProtocol):
     Args:
         software: Value of our ``relp_software`` offer.
         lineages: Makes it exactly once for those who offer theirs; None = for nobody.
+        hop: This relay, in the hops of messages.
     """
 
     _session: RelpServerSession  # exists from begin on
 
-    def __init__(self, *, software: bytes, lineages: Lineages | None = None) -> None:
+    def __init__(
+        self, *, software: bytes, lineages: Lineages | None = None, hop: OwnHop = NO_HOP
+    ) -> None:
         super().__init__()
+        self._hop = hop
         self._software = software
         self._lineages = lineages
         self._lease: Lease | None = None  # on the lineage that the client offered
@@ -64,6 +70,7 @@ class RelpServerProtocol(InboundProtocol):
             software=self._software,
             split=self.factory.oversize.splits,
             takes_lineages=self._lineages is not None,
+            hop=self._hop.text,
         )
         if not self.factory.secure:
             self.expect_within_handshake_time("RELP open")
@@ -123,7 +130,7 @@ class RelpServerProtocol(InboundProtocol):
     def _accept(self, messages: list[bytes], answers: int) -> None:
         session, joining = self._session, self.factory.reception.joining
         marks = Marks(session.cut, session.pieces)
-        begin = 0 if joining is None else joining.last_begin(messages)
+        begin = 0 if joining is None else joining.last_begin(without_hops(messages))
         if begin:  # only the last one may go on; the answers to the others need not wait for it
             self._store(messages[:begin], marks.picked(range(begin)), begin)
             marks = marks.picked(range(begin, len(messages)))
@@ -140,6 +147,7 @@ class RelpServerProtocol(InboundProtocol):
             self._lease.underway()
         self.store(
             *(messages, *marks, positions),
+            are_records=bool(self._session.client_hop),
             stored=partial(self._stored, batch),
             failed=partial(self._not_stored, batch),
         )
@@ -147,6 +155,8 @@ class RelpServerProtocol(InboundProtocol):
     def _opened(self) -> None:
         """The client has opened the session, perhaps with a lineage."""
         session = self._session
+        if session.client_hop:
+            self.origin = self.origin._replace(hops=session.client_hop)
         if session.lineage_malformed:
             self.factory.counters.refused_lineages += 1
             self.warn("lineage", "its offer to send exactly once is malformed: not taken")

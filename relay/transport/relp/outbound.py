@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
@@ -28,8 +28,7 @@ class RelpClientProtocol(DeliveringProtocol):
     counts as a dead connection.
 
     Args:
-        window_records: Most messages without an answer.
-        software: Value of our ``relp_software`` offer.
+        new_session: Makes the session, given a line to offer or nothing.
         numbering: Makes it exactly once with an upstream that can do it; None = never.
     """
 
@@ -41,18 +40,13 @@ class RelpClientProtocol(DeliveringProtocol):
         clock: Clock,
         secure: bool,
         timeouts: Timeouts,
-        window_records: int,
-        software: bytes,
+        new_session: Callable[[bytes], RelpClientSession],
         numbering: Numbering | None = None,
     ) -> None:
         super().__init__(drain=drain, state=state, clock=clock, secure=secure, timeouts=timeouts)
         self._numbering = numbering
         self._offer = numbering.offer() if numbering is not None else None
-        self._session = RelpClientSession(
-            window_records=window_records,
-            software=software,
-            offer=format_lineage(self._offer) if self._offer is not None else b"",
-        )
+        self._session = new_session(format_lineage(self._offer) if self._offer is not None else b"")
         self._opening = False
         self._begun = False
         self._next_seq: int | None = None  # of the next message, if they are numbered

@@ -43,6 +43,7 @@ from relay.transport.tls.endpoints import verified_certificate
 from relay.transport.tls.failure import tls_failure
 from relay.transport.tls.peer_check import fingerprints_of, identity_of, vouched_names_of
 from relay.transport.turn_batch import TurnBatch
+from relay.wire.hops import parted
 
 _CLOSE_SECONDS_MAX = 5.0  # for the peer to read the last bytes and close
 _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
@@ -229,6 +230,7 @@ class InboundProtocol(Protocol):
         pieces: Mapping[int, int],
         positions: Mapping[str, bytes] | None = None,
         *,
+        are_records: bool = False,
         stored: Callable[[], object] | None = None,
         failed: Callable[[Failure], object],
     ) -> None:
@@ -237,6 +239,7 @@ class InboundProtocol(Protocol):
         Args:
             cut, pieces: Long messages, as marked by the decoder.
             positions: Stored with them, even if there are no frames.
+            are_records: They may have hops before them.
             stored: Called once they are on disk, at once if there is nothing to store.
             failed: Called if they could not be stored.
         """
@@ -258,6 +261,9 @@ class InboundProtocol(Protocol):
             self._pace.charge(len(frames))
         # The decoder reuses its empty mappings for the next chunk, perhaps in this turn.
         received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
+        if are_records:
+            frames, hops = parted(frames)
+            received = received._replace(frames=frames, hops=hops)
         factory.turn_batch.add(received, positions, stored=stored, failed=failed)
 
     def read_rest(self) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from relay.codec import encode_syslog
 from relay.model.errors import RelpError
 from relay.model.text import printable
+from relay.wire.hops import format_hop, hop_in, without_hops
 from relay.wire.relp.frame import (
     RelpFrame,
     RelpFrameDecoder,
@@ -47,6 +48,8 @@ class RelpClientSession:
         window_records: Most messages without an answer.
         software: Value of our ``relp_software`` offer.
         offer: One more line of offers, or nothing.
+        hop: This relay, empty if it has no id: messages are records, which may have hops before
+            them, and go without if the server does not take them.  None = they are messages.
 
     Attributes:
         ready: The server has accepted ``open``.
@@ -61,6 +64,7 @@ class RelpClientSession:
         window_records: int,
         software: bytes,
         offer: bytes = b"",
+        hop: bytes | None = None,
         txnr_limit: int = _TXNR_LIMIT,
     ) -> None:
         self.ready = False
@@ -73,7 +77,10 @@ class RelpClientSession:
         self._txnr_limit = txnr_limit
         self._close_txnr: int | None = None
         self._held = b""  # the beginning of an expected answer
-        offers = format_offers(software, offer)
+        self._hop = hop
+        self._takes_hops = hop is None
+        more = [offer, format_hop(hop) if hop else b""]
+        offers = format_offers(software, b"\n".join(filter(None, more)))
         self._output = [encode_frame(1, b"open", offers)]
 
     @property
@@ -115,6 +122,8 @@ class RelpClientSession:
 
     def send(self, payloads: Sequence[bytes]) -> None:
         """Send messages, at most `room` of them, none empty."""
+        if not self._takes_hops:
+            payloads = without_hops(payloads)
         first = self._inflight.add(len(payloads))
         self._output.append(encode_syslog(first, payloads))
 
@@ -209,6 +218,7 @@ class RelpClientSession:
             self._end("the server does not take syslog messages")
         else:
             self.server_offers = offers
+            self._takes_hops |= bool(self._hop and hop_in(offers))
             self.ready = True
 
     def _end(self, reason: str) -> None:

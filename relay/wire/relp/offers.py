@@ -32,7 +32,7 @@ def format_offers(software: bytes, more: bytes = b"") -> bytes:
 
     Args:
         software: ``name,version,url``.
-        more: One more line, or nothing.
+        more: More lines, or nothing.
     """
     offers = b"relp_version=0\nrelp_software=%s\ncommands=syslog" % software
     return offers + b"\n" + more if more else offers

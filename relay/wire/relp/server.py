@@ -21,6 +21,7 @@ from bisect import bisect_left
 
 from relay.codec import TXNR_MAX
 from relay.model.errors import RelpError
+from relay.wire.hops import format_hop, hop_in, split_hops, with_hops
 from relay.wire.relp.frame import (
     SERVERCLOSE,
     RelpFrame,
@@ -43,10 +44,13 @@ class RelpServerSession:
         split: With `truncate`: split them instead.  Such a message is answered once,
             and counts as unanswered when `receive` has returned its last piece.
         takes_lineages: Whether `answer_open` will be called where one is offered.
+        hop: This relay, for clients that offer theirs (`relay.wire.hops`); empty = for none.
 
     Attributes:
         opened: The client has sent an acceptable ``open``.
         lineage: What it has offered with that, if it did.
+        client_hop: The client's hop, if both ends are relays that say theirs.  Messages are
+            records then: they may have hops before them.
         lineage_malformed: It has offered one that cannot be understood.
         unanswered: Messages returned by `receive` and not yet answered.
         finished: Everything is said; write `data_to_send()` and close.
@@ -64,9 +68,11 @@ class RelpServerSession:
         truncate: bool = True,
         split: bool = False,
         takes_lineages: bool = False,
+        hop: bytes = b"",
     ) -> None:
         self.opened = False
         self.lineage: LineageOffer | None = None
+        self.client_hop = b""
         self.lineage_malformed = False
         self.unanswered = 0
         self.finished = False
@@ -78,6 +84,8 @@ class RelpServerSession:
         )
         self._software = software
         self._takes_lineages = takes_lineages
+        self._hop = hop
+        self._hops_of_split = b""  # those of the message of which pieces are to come
         self._unanswered_open: int | None = None  # its txnr
         self._next_txnr = 1
         self._first_unanswered = 1
@@ -148,6 +156,17 @@ class RelpServerSession:
         if decoder.error is not None and self._farewell is None:
             self._fail(str(decoder.error))
         self._finish_if_answered()
+        return self._as_records(messages) if self.client_hop else messages
+
+    def _as_records(self, messages: list[bytes]) -> list[bytes]:
+        """The messages, all pieces of one with the hops that the first of them came with."""
+        for index in self.cut:
+            self.cut[index] -= len(messages[index]) - len(split_hops(messages[index])[1])
+        for index, piece in sorted(self.pieces.items()):
+            if piece == 1:
+                self._hops_of_split = split_hops(messages[index])[0]
+            else:
+                messages[index] = with_hops(messages[index], self._hops_of_split)
         return messages
 
     def _take_run(self, chunk: bytes) -> tuple[list[bytes], list[RelpFrame]]:
@@ -227,6 +246,7 @@ class RelpServerSession:
             self._farewell = encode_frame(txnr, b"rsp", b"500 " + refusal) + SERVERCLOSE
             return
         self.opened = True
+        self.client_hop = hop_in(offers) if self._hop else b""
         if self._takes_lineages and LINEAGE in offers:
             self.lineage = parse_lineage(offers[LINEAGE])
             if self.lineage is not None and ELSEWHERE in offers:
@@ -238,7 +258,9 @@ class RelpServerSession:
             self._unanswered_open = txnr
 
     def _accept_open(self, txnr: int, offer: bytes) -> None:
-        answer = b"200 OK\n" + format_offers(self._software, offer)
+        offered = [offer, format_hop(self._hop) if self.client_hop else b""]
+        more = b"\n".join(filter(None, offered))
+        answer = b"200 OK\n" + format_offers(self._software, more)
         self._output.append(encode_frame(txnr, b"rsp", answer))
 
     def _fail(self, reason: str) -> None:

@@ -242,3 +242,34 @@ def test_catch_all_and_a_list_of_sources_contradict(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"destinations.a.catch_all: contradicts"):
         warnings(tmp_path, SOURCE + destination("a", 'sources = ["in"]\ncatch_all = true'))
     assert warnings(tmp_path, SOURCE + destination("a", "catch_all = true")) == []
+
+
+@pytest.mark.parametrize(
+    ("connect", "more", "warned"),
+    [
+        ("tcp://192.0.2.7:514", "", True),
+        ("udp://192.0.2.7:514", 'format = "rfc5424"', True),
+        ("tcp://192.0.2.7:514", 'format = { name = "rfc5424", hops = true }', False),
+        ("tcp://192.0.2.7:514", 'format = "ewmm"', False),
+        ("relp://192.0.2.7:20514", "", False),
+        ("tcp://192.0.2.8:514", "", False),
+        ("tcp://far:514", "", False),
+    ],
+)
+@pytest.mark.parametrize("hops_max", [0, 16])
+def test_a_host_that_may_send_back_what_it_gets(
+    tmp_path: Path, connect: str, more: str, warned: bool, hops_max: int
+) -> None:
+    text = f"""
+[relay]
+hops_max = {hops_max}
+[sources.in]
+listen = "tcp://:1514"
+allow = ["192.0.2.7"]
+[destinations.d]
+connect = "{connect}"
+{more}
+"""
+    found = [each for each in warnings(tmp_path, text) if "go round" in each]
+    assert len(found) == (warned and hops_max > 0)
+    assert all(each.startswith("destinations.d.connect: source 'in' allows") for each in found)

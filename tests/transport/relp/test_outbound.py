@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,10 @@ from relay.wire.relp.lineage import LineageOffer, format_lineage
 from tests.connections import RecordingDrain, Wire, lose
 
 WELCOME = encode_frame(1, b"rsp", b"200 OK\nrelp_version=0\ncommands=syslog")
+
+
+def new_session(window_records: int, offer: bytes) -> RelpClientSession:
+    return RelpClientSession(window_records=window_records, software=b"test", offer=offer)
 
 
 class Connection:
@@ -44,8 +49,7 @@ class Connection:
             clock=self.clock,
             secure=secure,
             timeouts=Timeouts(30, 60),
-            window_records=window_records,
-            software=b"test",
+            new_session=partial(new_session, window_records),
             numbering=numbering,
         )
         self.protocol.makeConnection(self.wire)

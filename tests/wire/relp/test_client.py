@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec import encode_syslog
+from relay.wire.hops import with_hops
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.frame import RelpFrameDecoder, encode_answers, encode_frame
 
@@ -423,3 +424,39 @@ def test_what_the_server_offers_can_be_seen() -> None:
     session.receive(encode_frame(1, b"rsp", b"200 OK\ncommands=syslog\nx=1,2"))
     assert session.ready
     assert session.server_offers == {b"commands": [b"syslog"], b"x": [b"1", b"2"]}
+
+
+# Hops.
+
+HOP = b"0000000000000001@here"
+RECORDS = [b"a", with_hops(b"b", HOP), with_hops(b"\0c", b"")]
+
+
+def sent(hop: bytes | None, answer: bytes) -> bytes:
+    session = new_session(window_records=8, hop=hop)
+    session.data_to_send()
+    session.receive(answer)
+    session.send(RECORDS)
+    return session.data_to_send()
+
+
+def test_records_go_with_their_hops_to_a_relay_that_takes_them() -> None:
+    offers = b"200 OK\nrelp_version=0\ncommands=syslog\nsyslogrelay_hop=" + HOP
+    taken = b"".join(
+        encode_frame(txnr, b"syslog", record) for txnr, record in enumerate(RECORDS, 2)
+    )
+    assert sent(HOP, encode_frame(1, b"rsp", offers)) == taken
+    assert sent(None, OPEN_OK) == taken  # they are messages
+
+
+@pytest.mark.parametrize("hop", [b"", HOP])
+def test_others_get_payloads(hop: bytes) -> None:
+    payloads = enumerate([b"a", b"b", b"\0c"], 2)
+    frames = [encode_frame(txnr, b"syslog", payload) for txnr, payload in payloads]
+    assert sent(hop, OPEN_OK) == b"".join(frames)
+
+
+def test_a_relay_offers_its_hop() -> None:
+    session = new_session(window_records=1, offer=b"x=1", hop=HOP)
+    assert session.data_to_send().endswith(b"commands=syslog\nx=1\nsyslogrelay_hop=" + HOP + b"\n")
+    assert b"hop" not in new_session(window_records=1, hop=b"").data_to_send()

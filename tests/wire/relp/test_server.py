@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from relay.codec import TXNR_MAX, encode_syslog
 from relay.wire.framing.long_frame import split_frame
+from relay.wire.hops import parted, with_hops
 from relay.wire.relp.frame import (
     SERVERCLOSE,
     RelpFrame,
@@ -479,3 +480,55 @@ def test_a_session_that_ends_before_the_answer(asked: RelpServerSession) -> None
     assert asked.finished
     asked.answer_open(b"x=1")
     assert asked.data_to_send() == SERVERCLOSE
+
+
+# Hops.
+
+HOP, OTHER = b"0000000000000001@here", b"0000000000000002@there"
+OPEN_WITH_HOP = encode_frame(
+    1, b"open", b"relp_version=0\ncommands=syslog\nsyslogrelay_hop=" + OTHER
+)
+
+
+def test_relays_tell_each_other_their_hops() -> None:
+    session = new_session(data_bytes_max=128, hop=HOP)
+    session.receive(OPEN_WITH_HOP)
+    assert session.data_to_send().endswith(b"\nsyslogrelay_hop=" + HOP + b"\n")
+    assert session.client_hop == OTHER
+
+
+@pytest.mark.parametrize(
+    ("hop", "opening"),
+    [
+        (b"", OPEN_WITH_HOP),
+        (HOP, OPEN),
+        (HOP, encode_frame(1, b"open", b"commands=syslog\nsyslogrelay_hop=x")),
+    ],
+)
+def test_others_hear_nothing_of_hops(hop: bytes, opening: bytes) -> None:
+    session = new_session(data_bytes_max=128, hop=hop)
+    session.receive(opening)
+    assert b"hop" not in session.data_to_send()
+    assert session.client_hop == b""
+    assert session.receive(encode_frame(2, b"syslog", with_hops(b"a", OTHER))) == [
+        with_hops(b"a", OTHER)
+    ]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_long_messages_keep_their_hops(split: bool) -> None:
+    record = with_hops(b"\0" + b"x" * 200, OTHER)
+    stream = OPEN_WITH_HOP + encode_frame(2, b"syslog", record) + encode_frame(3, b"syslog", b"y")
+    for chunks in ([stream], singly(stream)):
+        session = new_session(data_bytes_max=128, hop=HOP, split=split)
+        found: list[tuple[bytes, bytes]] = []
+        for chunk in chunks:
+            messages = session.receive(chunk)
+            payloads, hops = parted(messages)
+            found += [(hops.get(index, b""), each) for index, each in enumerate(payloads)]
+            assert not session.cut or session.cut == {0: 201}
+        text = b"".join(payload for way, payload in found if way == OTHER)
+        whole = b"\0" + b"x" * 200
+        assert text == (whole if split else whole[: 128 - len(with_hops(b"", OTHER))])
+        assert found[-1] == (b"", b"y")
+        assert session.unanswered == 2
