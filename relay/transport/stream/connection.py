@@ -261,9 +261,7 @@ class InboundProtocol(Protocol):
             self._pace.charge(len(frames))
         # The decoder reuses its empty mappings for the next chunk, perhaps in this turn.
         received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
-        if are_records:
-            frames, hops = parted(frames)
-            received = received._replace(frames=frames, hops=hops)
+        received = _parted(received) if are_records else received
         factory.turn_batch.add(received, positions, stored=stored, failed=failed)
 
     def read_rest(self) -> None:
@@ -354,6 +352,12 @@ class InboundProtocol(Protocol):
         self._pauses.discard(reason)
         if not self._pauses and not self.closing and not self.gone:
             self.transport.resumeProducing()
+
+
+def _parted(received: Received) -> Received:
+    """The frames apart from the hops before them."""
+    frames, hops = parted(received.frames)
+    return received._replace(frames=frames, hops=hops)
 
 
 class UnfinishedFrames:
