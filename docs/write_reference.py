@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from relay.service.configuration.keys import Key, keys_of
@@ -78,9 +78,11 @@ def _by_kind(role: Role) -> dict[str, dict[str, Key]]:
 
 def _keys(keys: Mapping[str, Mapping[str, Key]], role: Role | None = None) -> Iterator[list[str]]:
     for name, of_kinds in keys.items():
-        key = next(iter(of_kinds.values()))
-        value = str(key.kind.allowed)
-        row = [f"`{name}`", _defaults(of_kinds), value, key.help]
+        columns: tuple[Callable[[Key], str], ...] = (
+            *(_default, lambda key: str(key.kind.allowed)),
+            lambda key: key.help,
+        )
+        row = [f"`{name}`", *(_by_schemes(of_kinds, text_of) for text_of in columns)]
         if role is not None:
             row.insert(1, _schemes(of_kinds, KINDS.by_scheme(role)))
         yield row
@@ -93,11 +95,11 @@ def _schemes(of_kinds: Iterable[str], every: Mapping[str, AnyKind]) -> str:
     return ", ".join(f"`{scheme}`" for scheme in schemes)
 
 
-def _defaults(of_kinds: Mapping[str, Key]) -> str:
-    """The default, or the one of most kinds and those that have another."""
+def _by_schemes(of_kinds: Mapping[str, Key], text_of: Callable[[Key], str]) -> str:
+    """A text about a key, or that of most kinds and those that have another."""
     schemes: dict[str, list[str]] = {}
     for scheme, key in of_kinds.items():
-        schemes.setdefault(_default(key), []).append(scheme)
+        schemes.setdefault(text_of(key), []).append(scheme)
     usual, *others = sorted(schemes, key=lambda words: -len(schemes[words]))
     words = [f"{', '.join(schemes[other])}: {other}" for other in others]
     return "; ".join([usual, *words])

@@ -28,6 +28,7 @@ import pytest
 from relay.cli.control_client import AskFailed, ask
 from relay.queue.store import QueueStore
 from relay.service.tls.certificates import make_authority, make_leaf
+from relay.wire.hops import without_hops
 from tests.crash.kill import seed_from
 from tests.cutting_proxy import CuttingProxy
 from tests.end_to_end.central import ascending_sequences, numbered, numbers
@@ -214,7 +215,8 @@ def queued(state_dir: Path, destination: str) -> list[bytes]:
         str(state_dir / "queue"), destinations=[destination], map_bytes=MAP_BYTES
     )
     with closing(store):
-        return store.read(destination, start=1, records_max=10**9, bytes_max=10**12)
+        records = store.read(destination, start=1, records_max=10**9, bytes_max=10**12)
+        return list(without_hops(records))
 
 
 def report(relay: RelayProcess, kind: str) -> dict[str, Any]:
@@ -267,12 +269,17 @@ def kill_again_and_again(relays: TwoRelays, sender: OnceSender, chance: random.R
     assert min(cuts) > 0
 
 
-def test_every_message_arrives_once_and_in_order(programs: Programs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress", ["none", "zstd"])
+def test_every_message_arrives_once_and_in_order(
+    compress: str, programs: Programs, tmp_path: Path
+) -> None:
     seed = seed_from("ONCE_SEED")
-    relays = TwoRelays(programs, tmp_path, cuts=True, seed=seed)
+    keys = {"compress": compress}
+    relays = TwoRelays(programs, tmp_path, cuts=True, seed=seed, destination=keys)
     sender = OnceSender(relays.port)
     kill_again_and_again(relays, sender, random.Random(seed))
     assert relays.received() == sender.messages
+    assert (", compressed" in relays.edge.log()) == (compress == "zstd")
 
 
 def test_with_live_first_every_message_arrives_once_and_each_lane_in_order(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.codec import encode_syslog
+from relay.wire.relp.blocks import Packer
 from relay.wire.relp.frame import encode_answers, encode_frame
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LINES",
     "PROXY_HEADERS",
     "OFFERS",
+    "RELP_BLOCKS",
     "RELP_CLIENT",
     "RELP_SERVER",
     "STAMPS",
@@ -278,3 +280,10 @@ HTTP_ANSWERS: list[bytes] = [
     *JSON,
 ]
 """Bodies of answers, and what stands in their headers."""
+
+_TEXTS = [b"<13>1 - host app - - - message %d of several" % number for number in range(9)]
+RELP_BLOCKS = [
+    Packer(3).encode_syslog(2, _TEXTS),
+    encode_frame(2, b"syslog", b"a") + Packer(1).encode_syslog(3, _TEXTS * 3),
+    Packer(3).pack(Packer(3).encode_syslog(2, _TEXTS) * 3),
+]

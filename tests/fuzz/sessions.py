@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+from relay.wire.relp.blocks import RATIO_MAX, Unpacker
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.frame import RelpFrame, RelpFrameDecoder, encode_answers, encode_frame
 from relay.wire.relp.server import RelpServerSession
 from tests.fuzz.oracles import chunks_of, held_octets
 
-__all__ = ["check_client", "check_server"]
+__all__ = ["check_blocks", "check_client", "check_server"]
 
 _LIMIT = 64
 _WINDOW = 16
@@ -104,6 +105,20 @@ def _check_life(stream: bytes, source: random.Random, expected: list[bytes]) -> 
     refused = [frame for frame in frames if frame.data.startswith(b"500")]
     if any(frame.data.startswith(b"200 OK\n") for frame in frames):
         assert all(b"open" in frame.data or b"disabled" in frame.data for frame in refused)
+
+
+def check_blocks(stream: bytes, source: random.Random) -> None:
+    """What comes out of blocks does not depend on how the stream is cut, and is bounded."""
+    outcomes = []
+    for chunks in ([stream], chunks_of(source, stream)):
+        unpacker, found = Unpacker(), b""
+        for chunk in chunks:
+            found += b"".join(part for part, _ in unpacker.feed(chunk))
+            while unpacker.has_more:
+                found += b"".join(part for part, _ in unpacker.feed(b""))
+        assert len(found) <= RATIO_MAX * len(stream)
+        outcomes.append((found, str(unpacker.error)))
+    assert outcomes[0] == outcomes[1]
 
 
 def check_client(stream: bytes, source: random.Random) -> None:

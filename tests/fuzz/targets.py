@@ -56,7 +56,7 @@ from tests.fuzz.oracles import (
     relp_frames,
 )
 from tests.fuzz.rewrites import check_hops, check_rewrites
-from tests.fuzz.sessions import check_client, check_server
+from tests.fuzz.sessions import check_blocks, check_client, check_server
 from tests.fuzz.stamps import check_stamp
 
 __all__ = ["TARGETS", "Target"]
@@ -317,6 +317,7 @@ TARGETS = {
     "relp-frames": Target([*corpus.RELP_SERVER, *corpus.RELP_CLIENT], check_relp_frames),
     "relp-server": Target(corpus.RELP_SERVER, check_server),
     "relp-client": Target(corpus.RELP_CLIENT, check_client),
+    "relp-blocks": Target(corpus.RELP_BLOCKS, check_blocks),
     "relp-offers": Target(corpus.OFFERS, check_offers),
     "parse": Target(corpus.LINES, check_parse),
     "structured-data": Target(corpus.STRUCTURED_DATA, check_structured_data),

@@ -37,10 +37,13 @@ from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
 from relay.transport.upstream import Timeouts, UpstreamProtocol, UpstreamState
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
+from relay.wire.relp.blocks import Packer
 from relay.wire.relp.client import RelpClientSession
 
 _ANY_HOST = "upstream"  # the endpoint resolves no other than its own
 _log = Logger(namespace="relay")
+
+_PACKS_FROM_SECONDS = 0.005
 
 UPSTREAM_TLS_WITHOUT = ("peer_names",)
 """Keys for TLS that are for those who listen."""
@@ -331,21 +334,45 @@ class RelpConfiguration(UpstreamConfiguration):
 
 
 @dataclass(frozen=True, slots=True)
-class RelpTlsConfiguration(RelpConfiguration):
+class PackingConfiguration(RelpConfiguration):
+    """RELP to what may be another relay."""
+
+    compress: str = key(
+        Choice(("auto", "zstd", "none")),
+        "auto",
+        "compression between two relays of this kind; `auto` compresses when the answer to RELP's "
+        "open takes 5 ms or more and the other relay is on another host",
+    )
+    compress_level: int = key(
+        Whole(1, 19), 3, "level of zstd: higher ones need more CPU for fewer bytes"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RelpTlsConfiguration(PackingConfiguration):
     tls: TlsConfiguration = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
 
 
-def _make_relp(configuration: RelpConfiguration, parts: DestinationParts) -> Delivery:
+def _make_relp(configuration: PackingConfiguration, parts: DestinationParts) -> Delivery:
+    packer = None if configuration.compress == "none" else Packer(configuration.compress_level)
+    packs_from = _PACKS_FROM_SECONDS if configuration.compress == "auto" else 0.0
+
     def new_session(offer: bytes) -> RelpClientSession:
         return RelpClientSession(
             window_records=configuration.window_records,
             software=SOFTWARE.encode(),
             offer=offer,
             hop=parts.hop.text,
+            packer=packer,
         )
 
     def protocol_of(outlet: Outlet) -> Callable[..., RelpClientProtocol]:
-        return partial(RelpClientProtocol, new_session=new_session, numbering=outlet.numbering)
+        return partial(
+            RelpClientProtocol,
+            new_session=new_session,
+            numbering=outlet.numbering,
+            packs_from=packs_from,
+        )
 
     return replace(new_delivery(configuration, parts, protocol_of), is_confirmed=True)
 
@@ -358,7 +385,7 @@ def _probe_relp(configuration: RelpConfiguration, probe: Probe) -> None:
 RELP = DestinationKind(
     scheme="relp",
     address=HostPort(20514, services=True),
-    configuration=RelpConfiguration,
+    configuration=PackingConfiguration,
     delivered="the upstream has answered",
     medium="tcp",
     several=True,

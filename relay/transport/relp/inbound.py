@@ -25,6 +25,8 @@ from relay.wire.hops import without_hops
 from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark
 from relay.wire.relp.server import RelpServerSession
 
+_PAUSE_SECONDS = 0.05  # until compressed blocks that wait in memory are tried again
+
 
 @dataclass(slots=True)
 class _Batch:
@@ -57,6 +59,7 @@ class RelpServerProtocol(InboundProtocol):
     ) -> None:
         super().__init__()
         self._hop = hop
+        self._input_has_ended = False
         self._software = software
         self._lineages = lineages
         self._lease: Lease | None = None  # on the lineage that the client offered
@@ -71,6 +74,7 @@ class RelpServerProtocol(InboundProtocol):
             split=self.factory.oversize.splits,
             takes_lineages=self._lineages is not None,
             hop=self._hop.text,
+            unpacks=self._pace is None,  # which counts bytes of the wire
         )
         if not self.factory.secure:
             self.expect_within_handshake_time("RELP open")
@@ -98,6 +102,20 @@ class RelpServerProtocol(InboundProtocol):
                 self.factory.reads.stream()
             self._accept(messages, session.unanswered - unanswered)
         self._write()
+        if session.has_more and not self.closing:
+            self._pause("blocks")
+            self.timers.set("blocks", 0.0, self._take_more)
+        elif "blocks" in self._pauses:
+            self._resume("blocks")
+            if self._input_has_ended:
+                self._end_input()
+
+    def _take_more(self) -> None:
+        """Take more of the compressed blocks that have come, unless the relay has paused."""
+        if self._pauses - {"blocks", "end of input"}:
+            self.timers.set("blocks", _PAUSE_SECONDS, self._take_more)
+        else:
+            self._take(b"")
 
     def end(self) -> None:
         """What was not answered will come again."""
@@ -118,6 +136,11 @@ class RelpServerProtocol(InboundProtocol):
     def readConnectionLost(self) -> None:
         """The client has said everything; answer what is not answered yet."""
         self.input_ended()
+        self._input_has_ended = True
+        if "blocks" not in self._pauses:
+            self._end_input()
+
+    def _end_input(self) -> None:
         was_ending = self._session.ending
         self._session.end_of_input()
         if self._session.error is not None and not was_ending:

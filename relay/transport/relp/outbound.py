@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
@@ -30,6 +31,8 @@ class RelpClientProtocol(DeliveringProtocol):
     Args:
         new_session: Makes the session, given a line to offer or nothing.
         numbering: Makes it exactly once with an upstream that can do it; None = never.
+        packs_from: Round trip in seconds from which on messages are compressed, unless the upstream
+            is on this host; 0 = always.
     """
 
     def __init__(
@@ -42,11 +45,15 @@ class RelpClientProtocol(DeliveringProtocol):
         timeouts: Timeouts,
         new_session: Callable[[bytes], RelpClientSession],
         numbering: Numbering | None = None,
+        packs_from: float = 0.0,
     ) -> None:
         super().__init__(drain=drain, state=state, clock=clock, secure=secure, timeouts=timeouts)
         self._numbering = numbering
         self._offer = numbering.offer() if numbering is not None else None
         self._session = new_session(format_lineage(self._offer) if self._offer is not None else b"")
+        self._packs_from = packs_from
+        self._packs = False
+        self._opened_at = 0.0
         self._opening = False
         self._begun = False
         self._next_seq: int | None = None  # of the next message, if they are numbered
@@ -81,6 +88,7 @@ class RelpClientProtocol(DeliveringProtocol):
 
     def begin(self) -> None:
         self._opening = True
+        self._opened_at = self._clock.seconds()
         self.transport.registerProducer(self, True)
         self._write()
 
@@ -98,6 +106,7 @@ class RelpClientProtocol(DeliveringProtocol):
         self._drain.attach(self)
         self.state.exactly_once = self._next_seq is not None
         how = ", exactly once" if self.state.exactly_once else ""
+        how += ", compressed" if self._packs else ""
         return f"connected to {self.state.target}, every message acknowledged{how}"
 
     def dataReceived(self, data: bytes) -> None:
@@ -155,7 +164,18 @@ class RelpClientProtocol(DeliveringProtocol):
                 )
                 return
             self._next_seq = start
+        round_trip = self._clock.seconds() - self._opened_at
+        if not self._packs_from or (round_trip >= self._packs_from and not self._is_local()):
+            self._packs = self._session.begin_packing()
         self.become_ready()
+
+    def _is_local(self) -> bool:
+        """Whether the upstream is on this host."""
+        try:
+            address = ip_address(self.transport.getPeer().host)
+        except ValueError:
+            return False
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
     def _judge_refusals(self, *, at_once: bool = False) -> None:
         """Have refused messages set aside, or the session ended.

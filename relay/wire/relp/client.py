@@ -22,6 +22,7 @@ from relay.codec import encode_syslog
 from relay.model.errors import RelpError
 from relay.model.text import printable
 from relay.wire.hops import format_hop, hop_in, without_hops
+from relay.wire.relp.blocks import COMPRESS_OFFER, Packer, takes_zstd
 from relay.wire.relp.frame import (
     RelpFrame,
     RelpFrameDecoder,
@@ -50,6 +51,7 @@ class RelpClientSession:
         offer: One more line of offers, or nothing.
         hop: This relay, empty if it has no id: messages are records, which may have hops before
             them, and go without if the server does not take them.  None = they are messages.
+        packer: Compresses messages from `begin_packing` on, if the server takes that; None = never.
 
     Attributes:
         ready: The server has accepted ``open``.
@@ -65,6 +67,7 @@ class RelpClientSession:
         software: bytes,
         offer: bytes = b"",
         hop: bytes | None = None,
+        packer: Packer | None = None,
         txnr_limit: int = _TXNR_LIMIT,
     ) -> None:
         self.ready = False
@@ -79,7 +82,9 @@ class RelpClientSession:
         self._held = b""  # the beginning of an expected answer
         self._hop = hop
         self._takes_hops = hop is None
-        more = [offer, format_hop(hop) if hop else b""]
+        self._packer = packer
+        self._encode = encode_syslog
+        more = [offer, format_hop(hop) if hop else b"", COMPRESS_OFFER if packer else b""]
         offers = format_offers(software, b"\n".join(filter(None, more)))
         self._output = [encode_frame(1, b"open", offers)]
 
@@ -125,7 +130,14 @@ class RelpClientSession:
         if not self._takes_hops:
             payloads = without_hops(payloads)
         first = self._inflight.add(len(payloads))
-        self._output.append(encode_syslog(first, payloads))
+        self._output.append(self._encode(first, payloads))
+
+    def begin_packing(self) -> bool:
+        """Compress messages from now on; False if the server does not take that."""
+        if self._packer is None or not takes_zstd(self.server_offers):
+            return False
+        self._encode = self._packer.encode_syslog
+        return True
 
     def receive(self, chunk: bytes) -> int:
         """Take the next bytes of the stream.

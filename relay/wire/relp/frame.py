@@ -22,8 +22,10 @@ from relay.wire.framing.long_frame import SplitFrame
 SERVERCLOSE = b"0 serverclose 0\n"
 """The one hint in use: the server is about to close (not answered)."""
 
-_HEADER = re.compile(rb"([0-9]{1,9}) ([a-zA-Z]{1,32}) (?:([0-9]{1,9})( |\n)|(\n))")
-_HEADER_SO_FAR = re.compile(rb"(?:[0-9]{1,9}(?: (?:[a-zA-Z]{1,32}(?: [0-9]{0,9})?)?)?)?\Z")
+HEADER = re.compile(rb"([0-9]{1,9}) ([a-zA-Z]{1,32}) (?:([0-9]{1,9})( |\n)|(\n))")
+"""Up to the data: txnr, command, and datalen with SP or LF, or LF alone."""
+HEADER_SO_FAR = re.compile(rb"(?:[0-9]{1,9}(?: (?:[a-zA-Z]{1,32}(?: [0-9]{0,9})?)?)?)?\Z")
+"""What a header may begin with, as far as it is there."""
 _PLAIN_SYSLOG = re.compile(rb"(?:[0-9]{1,10} )?<")
 _TLS_RECORDS = (b"\x16", b"\x15\x03")  # a handshake, which no RELP begins like, and an alert
 
@@ -132,9 +134,9 @@ class RelpFrameDecoder:
 
     def _next_frame(self, buffer: bytes, start: int, frames: list[RelpFrame]) -> int:
         """Add the frame at `start`; return where it ends, or `start` if it is incomplete."""
-        header = _HEADER.match(buffer, start)
+        header = HEADER.match(buffer, start)
         if header is None:
-            if _HEADER_SO_FAR.match(buffer, start):
+            if HEADER_SO_FAR.match(buffer, start):
                 self._wanted_bytes = len(buffer) - start + 1
                 return start
             return self._fail(buffer, _no_header(buffer[start : start + 20]))

@@ -22,6 +22,7 @@ from bisect import bisect_left
 from relay.codec import TXNR_MAX
 from relay.model.errors import RelpError
 from relay.wire.hops import format_hop, hop_in, split_hops, with_hops
+from relay.wire.relp.blocks import COMPRESS_OFFER, Unpacker, takes_zstd
 from relay.wire.relp.frame import (
     SERVERCLOSE,
     RelpFrame,
@@ -45,6 +46,7 @@ class RelpServerSession:
             and counts as unanswered when `receive` has returned its last piece.
         takes_lineages: Whether `answer_open` will be called where one is offered.
         hop: This relay, for clients that offer theirs (`relay.wire.hops`); empty = for none.
+        unpacks: Take compressed blocks from clients that offer them.
 
     Attributes:
         opened: The client has sent an acceptable ``open``.
@@ -69,6 +71,7 @@ class RelpServerSession:
         split: bool = False,
         takes_lineages: bool = False,
         hop: bytes = b"",
+        unpacks: bool = False,
     ) -> None:
         self.opened = False
         self.lineage: LineageOffer | None = None
@@ -85,6 +88,8 @@ class RelpServerSession:
         self._software = software
         self._takes_lineages = takes_lineages
         self._hop = hop
+        self._unpacks = unpacks
+        self._unpacker: Unpacker | None = None  # of a session with blocks, once it is open
         self._hops_of_split = b""  # those of the message of which pieces are to come
         self._unanswered_open: int | None = None  # its txnr
         self._next_txnr = 1
@@ -102,18 +107,51 @@ class RelpServerSession:
 
     @property
     def unfinished_bytes(self) -> int:
-        """Bytes buffered of the incomplete frame."""
-        return self._decoder.unfinished_bytes
+        """Bytes buffered of the incomplete frame or block."""
+        kept = self._unpacker.kept_bytes if self._unpacker is not None else 0
+        return self._decoder.unfinished_bytes + kept
 
     @property
     def ending(self) -> bool:
         """Whether the session takes no more messages."""
         return self._farewell is not None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether compressed messages have come that `receive` has not returned yet: call it again
+        with no bytes."""
+        more = self._unpacker is not None and self._unpacker.has_more
+        return more and self._farewell is None
+
     def receive(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes of the stream; return the messages they complete."""
         if self.cut or self.pieces:
             self.cut, self.pieces = {}, {}
+        messages = self._frames_of(chunk) if self._unpacker is None else self._unpack(chunk)
+        return self._as_records(messages) if self.client_hop else messages
+
+    def _unpack(self, chunk: bytes) -> list[bytes]:
+        """The messages in a part of the stream that may have blocks in it."""
+        unpacker = self._unpacker
+        assert unpacker is not None
+        messages: list[bytes] = []
+        cut, pieces = dict[int, int](), dict[int, int]()
+        for part, is_block in unpacker.feed(chunk):
+            at = len(messages)
+            messages += self._frames_of(part)
+            cut |= {at + index: size for index, size in self.cut.items()}
+            pieces |= {at + index: piece for index, piece in self.pieces.items()}
+            self.cut, self.pieces = {}, {}
+            if self._farewell is None and is_block and self._decoder.inside_frame:
+                self._fail("a compressed block ends inside a frame")
+        if self._farewell is None and unpacker.error is not None:
+            self._fail(str(unpacker.error))
+        self._finish_if_answered()
+        self.cut, self.pieces = cut, pieces
+        return messages
+
+    def _frames_of(self, chunk: bytes) -> list[bytes]:
+        """The messages that `chunk`, which is no block, completes."""
         if self._farewell is not None:
             return []
         decoder = self._decoder
@@ -156,7 +194,7 @@ class RelpServerSession:
         if decoder.error is not None and self._farewell is None:
             self._fail(str(decoder.error))
         self._finish_if_answered()
-        return self._as_records(messages) if self.client_hop else messages
+        return messages
 
     def _as_records(self, messages: list[bytes]) -> list[bytes]:
         """The messages, all pieces of one with the hops that the first of them came with."""
@@ -202,7 +240,8 @@ class RelpServerSession:
     def end_of_input(self) -> None:
         """The client sends no more; what it has sent is still answered."""
         if self._farewell is None:
-            if self._decoder.inside_frame:
+            kept = self._unpacker.kept_bytes if self._unpacker is not None else 0
+            if self._decoder.inside_frame or kept:
                 self.error = RelpError("the stream ended inside a frame")
             self._farewell = b""
         self._finish_if_answered()
@@ -247,6 +286,7 @@ class RelpServerSession:
             return
         self.opened = True
         self.client_hop = hop_in(offers) if self._hop else b""
+        self._unpacks &= takes_zstd(offers)
         if self._takes_lineages and LINEAGE in offers:
             self.lineage = parse_lineage(offers[LINEAGE])
             if self.lineage is not None and ELSEWHERE in offers:
@@ -259,6 +299,9 @@ class RelpServerSession:
 
     def _accept_open(self, txnr: int, offer: bytes) -> None:
         offered = [offer, format_hop(self._hop) if self.client_hop else b""]
+        if self._unpacks:
+            offered.append(COMPRESS_OFFER)
+            self._unpacker = Unpacker()
         more = b"\n".join(filter(None, offered))
         answer = b"200 OK\n" + format_offers(self._software, more)
         self._output.append(encode_frame(txnr, b"rsp", answer))

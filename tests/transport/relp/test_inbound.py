@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from relay.model.errors import QueueError
 from relay.model.origin import Transport
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
+from relay.wire.relp.blocks import COMPRESS_OFFER, Packer
 from relay.wire.relp.frame import encode_frame
 from relay.wire.relp.lineage import SEQ_MAX, LineageOffer, format_lineage
 from tests.connections import (
@@ -569,3 +571,39 @@ def test_it_is_said_that_a_client_sends_on_without_answers(connection: Connectio
     assert streams == []
     connection.send(5, b"four")
     assert streams == [2]
+
+
+# Compressed blocks.
+
+OPEN_COMPRESSED = encode_frame(1, b"open", b"commands=syslog\n" + COMPRESS_OFFER)
+MUCH = [random.Random(n).randbytes(100).hex().encode() * 300 for n in range(60)]
+
+
+def test_blocks_are_taken_in_steps_and_reading_pauses() -> None:
+    connection = Connection(frame_bytes_max=100_000)
+    connection.protocol.dataReceived(OPEN_COMPRESSED)
+    assert COMPRESS_OFFER in connection.wire.value()
+    connection.protocol.dataReceived(Packer(3).encode_syslog(2, MUCH))
+    taken = [frame for frames in connection.intake.batches for frame in frames]
+    assert MUCH[: len(taken)] == taken
+    assert 0 < len(taken) < len(MUCH)
+    assert connection.wire.producerState == "paused"
+    while connection.wire.producerState == "paused":
+        connection.clock.advance(0)
+    assert [frame for frames in connection.intake.batches for frame in frames] == MUCH
+
+
+def test_blocks_that_came_before_the_end_of_the_input_are_taken() -> None:
+    connection = Connection(frame_bytes_max=100_000)
+    connection.protocol.dataReceived(OPEN_COMPRESSED)
+    connection.protocol.dataReceived(Packer(3).encode_syslog(2, MUCH))
+    connection.protocol.readConnectionLost()
+    for _ in MUCH:
+        connection.clock.advance(0)
+    assert [frame for frames in connection.intake.batches for frame in frames] == MUCH
+
+
+def test_a_source_with_a_rate_takes_no_blocks() -> None:
+    connection = Connection(rate_per_peer_max=10)
+    connection.protocol.dataReceived(OPEN_COMPRESSED)
+    assert COMPRESS_OFFER not in connection.wire.value()

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -13,6 +14,7 @@ from relay.codec import encode_syslog
 from relay.model.errors import QueueError
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.upstream import Timeouts, UpstreamState
+from relay.wire.relp.blocks import COMPRESS_OFFER, Packer
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.frame import encode_answers, encode_frame
 from relay.wire.relp.lineage import LineageOffer, format_lineage
@@ -22,14 +24,21 @@ WELCOME = encode_frame(1, b"rsp", b"200 OK\nrelp_version=0\ncommands=syslog")
 
 
 def new_session(window_records: int, offer: bytes) -> RelpClientSession:
-    return RelpClientSession(window_records=window_records, software=b"test", offer=offer)
+    return RelpClientSession(
+        window_records=window_records, software=b"test", offer=offer, packer=Packer(3)
+    )
 
 
 class Connection:
     """A protocol under test with everything it talks to."""
 
     def __init__(
-        self, *, window_records: int = 10, numbering: Any = None, secure: bool = False
+        self,
+        *,
+        window_records: int = 10,
+        numbering: Any = None,
+        secure: bool = False,
+        packs_from: float = 0.0,
     ) -> None:
         self.clock = Clock()
         self.drain: Any = RecordingDrain()
@@ -50,6 +59,7 @@ class Connection:
             secure=secure,
             timeouts=Timeouts(30, 60),
             new_session=partial(new_session, window_records),
+            packs_from=packs_from,
             numbering=numbering,
         )
         self.protocol.makeConnection(self.wire)
@@ -372,7 +382,7 @@ class Numbered:
 
 def test_a_lineage_is_offered_and_the_answer_decides() -> None:
     connection = Connection(numbering=Numbered(7))
-    assert connection.wire.value().endswith(format_lineage(OFFER) + b"\n")
+    assert b"\n" + format_lineage(OFFER) + b"\n" in connection.wire.value()
     connection.opened()
     assert connection.protocol._numbering.answers == [  # type: ignore[union-attr]
         {b"relp_version": [b"0"], b"commands": [b"syslog"]}
@@ -449,3 +459,33 @@ def test_a_sender_that_becomes_somebody_new_connects_again(result: Any) -> None:
 
 def _closed() -> Failure:
     return Failure(ConnectionDone())
+
+
+# Compression.
+
+PACKING = encode_frame(1, b"rsp", b"200 OK\nrelp_version=0\ncommands=syslog\n" + COMPRESS_OFFER)
+TEXT = b"a message that is long enough to be worth compressing " * 8
+
+
+@pytest.mark.parametrize(
+    ("packs_from", "seconds", "host", "answer", "packs"),
+    [
+        (0.0, 0.0, "127.0.0.1", PACKING, True),
+        (0.005, 0.006, "192.0.2.7", PACKING, True),
+        (0.005, 0.004, "192.0.2.7", PACKING, False),
+        (0.005, 0.006, "127.0.0.1", PACKING, False),
+        (0.005, 0.006, "::ffff:127.0.0.1", PACKING, False),
+        (0.0, 1.0, "192.0.2.7", WELCOME, False),
+    ],
+)
+def test_messages_are_compressed_over_long_lines(
+    packs_from: float, seconds: float, host: str, answer: bytes, packs: bool
+) -> None:
+    connection = Connection(packs_from=packs_from)
+    connection.wire.peerAddr = IPv4Address("TCP", host, 20514)
+    connection.clock.advance(seconds)
+    connection.protocol.dataReceived(answer)
+    connection.wire.clear()
+    connection.protocol.send([TEXT])
+    assert connection.wire.value().startswith(b"0 syslogrelayz ") is packs
+    assert connection.state.words.endswith(", compressed") is packs
