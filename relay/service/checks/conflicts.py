@@ -179,14 +179,14 @@ def _arrives(connect: Url, listen: Url, kinds: AnyKinds) -> bool:
         return False
     if connect.host == listen.host:
         return True
-    if not _is_loopback(connect.host):
+    if not is_loopback(connect.host):
         return False
     if "localhost" in (connect.host, listen.host):
-        return listen.host in ("", "0.0.0.0", "::") or _is_loopback(listen.host)
+        return listen.host in ("", "0.0.0.0", "::") or is_loopback(listen.host)
     return _covers(listen.host, connect.host)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from relay.model.expression import Expression
 from relay.model.template import macros_of
 from relay.rewrite.macros import ALIASES, FIELD_NAMES, HARD_MACROS
+from relay.service.checks.conflicts import is_loopback
 from relay.service.configuration import step_table as steps
 from relay.service.configuration.keys import entries_of
 from relay.service.configuration.kinds import Places
@@ -53,7 +54,20 @@ def configuration_warnings(configuration: Configuration, places: Places) -> list
         warnings += _macro_warnings(destination, where)
         warnings += _ring_warnings(destination, configuration, where)
         warnings += _unreachable(destination, configuration.destinations, where)
+        warnings += _token_in_clear(destination, where)
     return list(dict.fromkeys(warnings))
+
+
+def _token_in_clear(destination: DestinationConfiguration, where: str) -> Iterator[str]:
+    """A token that everybody on the way to another host can read."""
+    url = destination.connect
+    is_encrypted = destination.tls is not None or is_loopback(url.host)
+    if destination.rewrite.token is None or not url.port or is_encrypted:
+        return
+    yield (
+        f"{where}.connect: {url.scheme} sends the token in clear text to {url.host}, so everybody "
+        "on the way can read it; use a kind with TLS, or a central relay on the way"
+    )
 
 
 def directory_warnings(path: str, where: str) -> Iterator[str]:

@@ -13,7 +13,10 @@ from relay.service.kinds import KINDS
 from relay.service.tls.certificates import make_authority, make_leaf
 
 SOURCE = '[sources.in]\nlisten = "udp://:514"\n'
-DESTINATION = '[destinations.d]\nconnect = "relp://far:20514"\n'
+DESTINATION = '[destinations.d]\nconnect = "relp+tls://far:20514"\n'
+
+
+CEE = 'rewrite = { mode = "cee", token_file = "token" }'
 
 
 def warnings(folder: Path, text: str) -> list[str]:
@@ -50,7 +53,7 @@ def test_every_file_with_a_secret_is_looked_at(tmp_path: Path) -> None:
 listen = "tcp://:514"
 authorise = ["token"]
 [destinations.d]
-connect = "relp://far:20514"
+connect = "relp+tls://far:20514"
 rewrite = [
     { hash = ["ipv4"], key_file = "a" },
     { mode = "tag", tokens = [{ match = {}, token_file = "b" }, { token_file = "c" }] },
@@ -273,3 +276,24 @@ connect = "{connect}"
     found = [each for each in warnings(tmp_path, text) if "go round" in each]
     assert len(found) == (warned and hops_max > 0)
     assert all(each.startswith("destinations.d.connect: source 'in' allows") for each in found)
+
+
+@pytest.mark.parametrize(
+    ("url", "form", "is_clear"),
+    [
+        ("relp://far:20514", CEE, True),
+        ("udp://192.0.2.1:514", CEE, True),
+        ("relp://far:20514", "", False),
+        ("relp+tls://far:20514", CEE, False),
+        ("relp://127.0.0.1:20514", CEE, False),
+        ("file:///tmp/x", CEE, False),
+    ],
+)
+def test_a_token_in_clear_text(tmp_path: Path, url: str, form: str, is_clear: bool) -> None:
+    secret(tmp_path, "token", b"secret-of-sixteen-octets")
+    found = warnings(tmp_path, f'{SOURCE}[destinations.d]\nconnect = "{url}"\n{form}')
+    assert [line for line in found if "clear text" in line] == [
+        f"destinations.d.connect: {url.partition(':')[0]} sends the token in clear text to "
+        f"{url.split('/')[2].partition(':')[0]}, so everybody on the way can read it; use a kind "
+        "with TLS, or a central relay on the way"
+    ] * is_clear
