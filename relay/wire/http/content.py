@@ -17,6 +17,8 @@ EVENTS_MAX = 100_000
 """In one request: two bytes are enough for an event, which then takes a hundred."""
 NODES_MAX = 10 * EVENTS_MAX
 """Objects and arrays in one request, which are held while it is read."""
+PARTS_MAX = 256
+"""Members of gzip, or frames of zstd, in one body; each costs a copy of what follows it."""
 
 
 class ContentError(Exception):
@@ -101,7 +103,9 @@ def _deflate(body: bytes) -> Iterator[bytes]:
 
 
 def _inflated(body: bytes, window_bits: int) -> Iterator[bytes]:
-    while body:  # gzip: members follow one another
+    for _ in range(PARTS_MAX):  # gzip: members follow one another
+        if not body:
+            return
         inflater = zlib.decompressobj(window_bits)
         while body and not inflater.eof:
             yield inflater.decompress(body, _STEP_BYTES)
@@ -111,6 +115,8 @@ def _inflated(body: bytes, window_bits: int) -> Iterator[bytes]:
         if not inflater.eof:
             raise EOFError("it ends too early")
         body = inflater.unused_data
+    if body:
+        raise _too_many_parts()
 
 
 def _zstd(body: bytes) -> Iterator[bytes]:
@@ -120,12 +126,22 @@ def _zstd(body: bytes) -> Iterator[bytes]:
             yield part
     # The reader takes a frame that was cut off for the end; now that the size is known to be
     # within its limit, each frame is read again for its end.
-    while body:
+    for _ in range(PARTS_MAX):
+        if not body:
+            return
         frame = inflater.decompressobj()
         frame.decompress(body)
         if not frame.eof:
             raise EOFError("it ends too early")
         body = frame.unused_data
+    if body:
+        raise _too_many_parts()
+
+
+def _too_many_parts() -> ContentError:
+    return ContentError(
+        413, f"the compressed body has more than {PARTS_MAX} parts; compress it as a whole"
+    )
 
 
 _ENCODINGS: dict[str, Callable[[bytes], Iterator[bytes]]] = {

@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.wire.http.content import ContentError, decoded
+from relay.wire.http.content import PARTS_MAX, ContentError, decoded
 
 
 def _raw_deflate(body: bytes) -> bytes:
@@ -72,3 +72,18 @@ def test_anything_is_decoded_or_refused(encoding: str, body: bytes) -> None:
         assert len(decoded(body, encoding, 1000)) <= 1000
     except ContentError as error:
         assert error.status in (400, 413)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "part"),
+    [
+        ("gzip", gzip.compress(b"")),
+        ("zstd", zstandard.compress(b"")),
+        ("zstd", b"\x50\x2a\x4d\x18\0\0\0\0"),  # a skippable frame
+    ],
+)
+def test_parts_are_bounded_since_each_costs_a_copy_of_the_rest(encoding: str, part: bytes) -> None:
+    assert decoded(part * PARTS_MAX, encoding, 1000) == b""
+    with pytest.raises(ContentError, match=f"more than {PARTS_MAX} parts") as caught:
+        decoded(part * (PARTS_MAX + 1), encoding, 1000)
+    assert caught.value.status == 413
