@@ -190,6 +190,19 @@ class FileConfiguration(DestinationConfiguration):
         )
 
 
+class _Turn:
+    """What one session has of files that are shared with another lane, and with tidying."""
+
+    def __init__(self, tree: FileTree, close: Callable[[], object]) -> None:
+        self._tree = tree
+        self.append = tree.append
+        self.close = close
+
+    @property
+    def batch_records(self) -> int:
+        return self._tree.batch_records
+
+
 class _Files:
     """The files of one destination, whose lanes take turns."""
 
@@ -222,7 +235,7 @@ class _Files:
         # So that a file that cannot be opened is known before there is a record for it.
         await self._run_in_thread(partial(self._tree.append, (), reopen=True))
         return FileSession(
-            self._tree,
+            _Turn(self._tree, self._close),
             drain=outlet.drain,
             run_in_thread=self._run_in_thread,
             clock=self._parts.reactor,
@@ -245,6 +258,11 @@ class _Files:
 
     def _run_in_thread(self, call: Callable[[], T]) -> Deferred[T]:
         return self._one_at_a_time.run(self._parts.run_in_thread, call)
+
+    def _close(self) -> Deferred[None]:
+        """Close the files in turn: a descriptor that a thread still writes to may be reused."""
+        self._closed.is_interrupted = True
+        return self._run_in_thread(self._tree.close)
 
     def _warn_from_thread(self, kind: str, words: str) -> None:
         self._parts.reactor.callFromThread(self._parts.notices.warn, self._subject, kind, words)

@@ -203,13 +203,14 @@ class AppendedFile:
 class Appends(Protocol):
     """One file, or several, as a session knows them."""
 
-    batch_records: int
-    """How many records to give it at once."""
+    @property
+    def batch_records(self) -> int:
+        """How many records to give it at once."""
 
     def append(self, records: Sequence[bytes], *, reopen: bool = False) -> str:
         """See `AppendedFile.append`."""
 
-    def close(self) -> None: ...
+    def close(self) -> object: ...
 
 
 class FileSession:

@@ -155,6 +155,24 @@ def test_files_of_two_hosts_and_what_status_says(setup: Setup, tmp_path: Path) -
     assert fired(service.stopService()) == [None]
 
 
+def test_files_are_not_closed_while_a_thread_may_write_to_them(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = record(monkeypatch, files, "FileSession")
+    service = setup.build(Url("file", path=f"{tmp_path}/logs/${{HOST}}"))
+    service.startService()
+    for _ in range(3):
+        setup.run()
+    (file,) = made[0].arguments
+    file.append([with_key(b"10.0.0.1 a", b"one")])
+    of_another_lane = made[0].keywords["run_in_thread"](lambda: None)
+    file.close()
+    assert service._status.details() == ["1 file open, 1 made since the start"]
+    setup.run()
+    assert fired(of_another_lane) == [None]
+    assert service._status.details() == ["0 files open, 1 made since the start"]
+
+
 def test_once_a_minute_files_are_closed_compressed_and_removed(
     setup: Setup, tmp_path: Path
 ) -> None:
