@@ -307,7 +307,9 @@ class HttpConfiguration(AnsweringConfiguration):
         """The index, where it depends on the message."""
         if not self._varies:
             return None
-        return KeyTemplate(self.index, escape=_clean_value, finish=_clean_index)
+        is_hidden = self.index.startswith(".")  # by the administrator, not by a sender
+        finish = _clean_index if is_hidden else _visible_index
+        return KeyTemplate(self.index, escape=_clean_value, finish=finish)
 
     @property
     def constant_index(self) -> str:
@@ -368,6 +370,11 @@ def _clean_index(name: bytes) -> bytes:
     """An index that Elasticsearch takes, of any bytes."""
     name = _clean_value(name).lstrip(b"-_+")[:_INDEX_BYTES_MAX]
     return b"unnamed" if name.strip(b".") == b"" else name
+
+
+def _visible_index(name: bytes) -> bytes:
+    """The same, and none of the server's own, such as `.security`."""
+    return _clean_index(_clean_value(name).lstrip(b"-_+."))
 
 
 class HttpLink(LocalLink):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -25,7 +25,7 @@ from relay.transport.connections import Timers
 from relay.transport.http.requests import NO_CONNECTION
 from relay.transport.http.uploads import Outcome, Uploads
 from relay.transport.upstream import UpstreamState
-from relay.wire.http.answers import Fate, Verdict
+from relay.wire.http.answers import FORBIDDEN_ITEM, Fate, Verdict
 from relay.wire.http.bodies import Record
 
 _HOLD_SECONDS_MIN, _HOLD_SECONDS_MAX = 30.0, 900.0
@@ -185,7 +185,7 @@ class HttpSession:
             self._end("a request failed unexpectedly; the log says more")
 
     def _answered(self, outcome: Outcome, batch: list[_Item], is_probe: bool) -> None:
-        verdicts = outcome.verdicts
+        verdicts = [_of_its_own(*each) for each in zip(outcome.verdicts, batch, strict=True)]
         company = any(verdict.fate is Fate.DELIVERED for verdict in verdicts)
         again: list[_Item] = []
         for item, verdict in zip(batch, verdicts, strict=True):
@@ -286,3 +286,13 @@ class HttpSession:
         if not self._closed:
             self.close()
             self._parts.on_failure(f"{self._parts.state.target}: {words}")
+
+
+def _of_its_own(verdict: Verdict, item: _Item) -> Verdict:
+    """`verdict`, but a record alone is refused where its sender has chosen a forbidden index.
+
+    A hold would let any sender stop all others.
+    """
+    if verdict.fate is Fate.HOLD and verdict.cause in FORBIDDEN_ITEM and item.record.index:
+        return replace(verdict, fate=Fate.REFUSED)
+    return verdict

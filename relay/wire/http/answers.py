@@ -23,6 +23,8 @@ import msgspec
 from relay.model.text import printable
 
 REASON_CHARACTERS_MAX = 300
+FORBIDDEN_ITEM = ("item 401", "item 403")
+"""Causes of a hold: the sender of the request may not write to the index of the document."""
 _RETRY_AFTER_SECONDS_MAX = 3600.0
 _TOO_LARGE = 413
 _AT_FAULT = (400, 422)
@@ -30,6 +32,11 @@ _LATER = (408, 429)
 _CONFLICT = 409  # of `create`: the document is there already, so it is a repeat
 # Of single documents: the index takes nothing at present.
 _LATER_TYPES = ("cluster_block_exception", "es_rejected_execution_exception")
+# Their reasons quote names and values of the document, whose sender must not cause a hold.
+_QUOTING_TYPES = (
+    *("document_parsing_exception", "mapper_parsing_exception", "mapper_exception"),
+    *("illegal_argument_exception", "strict_dynamic_mapping_exception"),
+)
 # Sematext's, in any answer; logsene-js looks for the same.
 _UNKNOWN_TOKEN = "application not found for token"
 _LIMIT_WORDS = ("daily limit", "daily volume limit")  # a limit of the rate is another matter
@@ -183,7 +190,7 @@ def _of_item(item: object) -> Verdict:
     if status == _CONFLICT and verb == "create":
         return DELIVERED
     text = str(reason or "")
-    if account := _account_verdict(text):
+    if kind not in _QUOTING_TYPES and (account := _account_verdict(text)):
         return account
     words = f"{status} {_bounded(f'{kind}: {text}' if kind else text)}".rstrip()
     if status in _LATER or status >= 500 or kind in _LATER_TYPES:

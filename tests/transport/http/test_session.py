@@ -55,6 +55,7 @@ class Dialogue:
         self.causes: Counter[str] = Counter()
         self.seqs: list[int] = []
         self.wall = 0.0
+        self.index = b""
         self.state = UpstreamState(
             target="es",
             clock=self.clock,
@@ -85,7 +86,7 @@ class Dialogue:
 
     def _record(self, seq: int, octets: bytes) -> Record:
         self.seqs.append(seq)
-        return Record(octets)
+        return Record(octets, index=self.index)
 
     def send(self, text: str) -> None:
         """A record for each letter."""
@@ -247,6 +248,21 @@ def test_a_held_destination_is_probed_with_one_record_and_growing_pauses() -> No
     assert d.asked == ["bcd"]
     d.answer(DELIVERED)
     assert (d.acknowledged, d.state.ready) == (4, True)
+
+
+def test_a_forbidden_index_that_its_sender_has_chosen_holds_nobody_else() -> None:
+    forbidden = Verdict(Fate.HOLD, "item 403", "403 security_exception")
+    d = Dialogue()
+    d.index = b".security"
+    d.drain.sets_aside = True
+    d.send("abcd")
+    d.answer(forbidden, DELIVERED, DELIVERED, DELIVERED)
+    assert (d.drain.events, d.drain.judged) == (["403 security_exception"], [(1, True)])
+    assert (d.acknowledged, d.state.ready) == (3, True)
+    d.index = b""  # that of the destination
+    d.send("efgh")
+    d.answer(forbidden)
+    assert d.state.words.startswith("es: held, nothing is lost: 403 security_exception")
 
 
 def test_midnight_ends_a_daily_limit() -> None:

@@ -58,6 +58,13 @@ def test_each_document_has_its_own_verdict() -> None:
     ]
 
 
+@pytest.mark.parametrize("words", [UNKNOWN_TOKEN, "daily limit"])
+def test_a_document_that_the_server_quotes_holds_nothing(words: str) -> None:
+    reason = f"failed to parse field [n] of type [long]. Preview of field's value: '{words}'"
+    found = verdict(bulk_answer(item(400, "document_parsing_exception", reason)))
+    assert (found.fate, found.cause) == (Fate.REFUSED, "item 400")
+
+
 def test_a_refusal_says_why_on_one_bounded_line() -> None:
     error = {"type": "a", "reason": "b\x1b[2J", "caused_by": {"reason": "c\n" * 1000}}
     found = verdict(bulk_answer({"index": {"status": 400, "error": error}}))
