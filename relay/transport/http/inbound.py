@@ -161,9 +161,12 @@ class HttpServerProtocol(InboundProtocol):
         return sum(request.kept_bytes for request in self._channel.requests)
 
     def take(self, chunk: bytes) -> None:
+        self._begin_request()
+        self._channel.dataReceived(chunk)
+
+    def _begin_request(self) -> None:
         if self._waiting is None and "request" not in self.timers:
             self.timers.set("request", self.http.request_seconds_max, self._slow)
-        self._channel.dataReceived(chunk)
 
     def pause_reading(self) -> None:
         """Nothing: whoever sends while admission is closed gets 429."""
@@ -325,6 +328,8 @@ class HttpServerProtocol(InboundProtocol):
         request.set_header("Content-Length", str(len(body)))
         request.set_header(*_PRODUCT)
         request.reply(body)
+        if self._channel.requests and not self.closing:  # the next one came with this one
+            self._begin_request()
 
 
 _NOT_STORED = Refusal(503, "not-stored", "the events could not be stored; send them again")

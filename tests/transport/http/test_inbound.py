@@ -391,6 +391,17 @@ def test_events_that_all_have_tokens_need_no_other() -> None:
     assert connection.answer()[0] == 401
 
 
+def test_a_request_that_begins_before_the_last_answer_has_its_time_limit_too() -> None:
+    connection = Connection()
+    whole = request(b"two")
+    connection.send(request(b"one") + whole[:-1])
+    connection.stored()
+    assert connection.answer()[0] == 200
+    connection.clock.advance(60.0)
+    assert connection.answer()[0] == 408
+    assert connection.refused() == {"slow": 1}
+
+
 @many_examples(300)
 @given(
     st.sampled_from(
