@@ -25,6 +25,7 @@ from relay.transport.local.outbound import (
     LineSession,
     unread_in_pipe,
     unread_in_socket,
+    whole_lines,
 )
 from relay.transport.local.program import Program
 
@@ -93,6 +94,7 @@ def _make_pipe(configuration: LocalConfiguration, parts: DestinationParts) -> De
             drain=outlet.drain,
             clock=clock,
             on_failure=partial(_fail, on_failure, path),
+            end_of_write=whole_lines,
         )
 
     how = f"writing to {path}, delivered when its reader has read it"

@@ -21,6 +21,7 @@ from relay.wire.framing.decoders import encode_newline
 _BATCH_RECORDS = 4096
 _POLL_SECONDS_MIN = 0.001
 _POLL_SECONDS_MAX = 0.1
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LOOK_SECONDS = 1.0  # while nothing is sent: whether the other end is still there
 PIPE_BYTES = 1024 * 1024
 """What a pipe is asked to hold; the limit of the kernel for users without privileges."""
@@ -38,6 +39,27 @@ def unread_in_socket(fd: int) -> int:
     return 1 if _is_gone(fd) else unread
 
 
+def whole_lines(octets: bytes, start: int, pipe: int) -> int:
+    """Up to where `octets` can be written into a pipe without a cut line; `start` = not now.
+
+    A cut line would stay in a named pipe when the relay stops, and the first line of the next
+    session would become its end.  The kernel never cuts a write of `PIPE_BUF` bytes; a longer
+    line needs room for all of it, or an empty pipe.
+
+    Args:
+        start: Where a line begins, or the rest of one that was cut all the same.
+        pipe: Its file descriptor.
+    """
+    end = octets.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+    if end:
+        return end
+    end = octets.index(b"\n", start) + 1
+    unread = unread_in_pipe(pipe)
+    # Pages of a pipe are at least half full, but for the one that is being read and two more.
+    has_room = 2 * unread + end - start + 3 * _PAGE_BYTES <= fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    return end if has_room or not unread or octets[start - 1 : start] not in (b"", b"\n") else start
+
+
 class LineSession:
     """A file descriptor that takes bytes, as a session of the drain.
 
@@ -46,6 +68,7 @@ class LineSession:
         unread: Asks the kernel how much of what it has nobody has read.
         on_failure: Called once with the reason when the other end is gone.
         on_close: Called when the session ends for another reason.
+        end_of_write: Given all bytes, where to go on and `fd`: up to where to write at once.
     """
 
     def __init__(
@@ -57,6 +80,7 @@ class LineSession:
         clock: Clock,
         on_failure: Callable[[str], None],
         on_close: Callable[[], None] = lambda: None,
+        end_of_write: Callable[[bytes, int, int], int] = lambda octets, start, fd: len(octets),
     ) -> None:
         self._fd = fd
         self._unread = unread
@@ -64,7 +88,8 @@ class LineSession:
         self._clock = clock
         self._on_failure = on_failure
         self._on_close = on_close
-        self._waiting = b""
+        self._end_of_write = end_of_write
+        self._batch, self._written = b"", 0
         self._in_flight = 0  # records
         self._pause = _POLL_SECONDS_MIN
         self._closed = False
@@ -75,7 +100,8 @@ class LineSession:
         return 0 if self._in_flight or self._closed else _BATCH_RECORDS
 
     def send(self, payloads: Sequence[bytes]) -> None:
-        self._waiting, self._in_flight = encode_newline(payloads), len(payloads)
+        self._batch, self._written = encode_newline(payloads), 0
+        self._in_flight = len(payloads)
         self._pause = _POLL_SECONDS_MIN
         self._call.reset(0)  # not from within the drain's loop, which would only come back here
 
@@ -106,10 +132,9 @@ class LineSession:
 
     def _look(self) -> None:
         """Write what waits, count what was read, and find out whether the other end is there."""
-        before = self._in_flight, len(self._waiting)
+        before = self._in_flight, self._written
         try:
-            while self._waiting:
-                self._waiting = self._waiting[os.write(self._fd, self._waiting) :]
+            self._write()
         except BlockingIOError:
             pass
         except OSError as error:
@@ -121,18 +146,27 @@ class LineSession:
             return
         if self._closed:
             return
-        moved = (self._in_flight, len(self._waiting)) != before
+        moved = (self._in_flight, self._written) != before
         self._pause = _POLL_SECONDS_MIN if moved else min(2 * self._pause, _POLL_SECONDS_MAX)
         seconds = self._pause if self._in_flight else _LOOK_SECONDS
         self._call = self._clock.callLater(seconds, self._look)
         if counted:
             self._drain.pump()
 
+    def _write(self) -> None:
+        view = memoryview(self._batch)
+        while self._written < len(view):
+            end = self._end_of_write(self._batch, self._written, self._fd)
+            if end == self._written:
+                return
+            self._written += os.write(self._fd, view[self._written : end])
+
     def _count_read(self) -> bool:
         """Acknowledge the batch if all of it was read.  Returns whether it was."""
-        if not self._in_flight or self._waiting or self._unread(self._fd):
+        if not self._in_flight or self._written < len(self._batch) or self._unread(self._fd):
             return False
         count, self._in_flight = self._in_flight, 0
+        self._batch, self._written = b"", 0
         self._drain.acknowledged(self, count)
         return True
 

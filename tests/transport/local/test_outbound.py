@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -8,7 +9,12 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from relay.transport.local.outbound import LineSession, unread_in_pipe, unread_in_socket
+from relay.transport.local.outbound import (
+    LineSession,
+    unread_in_pipe,
+    unread_in_socket,
+    whole_lines,
+)
 from tests.connections import RecordingDrain
 
 
@@ -19,9 +25,10 @@ class Setup:
         self.reading, writing = os.pipe()
         os.set_blocking(self.reading, False)
         os.set_blocking(writing, False)
+        self.writing = writing
         self.start(writing, unread_in_pipe)
 
-    def start(self, fd: int, unread: Any) -> None:
+    def start(self, fd: int, unread: Any, **keywords: Any) -> None:
         self.clock = Clock()
         self.drain: Any = RecordingDrain()
         self.failures: list[str] = []
@@ -32,6 +39,7 @@ class Setup:
             clock=self.clock,
             on_failure=self.failures.append,
             on_close=lambda: self.failures.append("closed"),
+            **keywords,
         )
 
 
@@ -74,6 +82,49 @@ def test_more_than_the_pipe_holds_waits_and_no_line_is_cut(setup: Setup) -> None
             break
     assert read.splitlines() == payloads
     assert setup.drain.acknowledged_records == 300
+
+
+@pytest.mark.parametrize("bytes_each", [10, 1000, 4095, 4096, 5000, 30_000])
+def test_no_line_is_cut_when_the_relay_stops_before_all_was_read(
+    setup: Setup, bytes_each: int
+) -> None:
+    payloads = [b"%04d" % number + b"x" * (bytes_each - 4) for number in range(20_000)][
+        : 400_000 // bytes_each
+    ]
+    again = os.dup(setup.writing)
+    setup.session.close()
+    setup.start(os.dup(again), unread_in_pipe, end_of_write=whole_lines)
+    setup.session.send(payloads)
+    read = b""
+    for _ in range(3):
+        setup.clock.advance(0.1)
+        read += os.read(setup.reading, 7000)
+    setup.session.close()
+    setup.start(again, unread_in_pipe, end_of_write=whole_lines)
+    setup.session.send(payloads)
+    for _ in range(1000):
+        setup.clock.advance(0.1)
+        try:
+            read += os.read(setup.reading, 65536)
+        except BlockingIOError:
+            break
+    assert set(read.splitlines()) == set(payloads)
+    assert setup.drain.acknowledged_records == len(payloads)
+
+
+def test_a_line_that_no_pipe_holds_goes_into_an_empty_one(setup: Setup) -> None:
+    again = os.dup(setup.writing)
+    setup.session.close()
+    setup.start(again, unread_in_pipe, end_of_write=whole_lines)
+    payloads = [b"one", b"x" * 200_000, b"two"]
+    setup.session.send(payloads)
+    read = b""
+    for _ in range(20):
+        setup.clock.advance(0.1)
+        with contextlib.suppress(BlockingIOError):
+            read += os.read(setup.reading, 65536)
+    assert read.splitlines() == payloads
+    assert setup.drain.acknowledged_records == 3
 
 
 def test_a_reader_that_goes_away_ends_the_session(setup: Setup) -> None:
