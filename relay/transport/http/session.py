@@ -25,11 +25,12 @@ from relay.transport.connections import Timers
 from relay.transport.http.requests import NO_CONNECTION
 from relay.transport.http.uploads import Outcome, Uploads
 from relay.transport.upstream import UpstreamState
-from relay.wire.http.answers import FORBIDDEN_ITEM, Fate, Verdict
+from relay.wire.http.answers import FAILED_ITEM, FORBIDDEN_ITEM, Fate, Verdict
 from relay.wire.http.bodies import Record
 
 _HOLD_SECONDS_MIN, _HOLD_SECONDS_MAX = 30.0, 900.0
 _DAY_SECONDS = 86400.0
+_FAILURES_MAX = 10  # with pauses up to a minute, five minutes
 _STEPS = (
     32  # from the smallest request to the largest: if they grew fast, each other would time out
 )
@@ -50,12 +51,13 @@ class Batches:
 class _Item:
     """A record of the session."""
 
-    __slots__ = ("fate", "in_company", "record", "words")
+    __slots__ = ("failures", "fate", "in_company", "record", "words")
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self.fate: Fate | None = None  # DELIVERED or REFUSED; None = not decided
         self.words = ""  # why it was refused
+        self.failures = 0  # of the server with it, since one at which others were taken
         self.in_company = False  # of records of the same request that were taken
 
 
@@ -185,12 +187,14 @@ class HttpSession:
             self._end("a request failed unexpectedly; the log says more")
 
     def _answered(self, outcome: Outcome, batch: list[_Item], is_probe: bool) -> None:
-        verdicts = [_of_its_own(*each) for each in zip(outcome.verdicts, batch, strict=True)]
-        company = any(verdict.fate is Fate.DELIVERED for verdict in verdicts)
+        company = any(verdict.fate is Fate.DELIVERED for verdict in outcome.verdicts)
+        pairs = zip(outcome.verdicts, batch, strict=True)
+        verdicts = [_of_its_own(verdict, item, company) for verdict, item in pairs]
         again: list[_Item] = []
         for item, verdict in zip(batch, verdicts, strict=True):
             if verdict.fate in (Fate.DELIVERED, Fate.REFUSED):
-                item.fate, item.words, item.in_company = verdict.fate, verdict.words, company
+                item.fate, item.words = verdict.fate, verdict.words
+                item.in_company = company or item.failures > 0
             else:
                 again.append(item)
             if verdict.fate is not Fate.DELIVERED:
@@ -288,11 +292,19 @@ class HttpSession:
             self._parts.on_failure(f"{self._parts.state.target}: {words}")
 
 
-def _of_its_own(verdict: Verdict, item: _Item) -> Verdict:
-    """`verdict`, but a record alone is refused where its sender has chosen a forbidden index.
+def _of_its_own(verdict: Verdict, item: _Item, company: bool) -> Verdict:
+    """`verdict`, but a record alone is refused where nothing but itself is at fault.
 
-    A hold would let any sender stop all others.
+    Else any sender could stop all others: by an index that is forbidden, or by a document at
+    which the server fails each time.
+
+    Args:
+        company: Others of the same request were taken.
     """
     if verdict.fate is Fate.HOLD and verdict.cause in FORBIDDEN_ITEM and item.record.index:
         return replace(verdict, fate=Fate.REFUSED)
+    if verdict.fate is Fate.RETRY and verdict.cause == FAILED_ITEM and (company or item.failures):
+        item.failures += 1
+        if item.failures >= _FAILURES_MAX:
+            return replace(verdict, fate=Fate.REFUSED)
     return verdict

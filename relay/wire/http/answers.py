@@ -25,6 +25,8 @@ from relay.model.text import printable
 REASON_CHARACTERS_MAX = 300
 FORBIDDEN_ITEM = ("item 401", "item 403")
 """Causes of a hold: the sender of the request may not write to the index of the document."""
+FAILED_ITEM = "item 500"
+"""The cause of a retry where the server has failed, perhaps because of the document."""
 _RETRY_AFTER_SECONDS_MAX = 3600.0
 _TOO_LARGE = 413
 _AT_FAULT = (400, 422)

@@ -265,6 +265,33 @@ def test_a_forbidden_index_that_its_sender_has_chosen_holds_nobody_else() -> Non
     assert d.state.words.startswith("es: held, nothing is lost: 403 security_exception")
 
 
+def test_a_document_at_which_the_server_fails_each_time_stops_nobody_for_good() -> None:
+    failed = Verdict(Fate.RETRY, "item 500", "500 null_pointer_exception")
+    d = Dialogue()
+    d.drain.sets_aside = True
+    d.send("abcdefgh")
+    d.answer(failed, DELIVERED, DELIVERED, DELIVERED)
+    d.answer(DELIVERED)
+    for _ in range(9):
+        assert d.acknowledged == 0
+        d.clock.advance(60)
+        assert d.asked == ["a"]
+        d.answer(failed)
+    assert (d.drain.events, d.drain.judged) == (["500 null_pointer_exception"], [(1, True)])
+    assert (d.acknowledged, d.state.ready) == (7, True)
+
+
+def test_a_server_that_fails_at_everything_gets_everything_again() -> None:
+    d = Dialogue()
+    d.send("abcd")
+    for _ in range(30):
+        d.answer(Verdict(Fate.RETRY, "item 500", "500 null_pointer_exception"))
+        d.clock.advance(60)
+        assert d.asked == ["abcd"]
+    d.answer(DELIVERED)
+    assert d.acknowledged == 4
+
+
 def test_midnight_ends_a_daily_limit() -> None:
     d = Dialogue()
     d.wall = 86400.0 * 20_000 - 12.0
