@@ -71,7 +71,7 @@ def test_letters_kinds_and_forms_come_in_the_order_asked_for(
         (["--corpus", __file__, "-w", "a,h"], "found h"),
         (["-w", "z"], "found z"),
         (["--kinds", "mixed,odd"], "kinds: found odd, there are uniform, host3164"),
-        (["--forms", "json"], "forms: found json, there are none, cee, tag"),
+        (["--forms", "odd"], "forms: found odd, there are none, cee, json, tag"),
         (["--kinds", ","], "kinds: found nothing"),
         (["-r", "0"], "allowed 1 or more"),
     ],

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from relay.service.configuration.rewrite_table import TOKEN_MODES
 from tests.bench.corpora import Corpora
 from tests.bench.load import BenchError
 from tests.bench.measuring import Bench, Choice, latenesses, verified
@@ -124,7 +125,7 @@ def test_the_relay_is_told_each_form(tmp_path: Path, form: str) -> None:
     config = (tmp_path / "relay.toml").read_text()
     upstream = tomllib.loads(config)["destinations"]["upstream"]
     assert form in (upstream.get("format"), upstream.get("rewrite", {}).get("mode"))
-    assert ("token_file" in config) == (form in ("cee", "tag", "app-name"))
+    assert ("token_file" in config) == (form in TOKEN_MODES)
 
 
 def test_rsyslog_gets_the_template(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from relay.wire.framing.decoders import (
     encode_newline_syslog,
     encode_octet_counted_syslog,
 )
+from relay.wire.relp.blocks import Packer
 from tests.certificate_files import SERVER_NAME, make_certificate_files
 from tests.configurations import new_destination
 from tests.connections import fired
@@ -190,16 +191,21 @@ def test_a_session_is_told_what_is_configured(
     setup: Setup, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     made = record(monkeypatch, streams, "RelpClientProtocol")
+    sessions = record(monkeypatch, streams, "RelpClientSession")
     service = setup.build(
         Url(scheme, host="up", port=20514), window_records=7, connect_seconds_max=9.0
     )
     lane = lane_of(service)
     lane.link.buildProtocol(None)  # type: ignore[attr-defined]
     keywords = made[0].keywords
-    assert keywords.pop("software").startswith(b"syslogrelay,")
+    keywords.pop("new_session")(b"offer")
+    session = sessions[0].keywords
+    assert session.pop("software").startswith(b"syslogrelay,")
+    assert isinstance(session.pop("packer"), Packer)
+    assert session == {"window_records": 7, "offer": b"offer", "hop": b""}
     assert keywords.pop("secure") is (scheme == "relp+tls")
     assert keywords == {
-        "window_records": 7,
+        "packs_from": 0.005,
         "numbering": lane.numbering,
         "drain": lane.drain,
         "state": lane.state,

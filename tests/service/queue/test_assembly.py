@@ -133,6 +133,7 @@ def test_the_queue_is_told_what_is_configured(monkeypatch: pytest.MonkeyPatch, y
         strict=yes,
         fully=not yes,
         commit_seconds_min=0.25,
+        relay_name="web-1",
     )
 
 

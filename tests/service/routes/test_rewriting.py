@@ -65,7 +65,7 @@ def sent(messages: list[SyslogMessage], **keys: Any) -> list[bytes]:
 
 
 def test_frames_pass_as_they_are_unless_somebody_says_otherwise() -> None:
-    assert Maker().route() == Route("d", None)
+    assert Maker().route() == Route("d", None, carries_hops=True, has_hops=True)  # by RELP
     assert Maker().route(format=FormatConfiguration("raw")).rewrite is None
     assert Maker().route().rewrite is None
 
