@@ -219,7 +219,13 @@ def test_files_are_rotated_and_compressed_while_they_are_written(
         sent += messages
         relay.wait_for(len(sent))
     suffix = ".zst" if compress == "zstd" else ".gz"
-    wait_until(lambda: any(name.endswith(suffix) for name in relay.names()), "a compressed file")
+
+    def are_compressed() -> bool:
+        """All closed files are, so that none changes its name while it is read here."""
+        closed = [name for name in relay.names() if not name.endswith(".log") and name[0] != "."]
+        return bool(closed) and all(name.endswith(suffix) for name in closed)
+
+    wait_until(are_compressed, "compressed files", 90)
     texts = relay.texts()
     for i in range(3):
         own = sorted(
