@@ -59,6 +59,20 @@ def test_a_program(programs: Programs, tmp_path: Path) -> None:
     relay.stop()
 
 
+def test_a_program_that_never_ends_does_not_outlive_the_relay(
+    programs: Programs, tmp_path: Path
+) -> None:
+    program, pid_path = tmp_path / "program", tmp_path / "pid"
+    program.write_text(f"#!/bin/sh\necho $$ > {pid_path}\necho started\nexec sleep 600\n")
+    program.chmod(0o755)
+    relay, out = start(programs, tmp_path, listen=f"program://{program}")
+    assert wait_for_lines(out, 1) == [b"started"]
+    pid = int(pid_path.read_text())
+    assert Path(f"/proc/{pid}").exists()
+    relay.stop()
+    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the end of the program")
+
+
 def test_the_relays_own_log(programs: Programs, tmp_path: Path) -> None:
     relay, out = start(programs, tmp_path, listen="internal://")
     wait_until(lambda: b"destination out" in b"".join(received(out)), "a line of the log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable, Iterable
@@ -114,7 +115,7 @@ def _make_program(configuration: ProgramConfiguration, parts: DestinationParts) 
             session.fail(words)
 
         def on_lost(words: str) -> None:
-            program.end(at_once=True)
+            program.signal(signal.SIGKILL)
             on_failure(f"{path}: {words}")
 
         program = Program(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -193,7 +194,8 @@ class ProgramSource(_LinesSource):
         if self._retry is not None:
             self._retry.cancel()
         if self._program is not None:
-            self._program.end(at_once=False)
+            # At once: the reactor ends soon, and nobody reads what the program would still write.
+            self._program.signal(signal.SIGTERM)
         return super().stopService()
 
     def _run(self) -> None:

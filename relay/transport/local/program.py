@@ -30,7 +30,6 @@ class Program(ProcessProtocol):
     Args:
         on_text: Called with what it writes to its standard error.
         on_end: Called once with how it ended.
-        on_output: Called with what it writes to its standard output.
     """
 
     def __init__(
@@ -38,11 +37,9 @@ class Program(ProcessProtocol):
         *,
         on_text: Callable[[str], None],
         on_end: Callable[[str], None],
-        on_output: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._on_text = on_text
         self._on_end = on_end
-        self._on_output = on_output
         self._ended = False
 
     def start(
@@ -63,18 +60,17 @@ class Program(ProcessProtocol):
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         reactor.spawnProcess(self, command[0], command, environment, childFDs=dict(files))
 
-    def end(self, at_once: bool = False) -> None:
+    def end(self) -> None:
         """End it, unless it ends by itself within a second: its input has ended."""
-        if self._ended:
-            return
-        if at_once:
-            self._signal(signal.SIGKILL)
-            return
-        self._reactor.callLater(_TERM_SECONDS, self._signal, signal.SIGTERM)
-        self._reactor.callLater(_KILL_SECONDS, self._signal, signal.SIGKILL)
+        if not self._ended:
+            self._reactor.callLater(_TERM_SECONDS, self.signal, signal.SIGTERM)
+            self._reactor.callLater(_KILL_SECONDS, self.signal, signal.SIGKILL)
 
-    def outReceived(self, data: bytes) -> None:
-        self._on_output(data)
+    def signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if not self._ended and self.transport is not None:
+            with contextlib.suppress(ProcessExitedAlready):
+                self.transport.signalProcess(number)  # type: ignore[call-arg, misc]  # zope
 
     def errReceived(self, data: bytes) -> None:
         if text := data.strip():
@@ -90,8 +86,3 @@ class Program(ProcessProtocol):
                 else f"the program ended with status {error.exitCode}"
             )
         self._on_end(words)
-
-    def _signal(self, number: int) -> None:
-        if not self._ended and self.transport is not None:
-            with contextlib.suppress(ProcessExitedAlready):
-                self.transport.signalProcess(number)  # type: ignore[call-arg, misc]  # zope

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Starting:
         self.notices = RecordingNotices()
         self.intake = RecordingIntake()
         self.spawned: list[Any] = []
+        self.signals: list[int] = []
         monkeypatch.setattr(Reactor, "spawnProcess", self._spawn, raising=False)
         self.source = build_source(
             new_source("in", Url("program", path=path), arguments=("-u",)),
@@ -68,6 +70,10 @@ class Starting:
 
     def _spawn(self, protocol: Any, *arguments: Any, childFDs: Any) -> None:
         self.spawned.append((protocol, arguments, os.dup(childFDs[1])))
+        protocol.transport = self
+
+    def signalProcess(self, number: int) -> None:
+        self.signals.append(number)
 
     @property
     def state(self) -> str:
@@ -112,6 +118,7 @@ def test_a_stop_ends_the_program_and_starts_it_no_more(monkeypatch: pytest.Monke
     ((program, _, output),) = starting.spawned
     os.close(output)
     done = starting.source.stopService()
+    assert starting.signals == [signal.SIGTERM]
     starting.reactor.advance(0)
     program.processEnded(Failure(ProcessDone(0)))
     starting.reactor.advance(100)
