@@ -172,7 +172,7 @@ def test_a_program_is_run_again_when_it_dies(programs: Programs, tmp_path: Path)
     relayed.wait_delivered(4)
     assert received(out) == lines_of(1, 2, 3, 4)
     relayed.relay.stop()
-    assert "warning: destination out: it says started" in relayed.relay.log()
+    assert "warning: destination out: standard error: started" in relayed.relay.log()
 
 
 def test_a_program_that_is_not_there(programs: Programs, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_program(programs: Programs, tmp_path: Path) -> None:
     relay, out = start(programs, tmp_path, listen=f"program://{program}", arguments=["here"])
     assert wait_for_lines(out, 2)[:2] == [b"from here"] * 2  # it was run twice
     wait_until(lambda: "the program ended with status 3" in relay.log(), "how it ended")
-    assert "it says a warning" in relay.log()
+    assert "standard error: a warning" in relay.log()
     relay.stop()
 
 

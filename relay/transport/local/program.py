@@ -74,7 +74,7 @@ class Program(ProcessProtocol):
 
     def errReceived(self, data: bytes) -> None:
         if text := data.strip():
-            self._on_text(f"it says {printable(text, length_max=_STDERR_MAX)}")
+            self._on_text(f"standard error: {printable(text, length_max=_STDERR_MAX)}")
 
     def processEnded(self, reason: Failure) -> None:
         self._ended = True

@@ -65,7 +65,7 @@ def test_its_errors_are_printable_and_short(setup: Setup) -> None:
     setup.program.errReceived(b"bad \x1b[2J thing\n" + b"x" * 5000)
     setup.program.errReceived(b"\n")
     (text,) = setup.texts
-    assert text.startswith("it says bad \\x1b[2J thing")
+    assert text.startswith("standard error: bad \\x1b[2J thing")
     assert len(text) < 600
 
 
