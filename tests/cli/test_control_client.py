@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import threading
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from relay.cli.control_client import AskFailed, NoRelay, ask
+
+_PR_SET_DUMPABLE = 4
 
 
 @contextmanager
@@ -43,6 +46,8 @@ def without_root() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
+        # Linux hides the descriptors of a process that has changed its user; other tests look at them.
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1)
 
 
 def test_a_question_and_its_answer(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,7 +26,6 @@ _RECEIVING = {
     socket.SOCK_DGRAM: ("/proc/net/udp", "07"),
 }
 """The kernel's table of sockets, and the state of those that receive."""
-_SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 def probe_stream_port(probe: Probe, listen: Url, tls: TlsConfiguration | None) -> None:
@@ -147,13 +145,18 @@ def _rows(table: str) -> Iterator[list[str]]:
 
 def _holders(inodes: list[str]) -> dict[int, str]:
     """The names of the processes that have one of the sockets open, by pid, as far as we see."""
-    wanted, held = set(inodes), dict[int, str]()
+    wanted, held = {f"socket:[{inode}]" for inode in inodes}, dict[int, str]()
     for folder in Path("/proc").glob("[0-9]*/fd") if wanted else ():
-        with suppress(OSError):
-            for descriptor in os.scandir(folder):
-                found = _SOCKET.fullmatch(os.readlink(descriptor.path))
-                if found and found[1] in wanted:
-                    name = (folder.parent / "comm").read_text(errors="replace").strip()
-                    held[int(folder.parent.name)] = printable(name)
-                    break
+        with suppress(OSError):  # a process of another user, or one that has just ended
+            if any(_target(descriptor.path) in wanted for descriptor in os.scandir(folder)):
+                name = (folder.parent / "comm").read_text(errors="replace").strip()
+                held[int(folder.parent.name)] = printable(name)
     return held
+
+
+def _target(descriptor: str) -> str:
+    """Where a link of /proc/PID/fd points; "" if the process has closed it since it was listed."""
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:
+        return ""

@@ -65,6 +65,26 @@ def test_who_holds_a_port() -> None:
     assert faults(own) == ["port"]
 
 
+def test_the_holder_closes_another_descriptor_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What /proc lists may be gone when its link is read."""
+    gone, readlink = set[str](), os.readlink
+
+    def first_is_gone(path: str) -> str:
+        folder = os.path.dirname(path)
+        if folder in gone:
+            return readlink(path)
+        gone.add(folder)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    monkeypatch.setattr(os, "readlink", first_is_gone)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        probe = Probe("source", 1)
+        probe_stream_port(probe, Url("tcp", host="127.0.0.1", port=held.getsockname()[1]), None)
+    assert f"(process {os.getpid()})" in probe.findings[0].text
+
+
 def test_a_buffer_that_is_not_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "receive_buffer_bytes", lambda bound: 4096)
     probe = Probe("source", 1)
