@@ -46,7 +46,7 @@ def without_root() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
-        # Linux hides the descriptors of a process that has changed its user; other tests look at them.
+        # Linux hides the descriptors of a process that has changed its user from other tests.
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1)
 
 
