@@ -17,8 +17,8 @@ from relay.service.configuration.table import (
     Named,
     Permissions,
     Size,
-    bytes_in_words,
     plain,
+    size_text,
 )
 from relay.service.configuration.url import Role
 from relay.service.kinds import KINDS
@@ -106,15 +106,15 @@ def _by_schemes(of_kinds: Mapping[str, Key], text_of: Callable[[Key], str]) -> s
 
 
 def _default(key: Key) -> str:
-    if key.default_words:
-        return key.default_words
+    if key.default_text:
+        return key.default_text
     match key.kind, key.default:
         case Named(names=names), number:
             return f'`"{next(name for name, each in names.items() if each == number)}"`'
         case Permissions(), int(mode):
             return f"`0o{mode:o}`"
         case Size(), int(size) if size:
-            return f'`"{bytes_in_words(size)}"`'
+            return f'`"{size_text(size)}"`'
         case _, bool(flag):
             return f"`{str(flag).lower()}`"
         case _, int(number) | float(number):

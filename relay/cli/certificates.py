@@ -146,8 +146,8 @@ def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path, octets, mode in files:
-            _write(path, octets, mode, replace=force)
+        for path, data, mode in files:
+            _write(path, data, mode, replace=force)
     except OSError as error:
         give_up(f"cannot write {error.filename}: {error.strerror}")
     for name, one in issued.items():
@@ -155,7 +155,7 @@ def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
         click.echo(f"{out / name}.pem and {name}-key.pem, valid until {ends:%Y-%m-%d}")
 
 
-def _write(path: Path, octets: bytes, mode: int, *, replace: bool) -> None:
+def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
     """Write a file that has its permissions from its first instant.
 
     A file that is replaced is whole at every moment: a relay may be reading it.
@@ -165,7 +165,7 @@ def _write(path: Path, octets: bytes, mode: int, *, replace: bool) -> None:
         target.unlink(missing_ok=True)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(octets)
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     if replace:

@@ -99,10 +99,10 @@ def _print(screen: Screen, file: str, probes: Sequence[Probe]) -> None:
     for probe in probes:
         about = file if probe.subject == _FILE else probe.subject
         for each in probe.findings:
-            screen.say(_words(each), _STYLES[each.severity], about=about)
+            screen.say(_text(each), _STYLES[each.severity], about=about)
 
 
-def _words(finding: Finding) -> str:
+def _text(finding: Finding) -> str:
     if finding.severity is Severity.OK:
         return f"ok: {finding.step}: {finding.text}"
     remedy = f"; {finding.remedy}" if finding.remedy else ""

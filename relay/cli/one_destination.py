@@ -56,7 +56,7 @@ class OneDestination:
 
     @property
     def target(self) -> str:
-        """Its name in words."""
+        """Its name, for people."""
         return ", ".join(map(str, self._destination.targets))
 
     def payloads(self, messages: Sequence[bytes]) -> Sequence[bytes]:
@@ -87,8 +87,8 @@ def _read(table: Mapping[str, object], flag: Callable[[str], str]) -> Configurat
 
 
 def _with_flag(problem: str, flag: Callable[[str], str]) -> str:
-    path, colon, words = problem.partition(": ")
-    return f"{flag(path.removeprefix(_PATH))}{colon}{words}" if path.startswith(_PATH) else problem
+    path, colon, reason = problem.partition(": ")
+    return f"{flag(path.removeprefix(_PATH))}{colon}{reason}" if path.startswith(_PATH) else problem
 
 
 def read_setting(text: str) -> tuple[str, object]:

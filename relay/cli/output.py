@@ -93,9 +93,9 @@ class _Output(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, octets: ReadableBuffer, /) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         try:
-            return super().write(octets)
+            return super().write(data)
         except OSError as error:
             self.failure = error
             raise

@@ -41,9 +41,9 @@ _TLS_KEYS = {option.removeprefix("--").replace("-", "_"): option for option, _ i
 
 
 def _tls_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option, words in _TLS_OPTIONS:
+    for option, text in _TLS_OPTIONS:
         metavar = "NAME" if option == "--server-name" else "FILE"
-        command = click.option(option, metavar=metavar, default="", help=words)(command)
+        command = click.option(option, metavar=metavar, default="", help=text)(command)
     return command
 
 

@@ -154,7 +154,7 @@ class Sending:
     make it two, so there is none.
 
     Args:
-        target: The upstream in words.
+        target: The upstream, for people.
         write: Makes payloads of messages, less than one each if it drops some.
         on_progress: Called with the number of messages that are delivered.
         rate: Records a second; None = as many as the upstream takes.
@@ -184,7 +184,7 @@ class Sending:
         self.state = UpstreamState(
             target=target,
             clock=reactor,
-            on_ready=lambda words: None,
+            on_ready=lambda text: None,
             on_failure=self._end,
             retry_seconds_min=seconds_max,
             retry_seconds_max=seconds_max,
@@ -257,10 +257,10 @@ class Sending:
         return True
 
     def refused(
-        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+        self, session: Session, reason: str, *, in_row: int = 1, others_taken: bool = False
     ) -> bool:
         self._in_flight -= 1
-        self.outcome.problem = self.outcome.problem or f"the receiver refused a message: {words}"
+        self.outcome.problem = self.outcome.problem or f"the receiver refused a message: {reason}"
         self._expect()
         self._look()
         return True
@@ -270,10 +270,10 @@ class Sending:
     def _next_batch(self, room: int) -> list[bytes]:
         room = min(room, len(self._waiting), self._allowed())
         batch: list[bytes] = []
-        octets = 0
-        while len(batch) < room and octets < BATCH_BYTES_MAX:
+        size = 0
+        while len(batch) < room and size < BATCH_BYTES_MAX:
             batch.append(self._waiting.popleft())
-            octets += len(batch[-1])
+            size += len(batch[-1])
         return batch
 
     def _allowed(self) -> int:

@@ -254,7 +254,7 @@ def _losses(report: Document) -> list[str]:
         for dropped in (report["dropped_records"], quarantine["dropped_records"])
         for reason, count in sorted(dropped.items())
     ]
-    return losses + [f"{words} {report[key]:,}" for key, words in _LOSSES if report.get(key)]
+    return losses + [f"{text} {report[key]:,}" for key, text in _LOSSES if report.get(key)]
 
 
 def _style_of_expiry(report: Document) -> Style | None:

@@ -11,10 +11,10 @@ class Prerequisite:
     """One thing that may be missing when the relay starts, and come later.
 
     Args:
-        meanwhile: What happens until it is there, in words.
+        meanwhile: What happens until it is there, for people.
 
     Attributes:
-        trouble: What is wrong, in words; empty = it is there.
+        trouble: What is wrong; empty = it is there.
         look: Looks for it now; set by whoever does that from time to time.
     """
 
@@ -25,7 +25,7 @@ class Prerequisite:
         self._waiting: list[Callable[[], None]] = []
 
     @property
-    def words(self) -> str:
+    def state(self) -> str:
         """The trouble and its consequence; empty = it is there."""
         return f"{self.trouble}; {self._meanwhile}" if self.trouble else ""
 
@@ -43,10 +43,10 @@ class Prerequisite:
 class Reminder:
     """When to warn of a trouble that is looked at again and again.
 
-    At once, when it is put in other words, and each hour for as long as it lasts.
+    At once, when it is put otherwise, and each hour for as long as it lasts.
 
     Attributes:
-        trouble: What it is, in words; empty = there is none.
+        trouble: What it is; empty = there is none.
     """
 
     def __init__(self) -> None:

@@ -63,14 +63,14 @@ def test_a_question_with_arguments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "text"),
     [
         (b'{"error":"unknown command"}\n', "unknown command"),
         (b'{"resu', "the answer is incomplete"),
     ],
 )
-def test_answers_that_are_none(tmp_path: Path, answer: bytes, words: str) -> None:
-    with relay_that_answers(tmp_path, answer), pytest.raises(AskFailed, match=words):
+def test_answers_that_are_none(tmp_path: Path, answer: bytes, text: str) -> None:
+    with relay_that_answers(tmp_path, answer), pytest.raises(AskFailed, match=text):
         ask(str(tmp_path), "status")
 
 

@@ -90,7 +90,7 @@ def test_one_object_for_each_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "input", "words"),
+    ("arguments", "input", "message"),
     [
         (["--json"], "{}", "line 1: expected"),
         (["--json"], '{"frame": "\\u20ac"}', "characters up to U+00FF"),
@@ -101,10 +101,10 @@ def test_one_object_for_each_line() -> None:
         (["--config", "/none.toml", "x"], "", "/none.toml: cannot read it"),
     ],
 )
-def test_mistakes_are_said(arguments: list[str], input: str, words: str) -> None:
+def test_mistakes_are_said(arguments: list[str], input: str, message: str) -> None:
     status, output, error = run(*arguments, input=input)
     assert (status, output) == (2, "")
-    assert words in error
+    assert message in error
 
 
 def test_a_message_is_utf8_and_standard_input_is_what_a_source_receives() -> None:

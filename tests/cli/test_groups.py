@@ -26,8 +26,8 @@ def test_help_of_a_group_has_whole_sentences(group: str) -> None:
     command = main.get_command(context, group)
     assert isinstance(command, click.Group)
     for name in command.list_commands(context):
-        words = " ".join((command.commands[name].help or "").split())
-        assert f"{name} {words.partition('.')[0]}" in text
+        message = " ".join((command.commands[name].help or "").split())
+        assert f"{name} {message.partition('.')[0]}" in text
 
 
 def test_summaries_of_all_commands_are_whole() -> None:

@@ -33,7 +33,7 @@ def test_the_form_of_the_kind_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "keys", "words"),
+    ("url", "keys", "message"),
     [
         ("tcp:", {}, "--connect: "),
         ("tcp://h:514", {"framing": "no"}, "--framing: expected one of octet-counting, newline"),
@@ -42,8 +42,8 @@ def test_the_form_of_the_kind_is_written(tmp_path: Path) -> None:
         ("relp+tls://h:1", {"trusted_ca": "/nowhere"}, "--trusted_ca: cannot read /nowhere"),
     ],
 )
-def test_what_is_wrong(url: str, keys: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words.replace("+", r"\+")):
+def test_what_is_wrong(url: str, keys: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("+", r"\+")):
         new(url, **keys)
 
 

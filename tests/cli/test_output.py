@@ -62,8 +62,8 @@ def test_an_interruption_is_no_defect(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_another_error_of_the_system_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(lambda: os.stat("/nowhere/at-all")) == 2
-    words = "syslogrelay: /nowhere/at-all: No such file or directory\n"
-    assert capsys.readouterr().err == words
+    message = "syslogrelay: /nowhere/at-all: No such file or directory\n"
+    assert capsys.readouterr().err == message
 
 
 def test_each_problem_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         ((), "Missing option '--to'"),
         (("--to", "relp://h"), "--to: the port is missing"),
@@ -91,14 +91,14 @@ def run(*arguments: str) -> tuple[int, str]:
         (("--to", "relp://h:1", "--traffic", "mixed"), "--traffic: needs --count"),
     ],
 )
-def test_wrong_arguments(arguments: tuple[str, ...], words: str) -> None:
+def test_wrong_arguments(arguments: tuple[str, ...], expected: str) -> None:
     status, output = run(*arguments)
     assert status == 2
-    assert words in " ".join(output.split())
+    assert expected in " ".join(output.split())
 
 
 @pytest.mark.parametrize(
-    ("outcome", "is_whole", "words"),
+    ("outcome", "is_whole", "expected"),
     [
         (Outcome(0, 0, "closed"), False, "nothing was sent: closed"),
         (Outcome(1, 0, "closed"), True, "1 of 1 message was not taken: closed"),
@@ -120,5 +120,5 @@ def test_wrong_arguments(arguments: tuple[str, ...], words: str) -> None:
         ),
     ],
 )
-def test_what_was_not_taken_is_said(outcome: Outcome, is_whole: bool, words: str) -> None:
-    assert _not_taken(outcome, is_whole=is_whole) == words
+def test_what_was_not_taken_is_said(outcome: Outcome, is_whole: bool, expected: str) -> None:
+    assert _not_taken(outcome, is_whole=is_whole) == expected

@@ -43,8 +43,8 @@ class Pipe:
         self._reading = reading
         self._reactor = reactor
 
-    def write(self, octets: bytes) -> None:
-        os.write(self.writing, octets)
+    def write(self, data: bytes) -> None:
+        os.write(self.writing, data)
         for reader in list(self._reactor.readers):
             reader.doRead()
 

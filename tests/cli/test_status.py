@@ -137,11 +137,11 @@ def test_long_names_are_whole_and_lines_no_longer_than_the_terminal(width: int) 
     )
     assert max(map(len, lines)) <= width
     assert [line for line in lines if line != line.rstrip()] == []
-    words = " ".join(lines).split()
-    assert words.count(LONG_ID) == 1  # in the table; below it comes its state
-    assert f"{LONG_ID}:" in words
+    fields = " ".join(lines).split()
+    assert fields.count(LONG_ID) == 1  # in the table; below it comes its state
+    assert f"{LONG_ID}:" in fields
     for word in ("unixgram:///run/syslogrelay/log", "18,200", "61.2KiB", "10.0.0.5:20514,"):
-        assert word in words
+        assert word in fields
 
 
 def test_for_a_program_every_row_is_a_line_with_a_field_for_each_column() -> None:
@@ -226,10 +226,10 @@ def test_a_source_that_reads_says_what_it_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("history_bytes", "words"),
+    ("history_bytes", "fields"),
     [(0, "12 KiB in use"), (4096, "12 KiB in use, 4 KiB of history")],
 )
-def test_what_the_file_takes_and_what_of_it_is_in_use(history_bytes: int, words: str) -> None:
+def test_what_the_file_takes_and_what_of_it_is_in_use(history_bytes: int, fields: str) -> None:
     admission = {
         "open": True,
         "reason": "",
@@ -237,7 +237,7 @@ def test_what_the_file_takes_and_what_of_it_is_in_use(history_bytes: int, words:
         "queue_bytes": 12288,
         "history_bytes": history_bytes,
     }
-    assert f"queue file: 64 KiB on disk, {words}" in shown(admission=admission)
+    assert f"queue file: 64 KiB on disk, {fields}" in shown(admission=admission)
 
 
 def test_closed_admission_and_orphans_are_said() -> None:

@@ -654,8 +654,8 @@ def test_each_counter_of_numbers_is_warned_of_by_itself(tmp_path: Path, logged: 
             counted = b'[meta sequenceId="%s"][syslogrelay@32473 from="%s"]' % (number, hub)
             relay.send("app", b"<13>1 - host app - - %s text" % counted)
     relay.stop()
-    words = [line for line in logged if line.startswith("source app: missing: 2 messages")]
-    assert len(words) == 2
+    expected = [line for line in logged if line.startswith("source app: missing: 2 messages")]
+    assert len(expected) == 2
     (notices,) = {
         id(each): each for _, each in reached(relay.service) if isinstance(each, Notices)
     }.values()

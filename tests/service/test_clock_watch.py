@@ -24,7 +24,7 @@ class Queue(AllRoles):
 
     def positions(self, source: str) -> dict[str, bytes]:
         assert source == CLOCK
-        return {name.removeprefix(f"{CLOCK}/"): octets for name, octets in self.kept.items()}
+        return {name.removeprefix(f"{CLOCK}/"): data for name, data in self.kept.items()}
 
     def append(
         self, payloads: Mapping[str, Any], *, positions: Mapping[str, bytes]

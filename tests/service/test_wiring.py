@@ -77,8 +77,8 @@ def test_missing_numbers_are_looked_for_where_that_is_wanted(
             counted = b'[meta sequenceId="%s"][syslogrelay@32473 from="hub"]' % number
             relay.send(source, b"<13>1 - host app - - %s text" % counted)
     relay.stop()
-    words = "missing: 2 messages that hub has numbered"
-    assert [line for line in logged if words in line] == [f"source app: {words}"]
+    text = "missing: 2 messages that hub has numbered"
+    assert [line for line in logged if text in line] == [f"source app: {text}"]
     *_, sources, _ = relay.service
     assert [source.counters.missing_records for source in sources] == [2, 0]
 
@@ -290,8 +290,8 @@ def test_what_a_limit_drops_is_in_the_log(tmp_path: Path, logged: list[str]) -> 
     run_until(relay, lambda: bool(ledger_of(relay).queued))
     for _ in range(40):
         relay.reactor.advance(2)
-    words = "destination all: 1 message dropped (too-old)"
-    run_until(relay, lambda: any(words in line for line in logged))  # after the commit
+    text = "destination all: 1 message dropped (too-old)"
+    run_until(relay, lambda: any(text in line for line in logged))  # after the commit
     assert ledger_of(relay).dropped == {"too-old": 1}
     relay.stop()
 

@@ -146,7 +146,7 @@ def compact(where: Where) -> None:
 
 
 def _compact_live(state_dir: str) -> tuple[int, int]:
-    """Octets that the file took on the disk before, and takes now."""
+    """Bytes that the file took on the disk before, and takes now."""
     done = Compacted(0, False, 0)
     while not done.is_over:
         wanted = msgspec.to_builtins(Compact(done.number))

@@ -132,7 +132,7 @@ def _queues(where: Where, access: Access) -> list[Document]:
 
 
 def _states_of_lanes(lanes: Document) -> dict[str, str]:
-    """The states of a destination's two queues in the words of `status`.
+    """The states of a destination's two queues as in `status`.
 
     Which is the backlog is decided when a connection begins, so a lane has a name only while
     both are connected or connect.

@@ -117,7 +117,7 @@ def _source_problems(
             f"no app has anything for {', '.join(first.authorise)}, so every message would be "
             "refused; add it to an app or authorise in another way"
         )
-    yield from (f"{where}.authorise: {words}" for words in found)
+    yield from (f"{where}.authorise: {problem}" for problem in found)
 
 
 def _destination_problems(

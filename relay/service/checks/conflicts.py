@@ -13,7 +13,7 @@ from relay.service.configuration.model import (
     SourceConfiguration,
     Url,
 )
-from relay.service.configuration.url import UNIX_PATH_OCTETS_MAX
+from relay.service.configuration.url import UNIX_PATH_BYTES_MAX
 
 
 def find_conflicts(
@@ -70,13 +70,13 @@ def control_socket_problems(key: str, state_dir: str) -> list[str]:
     Args:
         key: What the administrator wrote it under.
     """
-    octets_max = UNIX_PATH_OCTETS_MAX - len("/control.sock")
-    octets = len(os.fsencode(state_dir))
-    if octets <= octets_max:
+    bytes_max = UNIX_PATH_BYTES_MAX - len("/control.sock")
+    size = len(os.fsencode(state_dir))
+    if size <= bytes_max:
         return []
     return [
-        f"{key}: {state_dir} has {octets} octets; the control socket in it leaves room for "
-        f"{octets_max}: choose a shorter path"
+        f"{key}: {state_dir} has {size} bytes; the control socket in it leaves room for "
+        f"{bytes_max}: choose a shorter path"
     ]
 
 

@@ -57,8 +57,8 @@ def read_apps(values: object, reading: Reading) -> tuple[AppConfiguration, ...]:
                 id, tokens, table.networks, table.tls_names, table.tls_fingerprints
             )
             if table == _App():
-                words = "nothing authorises a message for it; add at least one of"
-                reading.add(where, f"{words} {', '.join(keys_of(_App))}")
+                problem = "nothing authorises a message for it; add at least one of"
+                reading.add(where, f"{problem} {', '.join(keys_of(_App))}")
         apps.append(app)
     return tuple(apps)
 

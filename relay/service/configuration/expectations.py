@@ -8,7 +8,7 @@
     expect.alarm = { hostname = "web", severity = "info", payload = { contains = "bob" } }
     expect.archive = false                  # does not get it
 
-Texts are UTF-8, whatever the source receives; ``\\xNN`` stands for an octet that is not.
+Texts are UTF-8, whatever the source receives; ``\\xNN`` stands for a byte that is not.
 `relay.service.routes.explanation` runs them.
 """
 
@@ -25,8 +25,8 @@ from relay.service.configuration.reading import Entries, Reading, TableOf
 from relay.service.configuration.table import Named, Text, Texts, join_path, shown, unknown_name
 
 
-def octets_of(text: str) -> bytes:
-    """`text` in UTF-8, with ``\\xNN`` for single octets."""
+def bytes_of(text: str) -> bytes:
+    """`text` in UTF-8, with ``\\xNN`` for single bytes."""
     return re.sub(rb"\\x([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), text.encode())
 
 
@@ -35,7 +35,7 @@ class _Value:
 
     def read(self, value: object) -> bytes | Literal[False]:
         if isinstance(value, str):
-            return octets_of(value)
+            return bytes_of(value)
         if value is False:
             return False
         raise ValueError(f"expected a text, or false for no value, found {shown(value)}")
@@ -50,9 +50,9 @@ class _Payload:
     def read(self, value: object) -> tuple[bytes, bool]:
         match value:
             case str(text):
-                return octets_of(text), True
+                return bytes_of(text), True
             case {"contains": str(text), **others} if not others:
-                return octets_of(text), False
+                return bytes_of(text), False
         raise ValueError(f'expected a text or {{ contains = "text" }}, found {shown(value)}')
 
 
@@ -60,7 +60,7 @@ class _Payload:
 class Expectation:
     """What a destination is to send; None = that is not looked at.
 
-    Texts are octets; False = there is no value.
+    Texts are bytes; False = there is no value.
     """
 
     facility: int | None = key(Named(FACILITIES, 23), default=None)
@@ -77,7 +77,7 @@ class Expectation:
         TableOf(_VALUE, '{ NAME = "text" }'), default=None
     )
     payload: tuple[bytes, bool] | None = key(_Payload(), default=None)
-    """Octets, and whether they are all of it, or a part."""
+    """Bytes, and whether they are all of it, or a part."""
 
 
 class _Expected:
@@ -127,6 +127,6 @@ def read_tests(
             reading.add(f"{where}.source", unknown_name("source", test.source, sources))
         for id in test.expect:
             if id not in destinations:
-                words = unknown_name("destination", id, destinations)
-                reading.add(join_path(f"{where}.expect", id), words)
+                problem = unknown_name("destination", id, destinations)
+                reading.add(join_path(f"{where}.expect", id), problem)
     return tests

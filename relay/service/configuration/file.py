@@ -158,27 +158,27 @@ def _in_order(problems: Sequence[str], path: str, text: str) -> list[str]:
     found = places(text) if problems else []
     lines = [(line_of(problem, found), problem) for problem in problems]
     lines.sort(key=lambda each: each[0] or sys.maxsize)
-    return [f"{path}:{line}: {words}" if line else f"{path}: {words}" for line, words in lines]
+    return [f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in lines]
 
 
 def _values_of(path: str) -> tuple[str, dict[str, object]]:
     """The text of a file, and its tables."""
     try:
         with open(path, "rb") as file:
-            octets = file.read()
+            data = file.read()
     except OSError as error:
         raise ConfigurationUnreadable([f"{path}: cannot read it: {error.strerror}"]) from None
     try:
-        text = octets.decode()
+        text = data.decode()
         return text, parse_toml(text)
     except UnicodeDecodeError as error:
-        line = octets.count(b"\n", 0, error.start) + 1
-        column = error.start - octets.rfind(b"\n", 0, error.start)
-        words = f"not UTF-8: found the byte 0x{octets[error.start]:02x}"
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        reason = f"not UTF-8: found the byte 0x{data[error.start]:02x}"
     except TomlSlip as slip:
-        line, column, words = slip.line, slip.column, slip.words
+        line, column, reason = slip.line, slip.column, slip.reason
     place = f"{path}:{line}:{column}" if line else path
-    raise ConfigurationError([f"{place}: {words}"])
+    raise ConfigurationError([f"{place}: {reason}"])
 
 
 class _FileReader:
@@ -242,8 +242,8 @@ class _FileReader:
             reading.add(key, f"expected tables [{key}.ID], found {shown(values)}")
             return {}
         if not values:
-            words = "there is none; a relay needs at least one, such as"
-            reading.add(key, f"{words} [{key}.{example}")
+            problem = "there is none; a relay needs at least one, such as"
+            reading.add(key, f"{problem} [{key}.{example}")
         for id, table in values.items():
             where = join_path(key, id)
             with suppress(Reported):
@@ -279,11 +279,11 @@ class _FileReader:
                 found.append(self._checked(role, kind, url, table, values, where))
         for one in found:
             if one.id in tables and one.id in self._places.port_keys:
-                words = (
+                problem = (
                     f"a listener of the source {one.id.rpartition('.')[0]!r} has this id already; "
                     "choose another one"
                 )
-                self._reading.add(join_path("sources", one.id), words)
+                self._reading.add(join_path("sources", one.id), problem)
         return found
 
     def _complete(self, table: dict[str, object], values: Mapping[str, object], where: str) -> None:
@@ -350,8 +350,8 @@ class _FileReader:
             sources.append(source)
         if not sources:
             keys = ", ".join(member.port_key for member in kind.members)
-            words = f"every port of {kind.scheme} is 0; open at least one of {keys}"
-            self._reading.add(f"{where}.listen", words)
+            problem = f"every port of {kind.scheme} is 0; open at least one of {keys}"
+            self._reading.add(f"{where}.listen", problem)
             return []
         self._places.members[id] = tuple(source.id for source in sources)
         return sources
@@ -364,8 +364,8 @@ class _FileReader:
             example = (
                 "tcp://0.0.0.0:514" if role == "listen" else "relp://central.example.com:20514"
             )
-            words = f'is missing; write for example {role} = "{example}"'
-            self._reading.add(f"{where}.{role}", words)
+            problem = f'is missing; write for example {role} = "{example}"'
+            self._reading.add(f"{where}.{role}", problem)
         texts = found if isinstance(found, tuple) else (found,)
         texts = tuple(text for text in texts if isinstance(text, str))
         if not texts:

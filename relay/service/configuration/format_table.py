@@ -76,12 +76,12 @@ class TimeZone:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """One of a few words, or a list of them."""
+    """One of a few names, or a list of them."""
 
-    words: tuple[str, ...]
+    choices: tuple[str, ...]
 
     def read(self, value: object) -> tuple[str, ...]:
-        return all_of(Choice(self.words).read, OneOrMore("a name").read(value))
+        return all_of(Choice(self.choices).read, OneOrMore("a name").read(value))
 
 
 class _Change:
@@ -148,8 +148,8 @@ class _NewNames:
 
     def read_at(self, value: object, path: str, reading: Reading, /) -> Rekey:
         if isinstance(value, dict) and not value.keys() - {"match"}:
-            words = ", ".join([*keys_of(_Rekey)][1:])
-            reading.add(path, f"changes nothing; add one of {words}")
+            names = ", ".join([*keys_of(_Rekey)][1:])
+            reading.add(path, f"changes nothing; add one of {names}")
         table = read_record(_Rekey, value, path, reading)
         assert isinstance(value, dict)
         changes = ((key, getattr(table, key)) for key in value if key != "match")

@@ -37,7 +37,7 @@ class Key:
     """The value without it; without a default it has to be there."""
     help: str = ""
     """One line of what it does, for the reference; Markdown."""
-    default_words: str = ""
+    default_text: str = ""
     """What holds without it, where `default` does not tell."""
     named: str = ""
     """Its name, where that is none for a field."""
@@ -57,7 +57,7 @@ def key(
     default: T,
     help: str = "",
     *,
-    default_words: str = "",
+    default_text: str = "",
     named: str = "",
     example: str = "",
     required: bool = False,
@@ -70,10 +70,10 @@ def key(
     help: str = "",
     *,
     required: bool = False,
-    **words: str,
+    **texts: str,
 ) -> object:
     """A field of a dataclass that is a key of a table: see `Key`."""
-    metadata = {_KEY: Key(kind, default, help, required=required, **words)}
+    metadata = {_KEY: Key(kind, default, help, required=required, **texts)}
     if default is MISSING:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -146,8 +146,8 @@ def read_record(
         given = values if isinstance(values, dict) else keys
         for name, key in keys.items():
             if (key.required or key.default is MISSING) and name not in given:
-                words = f"; write for example {name} = {key.example}" if key.example else ""
-                reading.add(join_path(path, name), f"is missing{words}")
+                hint = f"; write for example {name} = {key.example}" if key.example else ""
+                reading.add(join_path(path, name), f"is missing{hint}")
     return compose(cls, found)
 
 

@@ -160,7 +160,7 @@ class TlsConfiguration:
         (),
         "the peer's certificate must carry one of these names, such as "
         '`["*.example.com", "10.0.0.5"]`',
-        default_words="any",
+        default_text="any",
     )
     """Listeners only."""
     peer_fingerprints: tuple[str, ...] = key(
@@ -172,7 +172,7 @@ class TlsConfiguration:
         Text("a host name or an address"),
         "",
         "name that the upstream's certificate must carry",
-        default_words="host of the URL",
+        default_text="host of the URL",
     )
     """Upstreams only."""
     tls_version_min: str = key(Choice(("1.2", "1.3")), "1.2", "lowest version of TLS")
@@ -180,7 +180,7 @@ class TlsConfiguration:
         Text("a cipher list of OpenSSL", r"[!-~][ -~]*"),
         "",
         "cipher list of OpenSSL; names that begin with `TLS_` are for TLS 1.3",
-        default_words="AEAD with forward secrecy",
+        default_text="AEAD with forward secrecy",
     )
 
 
@@ -232,7 +232,7 @@ class SourceConfiguration(Endpoint):
         Choices(WAYS),
         (),
         "evidence for the app of a message",
-        default_words="all messages are accepted",
+        default_text="all messages are accepted",
     )
     unauthorised: str = key(
         Choice(("drop", "quarantine")), "drop", "treatment of messages that belong to no app"
@@ -386,7 +386,7 @@ class History:
         Size(1 * MiB, 16 * TiB),
         None,
         "limit of the history on disk",
-        default_words="a quarter of `relay.queue_bytes_max`",
+        default_text="a quarter of `relay.queue_bytes_max`",
     )
 
 
@@ -396,15 +396,15 @@ class DestinationConfiguration(Endpoint):
 
     connect: Url
     sources: tuple[str, ...] = key(
-        Texts("a list of source ids"), (), "ids of the sources that feed it", default_words="all"
+        Texts("a list of source ids"), (), "ids of the sources that feed it", default_text="all"
     )
     apps: tuple[str, ...] = key(
         Texts("a list of app ids"),
         (),
         "ids of the apps whose messages it receives",
-        default_words="all, and messages of no app",
+        default_text="all, and messages of no app",
     )
-    match: Filter | None = key(MATCH, None, "filter of its messages", default_words="all")
+    match: Filter | None = key(MATCH, None, "filter of its messages", default_text="all")
     routing: Routing = group(Routing)
     rewrite: RewriteConfiguration = key(
         Rewrites(), RewriteConfiguration(), "a mode, or a list of steps"
@@ -413,7 +413,7 @@ class DestinationConfiguration(Endpoint):
         FORMAT_TABLE,
         None,
         "output format, unless `rewrite` ends with a mode",
-        default_words="as they came",
+        default_text="as they came",
     )
     tls: TlsConfiguration | None = None
     """None = it is not encrypted."""
@@ -476,7 +476,7 @@ class DestinationConfiguration(Endpoint):
 @dataclass(frozen=True, slots=True)
 class Configuration:
     name: str = key(
-        RELAY_NAME, "", "name of this relay as later hops see it", default_words="host name"
+        RELAY_NAME, "", "name of this relay as later hops see it", default_text="host name"
     )
     state_dir: str = key(
         PATH,
@@ -495,7 +495,7 @@ class Configuration:
         Size(0, 16 * TiB),
         None,
         "part of that limit which is kept for local sources and urgent messages",
-        default_words="a twentieth of it, at least `pending_bytes_max` if that is set",
+        default_text="a twentieth of it, at least `pending_bytes_max` if that is set",
     )
     """None = see `reserve`."""
     min_free_bytes: int = key(
@@ -513,7 +513,7 @@ class Configuration:
         Size(64 * KiB, 1 * GiB),
         None,
         "sources are paused when more than this waits for a commit",
-        default_words='`"32 MiB"`, or `reserve_bytes` if that is less',
+        default_text='`"32 MiB"`, or `reserve_bytes` if that is less',
     )
     """None = see `pending_max`."""
     quarantine_bytes_max: int = key(

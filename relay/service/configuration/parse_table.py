@@ -17,8 +17,8 @@ from relay.service.configuration.reading import Reading
 from relay.service.configuration.table import Choice, Expression, Flag, Leaf, Named, Text, Texts
 
 
-class _Octets:
-    """A word, as octets."""
+class _Bytes:
+    """A word, as bytes."""
 
     def read(self, value: object) -> bytes:
         word = Text("printable ASCII characters without spaces", r"[!-~]{1,255}")
@@ -26,7 +26,7 @@ class _Octets:
 
 
 class _Tags:
-    """Texts, as octets."""
+    """Texts, as bytes."""
 
     def read(self, value: object) -> tuple[bytes, ...]:
         return tuple(text.encode() for text in Texts("a list of tags").read(value))
@@ -51,8 +51,8 @@ PARSE: Mapping[str, Leaf[object]] = {
     "default_facility": Named(FACILITIES, 23),
     "default_severity": Named(SEVERITIES, 7),
     "time_zone": TimeZone(),
-    "host_override": _Octets(),
-    "program_override": _Octets(),
+    "host_override": _Bytes(),
+    "program_override": _Bytes(),
     "tags": _Tags(),
     "parse_tags": Choice(("errors", "all", "none")),
     "encoding": _Encoding(),

@@ -80,7 +80,7 @@ class Reading:
         try:
             with open(file, "rb") as opened:
                 mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
-                octets = opened.read(_TOKEN_FILE_BYTES_MAX)
+                data = opened.read(_TOKEN_FILE_BYTES_MAX)
         except OSError:
             return  # where the file is needed, that is a problem
         if mode & (stat.S_IROTH | stat.S_IWOTH):
@@ -88,7 +88,7 @@ class Reading:
                 f"{path}: every user can read or write {file} (mode {mode:04o}), which holds a "
                 f"secret; chmod o= {file}"
             )
-        if is_token and _PLACEHOLDER.fullmatch(octets):
+        if is_token and _PLACEHOLDER.fullmatch(data):
             self.warnings.append(
                 f"{path}: {file} holds an example instead of a token; put the token of the app "
                 "there"

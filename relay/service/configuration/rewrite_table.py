@@ -116,9 +116,13 @@ class _Tokens:
             for index, place in enumerate(places):
                 is_last = index == len(value) - 1
                 if is_last == (place.match is not None):
-                    words = "the last one is for all other messages: remove its match, or add one "
-                    words = f"{words}without" if is_last else "has no match; only the last may"
-                    reading.add(f"{path}[{index}]", words)
+                    problem = "has no match; only the last may"
+                    if is_last:
+                        problem = (
+                            "the last one is for all other messages: remove its match, or add one "
+                            "without"
+                        )
+                    reading.add(f"{path}[{index}]", problem)
                 elif len(place.ways) != 1:
                     reading.add(
                         f"{path}[{index}]",
@@ -144,7 +148,7 @@ class FormKeys:
         Choice(HEADERS),
         "",
         "header of messages: that of rsyslog's template for Sematext, or of a standard",
-        default_words="`rsyslog` for cee and tag, `rfc5424` for json, app-name and none",
+        default_text="`rsyslog` for cee and tag, `rfc5424` for json, app-name and none",
     )
 
 
@@ -193,17 +197,17 @@ def _form(values: object, path: str, reading: Reading) -> RewriteConfiguration:
     mode, table = found.mode, found.keys
     ways = [name for name in ("token_file", "token_env", "tokens") if getattr(table, name)]
     if table.structured_data is not None and mode not in _OBJECT_MODES:
-        words = f"has no meaning for mode {mode!r}, only for cee and json; remove it"
-        reading.add(f"{path}.structured_data", words)
+        problem = f"has no meaning for mode {mode!r}, only for cee and json; remove it"
+        reading.add(f"{path}.structured_data", problem)
         return RewriteConfiguration(mode)
     if table.header and table.header not in (headers := HEADERS_OF.get(mode, ())):
-        words = f"allowed for mode {mode!r}: {' and '.join(headers) or 'none'}"
-        reading.add(f"{path}.header", f"found {table.header!r}; {words}")
+        problem = f"allowed for mode {mode!r}: {' and '.join(headers) or 'none'}"
+        reading.add(f"{path}.header", f"found {table.header!r}; {problem}")
         return RewriteConfiguration(mode)
     if mode not in TOKEN_MODES:
-        words = f"has no meaning for mode {mode!r}, only for {', '.join(TOKEN_MODES)}; remove it"
+        problem = f"has no meaning for mode {mode!r}, only for {', '.join(TOKEN_MODES)}; remove it"
         for way in ways:
-            reading.add(f"{path}.{way}", words)
+            reading.add(f"{path}.{way}", problem)
         return RewriteConfiguration(mode)
     if len(ways) != 1:
         has = f"has both {' and '.join(ways)}" if ways else "has no token"
@@ -268,15 +272,15 @@ def token_from_file(path: str) -> Token:
     name = _name(path)
     try:
         with open(path, "rb") as file:
-            octets = file.read(_TOKEN_FILE_BYTES_MAX + 1)
+            data = file.read(_TOKEN_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise ValueError(f"cannot read the token file {name}: {error.strerror}") from None
-    if len(octets) > _TOKEN_FILE_BYTES_MAX:
+    if len(data) > _TOKEN_FILE_BYTES_MAX:
         raise ValueError(
             f"{name} is larger than {_TOKEN_FILE_BYTES_MAX} bytes; "
             "expected a file with nothing but the token"
         )
-    return _token(octets, f"the token file {name}")
+    return _token(data, f"the token file {name}")
 
 
 def token_from_environment(variable: str) -> Token:
@@ -291,8 +295,8 @@ def token_from_environment(variable: str) -> Token:
     return _token(os.fsencode(value), f"the environment variable {_name(variable)}")
 
 
-def _token(octets: bytes, holder: str) -> Token:
-    secret = octets.strip()
+def _token(data: bytes, holder: str) -> Token:
+    secret = data.strip()
     if not secret:
         raise ValueError(f"{holder} is empty; put the token into it")
     try:

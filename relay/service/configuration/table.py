@@ -40,8 +40,8 @@ _SIZE_UNITS: Mapping[str, int] = {
 class Leaf(Protocol[T_co]):
     """What a key may hold, with one reason why a value is wrong.
 
-    Those of the keys of sources, destinations and the relay also have `allowed`, what it is in
-    words, for errors and for the reference.
+    Those of the keys of sources, destinations and the relay also have `allowed`, what it is,
+    for errors and for the reference.
     """
 
     def read(self, value: object) -> T_co:
@@ -78,18 +78,18 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a few words."""
+    """One of a few texts."""
 
-    words: tuple[str, ...]
+    choices: tuple[str, ...]
 
     @property
     def allowed(self) -> str:
-        return f"one of {', '.join(self.words)}"
+        return f"one of {', '.join(self.choices)}"
 
     def read(self, value: object) -> str:
-        if isinstance(value, str) and value in self.words:
+        if isinstance(value, str) and value in self.choices:
             return value
-        near = did_you_mean(value, self.words) if isinstance(value, str) else ""
+        near = did_you_mean(value, self.choices) if isinstance(value, str) else ""
         raise ValueError(f"expected {self.allowed}; found {shown(value)}{near}")
 
 
@@ -167,7 +167,7 @@ class Size:
 
     @property
     def allowed(self) -> str:
-        return f"a size from {bytes_in_words(self.low)} to {bytes_in_words(self.high)}"
+        return f"a size from {size_text(self.low)} to {size_text(self.high)}"
 
     def read(self, value: object) -> int:
         found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -295,16 +295,16 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """A list of some of a few words: not empty, none twice."""
+    """A list of some of a few texts: not empty, none twice."""
 
-    words: tuple[str, ...]
+    choices: tuple[str, ...]
 
     @property
     def allowed(self) -> str:
-        return f"a list of {', '.join(self.words)}"
+        return f"a list of {', '.join(self.choices)}"
 
     def read(self, value: object) -> tuple[str, ...]:
-        return all_of(Choice(self.words).read, Texts(self.allowed).read(value))
+        return all_of(Choice(self.choices).read, Texts(self.allowed).read(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,9 +359,9 @@ def join_path(path: str, key: str) -> str:
 
 
 def did_you_mean(found: str, allowed: Iterable[str]) -> str:
-    """``, did you mean 'x'?`` for the nearest allowed word, or nothing."""
-    words = list(allowed)
-    near = get_close_matches(found, words, n=1) or get_close_matches(found.lower(), words, n=1)
+    """``, did you mean 'x'?`` for the nearest allowed name, or nothing."""
+    names = list(allowed)
+    near = get_close_matches(found, names, n=1) or get_close_matches(found.lower(), names, n=1)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
@@ -372,7 +372,7 @@ def unknown_name(what: str, found: object, known: Collection[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """`value` in a few words for an error message; long texts are cut."""
+    """`value`, short, for an error message; long texts are cut."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -393,7 +393,7 @@ def plain(number: float) -> str:
     return f"{number:,.12g}"
 
 
-def bytes_in_words(size: int) -> str:
+def size_text(size: int) -> str:
     """`size` in the largest binary unit that divides it: ``64 KiB``."""
     for exponent, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if size and size % 2**exponent == 0:

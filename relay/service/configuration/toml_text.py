@@ -1,4 +1,4 @@
-"""The text of a TOML file: which line a key is on, and slips in plain words.
+"""The text of a TOML file: which line a key is on, and slips in plain English.
 
 `tomllib` gives values without their lines, and its errors name its grammar.  What is
 here reads the same text again, only as far as names and lines need it, and never fails:
@@ -34,7 +34,7 @@ _TYPOGRAPHIC = set("\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 _DEPTH_MAX = 50
 
 # By the beginning of what tomllib says.
-_IN_PLAIN_WORDS = {
+_IN_PLAIN_ENGLISH = {
     "Illegal character '\\n'": "a text ends with a quotation mark on the same line",
     "Illegal character": "found a control character; in a text write it as \\u and four digits",
     "Unescaped '\\'": (r"a backslash in a text is written twice (\\), or the text stands in '…'"),
@@ -73,14 +73,14 @@ class TomlSlip(ValueError):
 
     Attributes:
         line, column: Counted from 1; 0 = unknown.
-        words: What is wrong, for people; shows no value, which may be a secret.
+        reason: What is wrong, for people; shows no value, which may be a secret.
     """
 
-    def __init__(self, line: int, column: int, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, line: int, column: int, reason: str) -> None:
+        super().__init__(reason)
         self.line = line
         self.column = column
-        self.words = words
+        self.reason = reason
 
 
 def parse_toml(text: str) -> dict[str, object]:
@@ -168,9 +168,9 @@ def _plain(said: str, text: str, line: int, column: int) -> str:
         )
     if said.startswith(('Expected "\'"', "Unterminated string")):
         return f"the text that begins on line {_unended(text)} has no quotation mark at its end"
-    for beginning, words in _IN_PLAIN_WORDS.items():
+    for beginning, text in _IN_PLAIN_ENGLISH.items():
         if said.startswith(beginning):
-            return words
+            return text
     return f"not TOML: {said}"
 
 

@@ -23,8 +23,8 @@ from relay.service.configuration.model import Url
 
 Role = Literal["listen", "connect"]
 
-UNIX_PATH_OCTETS_MAX = 107
-"""sun_path of unix(7) has 108 octets, the last of them NUL."""
+UNIX_PATH_BYTES_MAX = 107
+"""sun_path of unix(7) has 108 bytes, the last of them NUL."""
 
 _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([^:]*))?")
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -169,11 +169,11 @@ class Path:
 
     Args:
         thing: What is there: a file, or a socket.
-        octets_max: None = any number.
+        bytes_max: None = any number.
     """
 
     thing: str
-    octets_max: int | None = None
+    bytes_max: int | None = None
     form: ClassVar[str] = ":///path"
 
     def read(self, scheme: str, rest: str, role: Role, base_dir: str) -> Url:
@@ -190,16 +190,16 @@ class Path:
             raise ValueError(f"{rest!r} names a directory; add the name of the {self.thing} to it")
         # normpath keeps exactly two leading slashes (POSIX lets them be special).
         absolute = os.path.normpath(os.path.join(base_dir, re.sub(r"\A/+", "/", rest)))
-        octets = len(os.fsencode(absolute))
-        if self.octets_max is not None and octets > self.octets_max:
+        size = len(os.fsencode(absolute))
+        if self.bytes_max is not None and size > self.bytes_max:
             raise ValueError(
-                f"a {self.thing}'s path has at most {self.octets_max} octets, {absolute!r} has "
-                f"{octets}; choose a shorter one"
+                f"a {self.thing}'s path has at most {self.bytes_max} bytes, {absolute!r} has "
+                f"{size}; choose a shorter one"
             )
         return Url(scheme, path=absolute)
 
 
-SOCKET_PATH = Path("socket", UNIX_PATH_OCTETS_MAX)
+SOCKET_PATH = Path("socket", UNIX_PATH_BYTES_MAX)
 
 
 def _host(text: str, role: Role, example: str) -> str:

@@ -67,13 +67,13 @@ class FileAccess:
         Text("a user name or number"),
         "",
         "owner of files and directories that the relay makes; needs root or CAP_CHOWN",
-        default_words="the relay's user",
+        default_text="the relay's user",
     )
     group_name: str = key(
         Text("a group name or number"),
         "",
         "group of files and directories that the relay makes",
-        default_words="the relay's group",
+        default_text="the relay's group",
         named="group",
     )
     mode: int = key(Permissions(), 0o640, "permissions of files that the relay makes")

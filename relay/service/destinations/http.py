@@ -248,7 +248,7 @@ class HttpConfiguration(AnsweringConfiguration):
         FORMAT_TABLE,
         DOCUMENT,
         "output format, unless `rewrite` ends with a mode",
-        default_words="JSON with `@timestamp`, `message`, `host`, `severity`, `facility`, "
+        default_text="JSON with `@timestamp`, `message`, `host`, `severity`, `facility`, "
         "`syslog-tag` and `source`",
     )
     body: str = key(Choice(tuple(_BODIES)), "bulk", "protocol of requests and answers")
@@ -256,7 +256,7 @@ class HttpConfiguration(AnsweringConfiguration):
         Template(),
         "",
         "index of a message, with macros, such as `logs-$HOST`; for `bulk`",
-        default_words="that of the URL's path",
+        default_text="that of the URL's path",
     )
     index_file: str = key(
         SecretFile(is_token=True),
@@ -272,10 +272,10 @@ class HttpConfiguration(AnsweringConfiguration):
         _LABELS,
         (("job", "syslogrelay"),),
         "labels of the stream, for `loki`",
-        default_words='`{ job = "syslogrelay" }`',
+        default_text='`{ job = "syslogrelay" }`',
     )
     headers: tuple[tuple[str, str], ...] = key(
-        _HEADERS, (), "further headers of all requests", default_words="none"
+        _HEADERS, (), "further headers of all requests", default_text="none"
     )
     credentials: HttpCredentials = group(HttpCredentials)
     sizes: HttpBatches = group(HttpBatches)

@@ -147,13 +147,13 @@ class SematextConfiguration(RelpConfiguration):
         _Host("a host name or an address"),
         "",
         "receiver instead of Sematext's, for a private cloud; its certificate must carry this name",
-        default_words="that of the region",
+        default_text="that of the region",
     )
     port: int = key(
         Whole(0, 65535),
         0,
         "port of the receiver",
-        default_words="`10514` for tls, `20514` for relp, `443` for https, `514` for tcp and udp",
+        default_text="`10514` for tls, `20514` for relp, `443` for https, `514` for tcp and udp",
     )
     token_in: str = key(
         Choice(_PLACES),

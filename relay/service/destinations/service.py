@@ -352,7 +352,7 @@ class DestinationStatus:
 
     def _words(self, sessions: str) -> str:
         """The state in words, of which `sessions` are those of the connections."""
-        words = "; ".join(filter(None, (each.words for each in self.prerequisites)))
+        words = "; ".join(filter(None, (each.state for each in self.prerequisites)))
         words = words or "; ".join(filter(None, (self.refusals.state, sessions)))
         if self.paused_since is None:
             return words

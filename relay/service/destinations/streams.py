@@ -76,7 +76,7 @@ class UpstreamConfiguration(AnsweringConfiguration):
         AnAddress(),
         "",
         "address of this host that connections come from",
-        default_words="as the kernel chooses",
+        default_text="as the kernel chooses",
     )
     several: TargetKeys = group(TargetKeys)
     others: tuple[Url, ...] = ()

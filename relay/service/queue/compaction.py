@@ -149,10 +149,10 @@ class CompactionService(Service):
         assert failure.value is not None
         if failure.check(QueueError) is None:
             self._queue.failures.failed(failure.value)
-        words = str(failure.value)
+        reason = str(failure.value)
         if not self._stopping:
-            self._notices.warn("queue", "compact", f"its file was not compacted: {words}")
-        self._over(words)
+            self._notices.warn("queue", "compact", f"its file was not compacted: {reason}")
+        self._over(reason)
 
     def _over(self, error: str) -> None:
         now = self._now

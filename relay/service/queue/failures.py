@@ -47,9 +47,9 @@ class QueueFailures:
             return
         # A defect.  Without commits nothing works any more; the supervisor of the
         # process restarts it, and the queue is whole.
-        words = f"nothing can be stored until the relay is started again: {error!r}"
-        self._parts.admission.set_failure(words, self._parts.wall.now())
-        self._log.critical("queue: {words}; stopping", words=words)
+        reason = f"nothing can be stored until the relay is started again: {error!r}"
+        self._parts.admission.set_failure(reason, self._parts.wall.now())
+        self._log.critical("queue: {reason}; stopping", reason=reason)
         self._parts.exit_status.give_up()
 
     def damaged(self, problem: str) -> None:

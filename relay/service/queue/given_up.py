@@ -92,7 +92,7 @@ def note_given_up(lost: Mapping[str, int], path: str, log: Logger) -> None:
         kept = f"that cannot be noted for the next start: {error.strerror}"
     log.critical(
         "queue: gave up {what}, because nothing could be stored; {kept}",
-        what=_in_words(lost),
+        what=_text_of(lost),
         kept=kept,
     )
 
@@ -108,7 +108,7 @@ def count_given_up(store: QueueStore, path: str, *, now: Now, log: Logger) -> No
             drops={id: {NOT_STORED: count} for id, count in known.items()},
             positions={f"{COUNTED}/last": note.id.encode()},
         )
-        what = _in_words(note.lost)
+        what = _text_of(note.lost)
         try:
             store.commit(transaction)
         except QueueError as error:
@@ -120,7 +120,7 @@ def count_given_up(store: QueueStore, path: str, *, now: Now, log: Logger) -> No
     given_up.clear()
 
 
-def _in_words(lost: Mapping[str, int]) -> str:
+def _text_of(lost: Mapping[str, int]) -> str:
     """Messages by account, as in ``30,226 messages for central (not-stored)``."""
     parts = [
         f"{counted(count, 'message')} "

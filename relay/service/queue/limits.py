@@ -10,7 +10,7 @@ from relay.queue.admission.limits import TOO_OLD, QueueLimit
 from relay.queue.history.keep import Histories, HistoryLimit
 from relay.queue.transaction import account_of_lane
 from relay.service.configuration.model import Configuration, DestinationConfiguration
-from relay.service.configuration.table import bytes_in_words, join_path, plain
+from relay.service.configuration.table import join_path, plain, size_text
 from relay.transport.notices import Notices
 
 _BYTES_MIN = 1024**2  # several blocks
@@ -56,12 +56,12 @@ def limit_problems(configuration: Configuration) -> list[str]:
     if 2 * configuration.reserve > relay_max:
         setting = "pending_bytes_max" if configuration.reserve_bytes is None else "reserve_bytes"
         problems.append(
-            f"relay.{setting}: {bytes_in_words(configuration.reserve)} is more than half of "
-            f"queue_bytes_max, {bytes_in_words(relay_max)}; change one of them"
+            f"relay.{setting}: {size_text(configuration.reserve)} is more than half of "
+            f"queue_bytes_max, {size_text(relay_max)}; change one of them"
         )
     if 0 < configuration.reserve < configuration.pending_max:
-        pending = bytes_in_words(configuration.pending_max)
-        reserve = bytes_in_words(configuration.reserve)
+        pending = size_text(configuration.pending_max)
+        reserve = size_text(configuration.reserve)
         problems.append(
             f"relay.reserve_bytes: {reserve} is less than pending_bytes_max, {pending}, so one "
             f"burst can take all of it; raise reserve_bytes to {pending} or more, lower "
@@ -77,13 +77,13 @@ def limit_problems(configuration: Configuration) -> list[str]:
             )
         if 0 < limits.queue_bytes_max < _BYTES_MIN:
             problems.append(
-                f"{key('queue_bytes_max')}: {bytes_in_words(limits.queue_bytes_max)} is less "
-                f"than {bytes_in_words(_BYTES_MIN)}, the least that makes sense; 0 is no limit"
+                f"{key('queue_bytes_max')}: {size_text(limits.queue_bytes_max)} is less "
+                f"than {size_text(_BYTES_MIN)}, the least that makes sense; 0 is no limit"
             )
         if limits.queue_bytes_max > relay_max:
             problems.append(
-                f"{key('queue_bytes_max')}: {bytes_in_words(limits.queue_bytes_max)} is more "
-                f"than relay.queue_bytes_max, {bytes_in_words(relay_max)}; change one of them"
+                f"{key('queue_bytes_max')}: {size_text(limits.queue_bytes_max)} is more "
+                f"than relay.queue_bytes_max, {size_text(relay_max)}; change one of them"
             )
         problems += _history_problems(destination, configuration, key)
     return problems
@@ -103,8 +103,8 @@ def _history_problems(
     room = configuration.queue_bytes_max - configuration.reserve
     if size > room:
         return [
-            f"{key('history_bytes_max')}: {bytes_in_words(size)} is more than there can ever be "
-            f"room for: relay.queue_bytes_max without reserve_bytes is {bytes_in_words(room)}; "
+            f"{key('history_bytes_max')}: {size_text(size)} is more than there can ever be "
+            f"room for: relay.queue_bytes_max without reserve_bytes is {size_text(room)}; "
             "change one of them"
         ]
     return []
@@ -114,7 +114,7 @@ def _on_drop(destination: DestinationConfiguration, notices: Notices) -> Callabl
     key = partial(join_path, join_path("destinations", destination.id))
     limits = destination.limits
     full = (
-        f"{key('queue_bytes_max')} is {bytes_in_words(limits.queue_bytes_max)} and when_full "
+        f"{key('queue_bytes_max')} is {size_text(limits.queue_bytes_max)} and when_full "
         f'"{limits.when_full}": {_WHAT_TO_DO}'
     )
     old = f"{key('queue_seconds_max')} is {plain(limits.queue_seconds_max)}: {_WHAT_TO_DO}"

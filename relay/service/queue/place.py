@@ -51,9 +51,9 @@ class QueuePlace:
         return self._store.placement.trouble
 
     def _bring_back(self, place: Place) -> None:
-        words = self.restore(place)
+        text = self.restore(place)
         GivenUp(self._path).clear()  # the room for its note may have gone as well
-        self._reactor.callFromThread(_log.critical, "queue: {words}", words=words)
+        self._reactor.callFromThread(_log.critical, "queue: {text}", text=text)
 
     def restore(self, place: Place) -> str:
         """Put a new file into the place of the one that is open.
@@ -62,11 +62,11 @@ class QueuePlace:
             The finding and the remedy, for people.
 
         Raises:
-            QueueMisplaced: It cannot be done; the words say why, and where the queue is.
+            QueueMisplaced: It cannot be done; the text says why, and where the queue is.
         """
         found = place.trouble()
         if place.is_taken:
-            raise QueueMisplaced(f"{found}; {self._kept_words(place)}")
+            raise QueueMisplaced(f"{found}; {self._kept_text(place)}")
         left = place.whereabouts
         try:
             self._store.own_again()
@@ -86,7 +86,7 @@ class QueuePlace:
         finally:
             compaction.abandon()
 
-    def _kept_words(self, place: Place) -> str:
+    def _kept_text(self, place: Place) -> str:
         if left := place.whereabouts:
             return (
                 f"the queue in use is {left}: put the one in its place that is wanted, and restart"

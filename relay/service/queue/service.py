@@ -300,7 +300,7 @@ def log_recovery(recovery: Recovery, path: str, log: Logger) -> None:
         more=f" and {len(recovery.problems) - 1} more" if recovery.problems[1:] else "",
         records=counted(salvaged.records, "record"),
         unreadable=salvaged.unreadable_records,
-        lost="".join(f", {words}" for words in lost),
+        lost="".join(f", {text}" for text in lost),
         kept=recovery.kept_as,
     )
 

@@ -23,8 +23,8 @@ _SHARED = {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "fuse.glus
 
 def refuse_unfit(path: str, *, may_forget: bool, mounts: str = _MOUNTS) -> None:
     """Raise StartRefused if no queue can be kept in the directory `path`, whatever the user."""
-    if words := _unfitness(path, may_forget=may_forget, mounts=mounts):
-        raise StartRefused(words)
+    if problem := _unfitness(path, may_forget=may_forget, mounts=mounts):
+        raise StartRefused(problem)
 
 
 def refuse_used(path: str) -> None:
@@ -58,8 +58,8 @@ def obstacles_in(state_dir: str, *, may_forget: bool) -> list[str]:
     Args:
         may_forget: `allow_volatile_state` of the configuration.
     """
-    if words := _unfitness(os.path.join(state_dir, "queue"), may_forget=may_forget):
-        return [words]
+    if problem := _unfitness(os.path.join(state_dir, "queue"), may_forget=may_forget):
+        return [problem]
     name = os.path.join(state_dir, CONTROL_SOCKET)
     obstacle = obstacle_to_socket(name)
     return [f"control socket {name}: {obstacle}"] if obstacle else []

@@ -16,7 +16,7 @@ from relay.queue.admission.limits import TOO_OLD, QueueLimit
 from relay.queue.admission.trend import Trend
 from relay.queue.inspect.commands import PruneHistories, Trimmed, TrimQuarantine
 from relay.queue.transaction import destination_of, is_of_source, source_of
-from relay.service.configuration.table import bytes_in_words, plain
+from relay.service.configuration.table import plain, size_text
 from relay.service.periodic import PeriodicService
 from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
@@ -50,8 +50,8 @@ class _Fill:
         percent = 100 * size / size_max
         passed = sum(percent >= mark for mark in _MARKS_PERCENT)
         if passed > self._passed:
-            words = f"{percent:.0f} % full{_time_to_full(trend, size_max)}: {self._what}"
-            self._notices.warn(self._subject, "fill", words)
+            text = f"{percent:.0f} % full{_time_to_full(trend, size_max)}: {self._what}"
+            self._notices.warn(self._subject, "fill", text)
             self._passed = passed
         elif percent < _MARKS_PERCENT[self._passed - 1] - _MARGIN_PERCENT:
             self._passed = passed
@@ -118,9 +118,9 @@ class QueueWatch(PeriodicService):
         self._wall = wall
         self._trend = Trend()
         self._stop = _Stop(admission, clock)
-        size = bytes_in_words(admission.queue_bytes_max)
-        words = f"relay.queue_bytes_max is {size}, all sources are paused then"
-        self._fill = _Fill(notices, "queue", words)
+        size = size_text(admission.queue_bytes_max)
+        text = f"relay.queue_bytes_max is {size}, all sources are paused then"
+        self._fill = _Fill(notices, "queue", text)
         self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
         self._refused: dict[str, int] = {}  # what full quarantines dropped, by source
 
@@ -191,9 +191,9 @@ class QueueWatch(PeriodicService):
             self._queue.committer.expire(queue, before)
 
     def _new_fill(self, limit: QueueLimit) -> _Fill:
-        size = bytes_in_words(limit.bytes_max)
-        words = f"its queue_bytes_max is {size}, {_WHEN_FULL[limit.when_full]}"
-        return _Fill(self._notices, f"destination {limit.destination}", words)
+        size = size_text(limit.bytes_max)
+        text = f"its queue_bytes_max is {size}, {_WHEN_FULL[limit.when_full]}"
+        return _Fill(self._notices, f"destination {limit.destination}", text)
 
 
 def _time_to_full(trend: Trend, size_max: int) -> str:
@@ -283,8 +283,8 @@ class QuarantineLimits(PeriodicService):
             (trimmed.aged, "quarantine-aged", aged),
         ):
             if count:
-                words = f"{counted(count, 'record')} dropped, {why}"
-                self._notices.warn(f"quarantine of {account}", reason, words)
+                text = f"{counted(count, 'record')} dropped, {why}"
+                self._notices.warn(f"quarantine of {account}", reason, text)
 
 
 class HistoryWatch(PeriodicService):

@@ -18,7 +18,7 @@ from relay.rewrite.fields import getter
 from relay.rewrite.forms.record_key import split_key
 from relay.rewrite.forms.token import redacted
 from relay.rewrite.steps.pipeline import Pipeline
-from relay.service.configuration.expectations import Expectation, octets_of
+from relay.service.configuration.expectations import Expectation, bytes_of
 from relay.service.configuration.filter_table import AllOf
 from relay.service.configuration.model import (
     Configuration,
@@ -154,8 +154,8 @@ class Explainer:
             if source.id not in destination.sources:
                 outcomes[id] = Outcome(id, False, f"is not fed by the source {source.id}")
             elif destination.apps and message.app not in destination.apps:
-                words = f"takes the apps {', '.join(destination.apps)} only"
-                outcomes[id] = Outcome(id, False, words)
+                reason = f"takes the apps {', '.join(destination.apps)} only"
+                outcomes[id] = Outcome(id, False, reason)
             elif final:
                 outcomes[id] = Outcome(id, False, f"{final} comes before it, takes it and is final")
             elif routing.fallback and taker:
@@ -293,7 +293,7 @@ def failures_of(configuration: Configuration, *, now: float, zone: tzinfo) -> li
     failures: list[str] = []
     for index, test in enumerate(configuration.tests):
         explanation = explainer.explain(
-            octets_of(test.frame),
+            bytes_of(test.frame),
             source=test.source,
             peer_host=test.peer,
             tls_names=test.tls_names,
@@ -340,7 +340,7 @@ def _differences(expected: Expectation, message: SyslogMessage) -> Iterator[str]
             yield from _difference(name, text, getter(name)(message))
     if expected.app is not None and expected.app != message.app:
         yield f"app is {message.app!r}, expected {expected.app!r}"
-    missing = [tag for tag in expected.tags if octets_of(tag) not in message.tags]
+    missing = [tag for tag in expected.tags if bytes_of(tag) not in message.tags]
     if missing:
         yield f"has no tags {', '.join(missing)}"
 

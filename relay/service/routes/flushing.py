@@ -124,8 +124,8 @@ class FlushService(PeriodicService):
                 self._warn(id, f"{damaged} of {len(positions)} parts of groups are damaged: lost")
             if route is None:
                 count = sum(len(decode_members(position)) for position in positions.values())
-                words = f"{counted(count, 'message')} of its groups stay on disk until it is back"
-                self._warn(id, words)
+                text = f"{counted(count, 'message')} of its groups stay on disk until it is back"
+                self._warn(id, text)
                 continue
             left = list(positions)
             if isinstance(route.rewrite, Pipeline):
@@ -135,8 +135,8 @@ class FlushService(PeriodicService):
                 names = [f"{GROUPS}/{id}/{name}" for name in left]
                 self._store(route, messages, self._origin, names)
 
-    def _warn(self, id: str, words: str) -> None:
-        self._log.warn("destination {id}: {words}", id=id, words=words)
+    def _warn(self, id: str, text: str) -> None:
+        self._log.warn("destination {id}: {text}", id=id, text=text)
 
 
 def _let_in(

@@ -136,7 +136,7 @@ class TokenWatch(PeriodicService):
     def look(self) -> None:
         for id, tokens in list(self._missing.items()):
             tokens.look()
-            trouble, now = tokens.needed.words, self._clock.seconds()
+            trouble, now = tokens.needed.state, self._clock.seconds()
             if not trouble:
                 del self._missing[id]
                 self._log.info("destination {id}: its token is in use", id=id)

@@ -53,7 +53,7 @@ class LookupFile:
 
     @property
     def extent(self) -> str:
-        """How much there is in it, in words."""
+        """How much there is in it, for people."""
         return self._table.extent
 
     @property

@@ -51,7 +51,7 @@ class FilesConfiguration(SourceConfiguration):
         Text("a name of 1 to 48 printable ASCII characters without spaces", r"[!-~]{1,48}"),
         "",
         "APP-NAME of those messages",
-        default_words="the file's name without its last suffix",
+        default_text="the file's name without its last suffix",
     )
     facility: int = key(
         Named(FACILITIES, 23), DEFAULT_FACILITY, "of those messages; by name or by number"

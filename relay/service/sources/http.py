@@ -14,7 +14,7 @@ from relay.service.configuration.model import (
     Where,
     frame_bytes_key,
 )
-from relay.service.configuration.table import Seconds, Size, bytes_in_words
+from relay.service.configuration.table import Seconds, Size, size_text
 from relay.service.configuration.url import HostPort
 from relay.service.probes.listener import probe_stream_port
 from relay.service.probes.probe import Probe
@@ -55,8 +55,8 @@ class HttpSource(NetworkSource):
         unfinished = self.connections.unfinished_bytes_max
         if 0 < unfinished < self.body_bytes_max:
             yield (
-                f"{where('body_bytes_max')}: {bytes_in_words(self.body_bytes_max)} is more than "
-                f"unfinished_bytes_max, {bytes_in_words(unfinished)}; change one of them"
+                f"{where('body_bytes_max')}: {size_text(self.body_bytes_max)} is more than "
+                f"unfinished_bytes_max, {size_text(unfinished)}; change one of them"
             )
 
 

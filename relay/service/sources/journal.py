@@ -99,7 +99,7 @@ class _Journal:
 class JournalConfiguration(SourceConfiguration):
     reserved: bool = reserved_key(True)
     matches: tuple[str, ...] = key(
-        Matches(), (), "entries to read, as arguments of journalctl", default_words="all"
+        Matches(), (), "entries to read, as arguments of journalctl", default_text="all"
     )
     read_from: str = read_from_key("end")
     fields: tuple[str, ...] = key(

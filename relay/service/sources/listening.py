@@ -32,7 +32,7 @@ from relay.service.configuration.table import (
     Seconds,
     Size,
     Whole,
-    bytes_in_words,
+    size_text,
 )
 from relay.service.prerequisite import Prerequisite
 from relay.service.process.systemd import Systemd
@@ -70,7 +70,7 @@ class Access:
     """Who may send, by addresses."""
 
     allow: tuple[IPv4Network | IPv6Network, ...] = key(
-        Networks(), (), "peers that may send", default_words="all"
+        Networks(), (), "peers that may send", default_text="all"
     )
     deny: tuple[IPv4Network | IPv6Network, ...] = key(
         Networks(), (), "peers that may not send, even if they are in `allow`"
@@ -115,7 +115,7 @@ class Peers:
         None,
         "`connections_max` for each peer address, so that one peer cannot exclude the "
         "others; 0 = no limit",
-        default_words="a tenth of `connections_max`, at least 1",
+        default_text="a tenth of `connections_max`, at least 1",
     )
     handshake_seconds_max: float = key(
         Seconds(0.1, 3600), 30.0, "time limit for each of TLS, RELP's open and a PROXY header"
@@ -168,9 +168,9 @@ def connection_problems(
 ) -> Iterator[str]:
     if 0 < connections.unfinished_bytes_max < source.frame_bytes_max:
         yield (
-            f"{where('unfinished_bytes_max')}: {bytes_in_words(connections.unfinished_bytes_max)} "
+            f"{where('unfinished_bytes_max')}: {size_text(connections.unfinished_bytes_max)} "
             "is less than one message may have, frame_bytes_max = "
-            f"{bytes_in_words(source.frame_bytes_max)}; write more, or 0 for no limit"
+            f"{size_text(source.frame_bytes_max)}; write more, or 0 for no limit"
         )
 
 

@@ -91,7 +91,7 @@ class ProgramConfiguration(LinesConfiguration):
 @dataclass(frozen=True, slots=True)
 class InternalConfiguration(SourceConfiguration):
     severity_max: int = key(
-        Named(SEVERITIES, 7), 6, "least severe line of the log that is taken", default_words="info"
+        Named(SEVERITIES, 7), 6, "least severe line of the log that is taken", default_text="info"
     )
 
     def encoding_problem(self) -> str:

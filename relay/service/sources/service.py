@@ -22,7 +22,7 @@ from relay.model.clock import Port, Reactor
 from relay.model.text import Document
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
-from relay.service.configuration.table import bytes_in_words
+from relay.service.configuration.table import size_text
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
@@ -224,7 +224,7 @@ class StreamSource(ListeningSource):
     def report(self) -> Document:
         report = super().report()
         if self._prerequisite.trouble:
-            report |= {"state": self._prerequisite.words, "ready": False}
+            report |= {"state": self._prerequisite.state, "ready": False}
         return report
 
     def _begin_late(self) -> None:
@@ -311,8 +311,8 @@ class DatagramSource(ListeningSource):
                 "source {id}: asked for a receive buffer of {asked}, the kernel grants {granted}; "
                 "raise it with: sysctl -w net.core.rmem_max={octets}",
                 id=self.id,
-                asked=bytes_in_words(self._buffer_bytes_asked),
-                granted=bytes_in_words(self._buffer_bytes),
+                asked=size_text(self._buffer_bytes_asked),
+                granted=size_text(self._buffer_bytes),
                 octets=self._buffer_bytes_asked,
             )
 

@@ -142,7 +142,7 @@ class CertificateWatch(PeriodicService):
             watched.needed.trouble = trouble
         if watched.reminder.is_due(trouble, self._clock.seconds()):
             words = _UNUSABLE + trouble
-            self._notices.warn(watched.subject, "certificates", watched.needed.words or words)
+            self._notices.warn(watched.subject, "certificates", watched.needed.state or words)
 
     def _warn_of_expiry(self, watched: _Watched) -> None:
         now = self._now()

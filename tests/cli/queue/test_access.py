@@ -45,8 +45,8 @@ def test_pages_are_put_together(
 
 def test_where_nothing_is_both_are_said(tmp_path: Path) -> None:
     where = Where(str(tmp_path))
-    words = r"no relay is running.*and there is no queue"
-    with pytest.raises(AskFailed, match=words), opened(where):
+    text = r"no relay is running.*and there is no queue"
+    with pytest.raises(AskFailed, match=text), opened(where):
         pass
 
 

@@ -57,7 +57,7 @@ def forge(folder: Path, **changes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"delivered": 3}, ["a: its ledger has 1 record less than were received"]),
         ({"delivered": 6}, ["a: its ledger has 2 records more than were received"]),
@@ -76,14 +76,14 @@ def forge(folder: Path, **changes: int) -> None:
     ],
 )
 def test_what_does_not_add_up_is_said(
-    folder: Path, changes: dict[str, int], words: list[str]
+    folder: Path, changes: dict[str, int], message: list[str]
 ) -> None:
     forge(folder, **changes)
     lines = run(folder, status=1).splitlines()
     assert lines[1].split()[-1] == "no"
     assert lines[2].split()[-1] == "yes"
-    assert lines[4:] == words
-    assert json.loads(run(folder, "--json", status=1))[0]["problems"] == [words[0][3:]]
+    assert lines[4:] == message
+    assert json.loads(run(folder, "--json", status=1))[0]["problems"] == [message[0][3:]]
 
 
 def test_records_that_are_missing_are_said(folder: Path) -> None:
@@ -103,10 +103,10 @@ def test_what_cannot_be_found_out_is_status_two(tmp_path: Path) -> None:
 def test_a_relay_that_cannot_store_fails_the_audit(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = "nothing can be stored: No space left on device (since 2027-01-15T08:00:00.000Z)"
-    monkeypatch.setattr(access._Stopped, "failure", words)
+    message = "nothing can be stored: No space left on device (since 2027-01-15T08:00:00.000Z)"
+    monkeypatch.setattr(access._Stopped, "failure", message)
     lines = run(folder, status=1).splitlines()
     assert lines[1].split() == ["(queue", "file)", "0", "0", "0", "0", "0", "no"]
-    assert lines[-1] == f"(queue file): {words}"
+    assert lines[-1] == f"(queue file): {message}"
     first, *_ = json.loads(run(folder, "--json", status=1))
-    assert (first["id"], first["problems"]) == ("(queue file)", [words])
+    assert (first["id"], first["problems"]) == ("(queue file)", [message])

@@ -139,15 +139,15 @@ def test_records_are_found(queue: Queue, options: list[str], found: list[int]) -
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (["("], "not a regular expression"),
         (["x", "--since", "yesterday"], "'yesterday' is no time such as"),
         (["x", "--severity", "..bad"], "'bad' is none of emerg, alert"),
     ],
 )
-def test_what_cannot_be_looked_for(queue: Queue, options: list[str], words: str) -> None:
-    assert words in queue.run("grep", "a", *options, status=2)
+def test_what_cannot_be_looked_for(queue: Queue, options: list[str], message: str) -> None:
+    assert message in queue.run("grep", "a", *options, status=2)
 
 
 @pytest.mark.parametrize(
@@ -182,22 +182,22 @@ def test_an_export_has_the_octets_as_they_are(queue: Queue) -> None:
     with queue_files.opened(queue.path, "b") as store:
         queue_files.append(store, b=[b"one\ntwo", b"\xff\x00"])
     assert exported(queue, "b") == (b"7 one\ntwo2 \xff\x00", "2 records\n")
-    octets, words = exported(queue, "b", "--lines")
-    assert octets == b"one\ntwo\n\xff\x00\n"
-    assert words.startswith("2 records\n1 of them with line feeds")
+    data, message = exported(queue, "b", "--lines")
+    assert data == b"one\ntwo\n\xff\x00\n"
+    assert message.startswith("2 records\n1 of them with line feeds")
     assert TOKEN in exported(queue, "a")[0]
 
 
 def test_only_an_orphan_is_exported_as_one(queue: Queue) -> None:
-    _, words = exported(queue, "a", "--orphan", status=2)
-    assert "a is no orphan, or that cannot be told" in words
+    _, message = exported(queue, "a", "--orphan", status=2)
+    assert "a is no orphan, or that cannot be told" in message
 
 
 def test_damage_is_said_and_the_rest_is_shown(queue: Queue) -> None:
     queue_files.damage(queue.path, "a", 1)
-    octets, words = exported(queue, "a", status=1)
-    assert octets.endswith(b": last")
-    assert words == "from record 2 on: checksum mismatch\n1 record\n"
+    data, message = exported(queue, "a", status=1)
+    assert data.endswith(b": last")
+    assert message == "from record 2 on: checksum mismatch\n1 record\n"
     assert queue.run("peek", "a").startswith("from record 2 on: checksum mismatch\n7 ")
     assert queue.run("grep", "a", "last", "--count").endswith("\n1\n")
 
@@ -277,14 +277,18 @@ def test_what_waits_is_chosen_by_when_it_came_in(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("backlog", "live", "words"),
+    ("backlog", "live", "message"),
     [
         ("idle", "connecting to up", {"a": "connecting to up", "lane/a": "idle"}),
         ("connected", "refused", {"a": "live: refused", "lane/a": "backlog: connected"}),
     ],
 )
 def test_both_lanes_are_listed_in_the_words_of_status(
-    backlog: str, live: str, words: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    backlog: str,
+    live: str,
+    message: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     class Running:
         live, used_bytes = True, 0
@@ -301,9 +305,9 @@ def test_both_lanes_are_listed_in_the_words_of_status(
     monkeypatch.setattr("relay.cli.queue.commands.ask", lambda *_: document)
     arguments = ["queue", "ls", "--state-dir", str(tmp_path)]
     listed = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).output)
-    assert {row["id"]: row["state"] for row in listed} == words
+    assert {row["id"]: row["state"] for row in listed} == message
     lines = CliRunner().invoke(main, arguments).output.splitlines()
-    assert {f"{id}: {state}" for id, state in words.items()} <= set(lines)
+    assert {f"{id}: {state}" for id, state in message.items()} <= set(lines)
 
 
 def test_keys_are_shown_apart(queue: Queue) -> None:

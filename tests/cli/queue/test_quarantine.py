@@ -90,7 +90,7 @@ def test_an_entry_that_is_not_there(folder: Path, seq: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
         (["replay", "a"], "name the entries"),
         (["replay", "a", "1", "--all"], "name the entries"),
@@ -103,8 +103,8 @@ def test_an_entry_that_is_not_there(folder: Path, seq: str) -> None:
         (["ls", "none"], "there is no quarantine 'none'; there is: a, source/in"),
     ],
 )
-def test_what_cannot_be_done(folder: Path, arguments: list[str], words: str) -> None:
-    assert words in run(folder, *arguments, status=2)
+def test_what_cannot_be_done(folder: Path, arguments: list[str], text: str) -> None:
+    assert text in run(folder, *arguments, status=2)
 
 
 def test_the_key_of_a_record_is_shown_apart(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_what_is_not_among_them_is_said(relay: Relay) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
         (["a"], "add --since TIME for delivered messages of DESTINATION, or --to DESTINATION"),
         (["a", "--since", "x"], "--since: 'x' is no time such as"),
@@ -140,8 +140,8 @@ def test_what_is_not_among_them_is_said(relay: Relay) -> None:
         (["/nowhere/at all", "--to", "b"], "/nowhere/at all: No such file or directory"),
     ],
 )
-def test_what_makes_no_sense(relay: Relay, arguments: list[str], words: str) -> None:
-    assert words in run("replay", *arguments, status=2)
+def test_what_makes_no_sense(relay: Relay, arguments: list[str], text: str) -> None:
+    assert text in run("replay", *arguments, status=2)
     assert relay.asked == []
 
 

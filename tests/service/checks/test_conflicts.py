@@ -155,9 +155,9 @@ def test_a_loop_through_two_destinations_is_reported_once() -> None:
     ]
 
 
-@pytest.mark.parametrize(("octets", "problems"), [(94, 0), (95, 1)])
-def test_the_control_socket_has_to_fit(octets: int, problems: int) -> None:
-    found = control_socket_problems("relay.state_dir", "/".ljust(octets, "x"))
+@pytest.mark.parametrize(("length", "problems"), [(94, 0), (95, 1)])
+def test_the_control_socket_has_to_fit(length: int, problems: int) -> None:
+    found = control_socket_problems("relay.state_dir", "/".ljust(length, "x"))
     assert len(found) == problems
     assert all("relay.state_dir" in line and "94" in line for line in found)
 

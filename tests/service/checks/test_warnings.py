@@ -29,8 +29,8 @@ def of_destination(folder: Path, text: str) -> list[str]:
     return warnings(folder, SOURCE + DESTINATION + text)
 
 
-def secret(folder: Path, name: str, octets: bytes, mode: int = 0o640) -> None:
-    (folder / name).write_bytes(octets)
+def secret(folder: Path, name: str, data: bytes, mode: int = 0o640) -> None:
+    (folder / name).write_bytes(data)
     (folder / name).chmod(mode)
 
 
@@ -73,8 +73,8 @@ token_files = ["d", "e"]
 
 def test_an_example_is_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     form = 'rewrite = { mode = "cee", token_file = "token" }'
-    for octets in (b"LOGS_APP_TOKEN_GOES_HERE\n", b"<your-token>", b"YOUR_APP_TOKEN"):
-        secret(tmp_path, "token", octets)
+    for data in (b"LOGS_APP_TOKEN_GOES_HERE\n", b"<your-token>", b"YOUR_APP_TOKEN"):
+        secret(tmp_path, "token", data)
         assert of_destination(tmp_path, form) == [
             f"destinations.d.rewrite.token_file: {tmp_path}/token holds an example instead of a "
             "token; put the token of the app there"

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import tomllib
 
-from relay.service.configuration.expectations import Expectation, octets_of, read_tests
+from relay.service.configuration.expectations import Expectation, bytes_of, read_tests
 from relay.service.configuration.reading import Reading
 
 
 def test_octets_can_be_written_in_texts() -> None:
-    assert octets_of(tomllib.loads(r"x = 'a\xffé\x00'")["x"]) == b"a\xff\xc3\xa9\x00"
+    assert bytes_of(tomllib.loads(r"x = 'a\xffé\x00'")["x"]) == b"a\xff\xc3\xa9\x00"
 
 
 def test_what_is_expected_is_read_once() -> None:

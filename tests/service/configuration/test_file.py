@@ -518,7 +518,7 @@ def test_the_host_name_has_to_do_as_a_name(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("octets", "problem"),
+    ("data", "problem"),
     [
         (b"[relay]\nname = \n", ":2:8: expected a value: put texts"),
         (b"[relay]\nname = 'x", ":2:10: the text that begins on line 2 has no"),
@@ -527,9 +527,9 @@ def test_the_host_name_has_to_do_as_a_name(tmp_path: Path, monkeypatch: pytest.M
         (b"a = " + b"9" * 5000, ": not TOML: "),
     ],
 )
-def test_not_toml(octets: bytes, problem: str, tmp_path: Path) -> None:
+def test_not_toml(data: bytes, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "relay.toml"
-    path.write_bytes(octets)
+    path.write_bytes(data)
     with pytest.raises(ConfigurationError) as caught:
         read_configuration(str(path), KINDS)
     assert len(caught.value.problems) == 1
@@ -834,16 +834,16 @@ def test_what_is_sent_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ('order = "newest"\n', "destinations.out.order: "),
         ('order = "live-first"\nbacklog_share = 100\n', "destinations.out.backlog_share: "),
         ("backlog_share = 40\n", 'has no effect with order = "oldest-first"'),
     ],
 )
-def test_orders_and_shares_that_do_not_work(tmp_path: Path, text: str, words: str) -> None:
+def test_orders_and_shares_that_do_not_work(tmp_path: Path, text: str, message: str) -> None:
     (problem,) = problems(tmp_path, SMALL + text)
-    assert words in problem
+    assert message in problem
 
 
 @pytest.mark.parametrize(

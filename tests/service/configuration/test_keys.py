@@ -15,7 +15,7 @@ class Inner:
 @dataclass(frozen=True, slots=True)
 class Outer:
     id: str
-    on: bool = key(Flag(), False, "whether it is on", default_words="off")
+    on: bool = key(Flag(), False, "whether it is on", default_text="off")
     inner: Inner = group(Inner, without=("high",))
     note: str = ""
 
@@ -23,7 +23,7 @@ class Outer:
 def test_the_keys_of_a_class_are_those_of_its_groups_too() -> None:
     found = keys_of(Outer)
     assert list(found) == ["on", "low"]
-    assert (found["on"].default_words, found["low"].help) == ("off", "the lower end")
+    assert (found["on"].default_text, found["low"].help) == ("off", "the lower end")
     assert found["low"].kind == Whole(0, 9)
     assert found["low"].default == 1
 

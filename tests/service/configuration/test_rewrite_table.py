@@ -140,11 +140,11 @@ def test_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "token", "words"),
+    ("mode", "token", "text"),
     [("tag", "a:b", "cannot contain a colon"), ("app-name", "x" * 49, "48 characters")],
 )
 def test_a_token_that_does_not_fit_its_place(
-    tmp_path: Path, mode: str, token: str, words: str
+    tmp_path: Path, mode: str, token: str, text: str
 ) -> None:
     (tmp_path / "token").write_text(token)
     reading = reading_in(str(tmp_path))
@@ -153,7 +153,7 @@ def test_a_token_that_does_not_fit_its_place(
     assert reading.problems == []
     (problem,) = reading.unready
     assert problem.startswith("destinations.a.rewrite.token_file: ")
-    assert words in problem
+    assert text in problem
 
 
 def test_a_list_is_steps_and_perhaps_a_form(token_dir: Path) -> None:

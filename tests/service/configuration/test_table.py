@@ -27,11 +27,11 @@ from relay.service.configuration.table import (
     Text,
     Texts,
     Whole,
-    bytes_in_words,
     did_you_mean,
     join_path,
     plain,
     shown,
+    size_text,
 )
 
 SIZE = Size(480, 16 * 2**20)
@@ -213,9 +213,9 @@ def test_what_was_found_in_words() -> None:
     assert shown(1 << 20000) == "a number of more than 30 digits"  # Python would refuse str()
 
 
-def test_sizes_in_words() -> None:
-    words = [bytes_in_words(size) for size in (0, 480, 1024, 1536, 2**24, 2**44)]
-    assert words == ["0 bytes", "480 bytes", "1 KiB", "1,536 bytes", "16 MiB", "16 TiB"]
+def test_sizes_for_people() -> None:
+    message = [size_text(size) for size in (0, 480, 1024, 1536, 2**24, 2**44)]
+    assert message == ["0 bytes", "480 bytes", "1 KiB", "1,536 bytes", "16 MiB", "16 TiB"]
 
 
 def test_suggestions() -> None:

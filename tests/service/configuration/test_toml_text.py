@@ -79,7 +79,7 @@ IN_QUOTATION_MARKS = "expected a value: put texts in quotation marks"
 
 
 @pytest.mark.parametrize(
-    ("slip", "line", "words"),
+    ("slip", "line", "message"),
     [
         ('listen = "a"', 5, "sources.in.listen is there twice, on lines 4 and 5"),
         ("listen.x = 3", 5, "sources.in.listen is there twice, on lines 4 and 5"),
@@ -119,17 +119,17 @@ IN_QUOTATION_MARKS = "expected a value: put texts in quotation marks"
         ("x = " + "9" * 5000, 0, "not TOML: Exceeds the limit"),
     ],
 )
-def test_slips_are_said_in_plain_words(slip: str, line: int, words: str) -> None:
+def test_slips_are_said_in_plain_english(slip: str, line: int, message: str) -> None:
     with pytest.raises(TomlSlip) as caught:
         parse_toml(SLIPS.replace("{}", slip))
-    assert caught.value.words.startswith(words)
+    assert caught.value.reason.startswith(message)
     assert caught.value.line == line
 
 
 def test_no_value_is_shown() -> None:
     with pytest.raises(TomlSlip) as caught:
         parse_toml("token = my-secret-of-today\n")
-    assert "secret" not in caught.value.words
+    assert "secret" not in caught.value.reason
 
 
 def test_lists_in_lists_in_lists() -> None:
@@ -168,7 +168,7 @@ def test_any_text_has_places_and_no_errors_but_slips(text: str) -> None:
     try:
         parse_toml(text)
     except TomlSlip as slip:
-        assert slip.words
+        assert slip.reason
 
 
 def dotted(values: dict[str, Any], path: str = "") -> list[str]:

@@ -100,9 +100,9 @@ def test_a_file_that_is_listened_to_may_have_wildcards() -> None:
 
 def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
     assert listen("unix:///" + "x" * 106).path == "/" + "x" * 106
-    with pytest.raises(ValueError, match=r"at most 107 octets, '/x+' has 108; choose a shorter"):
+    with pytest.raises(ValueError, match=r"at most 107 bytes, '/x+' has 108; choose a shorter"):
         listen("unix:///" + "x" * 107)
-    with pytest.raises(ValueError, match="has 109"):  # octets count, not characters
+    with pytest.raises(ValueError, match="has 109"):  # bytes count, not characters
         listen("unix:///" + "é" * 54)
 
 

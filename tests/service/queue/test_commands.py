@@ -314,15 +314,15 @@ def test_an_orphan_is_adopted_and_sent(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("orphan", "to", "words"),
+    ("orphan", "to", "text"),
     [
         ("a", "b", "a is no orphan"),
         ("old", "old", "no destination 'old'"),
         ("none", "a", "there is no queue 'none'"),
     ],
 )
-def test_what_cannot_be_adopted(setup: Setup, orphan: str, to: str, words: str) -> None:
-    assert words in said(setup.ask("queue-adopt", orphan=orphan, to=to))
+def test_what_cannot_be_adopted(setup: Setup, orphan: str, to: str, text: str) -> None:
+    assert text in said(setup.ask("queue-adopt", orphan=orphan, to=to))
 
 
 def test_a_lane_is_purged_as_a_queue_of_its_own(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_what_is_refused_again_is_not_replayed_again_at_once(setup: Setup) -> No
 def test_nothing_is_put_into_a_queue_that_is_full(setup: Setup, when_full: str) -> None:
     set_aside(setup.queue.store, "b", 1)
     setup.limit("a", when_full, room=0)
-    words = (
+    text = (
         "the queue of a has room for 0 B (queue_bytes_max of destinations.a is 97.7 KiB, "
         f"when_full '{when_full}'): no more is put there, and what is left stays where it is"
     )
@@ -387,7 +387,7 @@ def test_nothing_is_put_into_a_queue_that_is_full(setup: Setup, when_full: str) 
         ("quarantine-replay", {"account": "b", "to": "a"}),
         ("quarantine-replay", {"account": "b", "to": "a", "seqs": [1]}),
     ):
-        assert said(setup.ask(command, **arguments)).startswith(words)
+        assert said(setup.ask(command, **arguments)).startswith(text)
     assert waiting(setup, "a") == [b"1", b"2", b"3"]
     assert waiting(setup, "old") == [b"o"] * 4
     assert setup.queue.ledgers["b"].quarantined == 1
@@ -432,8 +432,8 @@ def test_a_replay_goes_as_far_as_there_is_room(setup: Setup) -> None:
     (done,) = setup.ask("quarantine-replay", account="b", to="a")
     assert (done.records, done.next_seq) == (6, 7)
     limit.settle(0, 99_100)
-    (words,) = setup.ask("quarantine-replay", account="b", to="a", seqs=[7, 8])
-    assert "may be moved to the queue of a at a time now; name fewer" in str(words)
+    (text,) = setup.ask("quarantine-replay", account="b", to="a", seqs=[7, 8])
+    assert "may be moved to the queue of a at a time now; name fewer" in str(text)
     assert setup.queue.ledgers["b"].quarantined == 2
 
 

@@ -31,13 +31,13 @@ def test_what_one_stop_gave_up_is_counted_by_the_next_start_once(tmp_path: Path,
     with queue_files.opened(tmp_path / "queue", "a", "b") as store:
         queue_files.append(store, a=[b"1"])
         note_given_up({"a": 30_226, "lane/b": 2, "source/in": 1}, path, log)
-        words = "30,226 messages for a, 2 messages for b, 1 message of in (not-stored)"
+        message = "30,226 messages for a, 2 messages for b, 1 message of in (not-stored)"
         assert log.lines.pop() == (
-            f"queue: gave up {words}, because nothing could be stored; the next start counts them"
+            f"queue: gave up {message}, because nothing could be stored; the next start counts them"
         )
         note = GivenUp(path).read()
         count_given_up(store, path, now=Clock().seconds, log=log)
-        assert log.lines.pop() == f"the last stop gave up {words}"
+        assert log.lines.pop() == f"the last stop gave up {message}"
         ledger = store.ledgers["a"]
         assert ledger.dropped == {"not-stored": 30_226}
         assert (ledger.received, ledger.gap) == (30_227, 0)

@@ -143,17 +143,17 @@ def test_it_keeps_the_limit_of_the_queue_that_it_goes_to(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
         ({"to": "c"}, "there is no destination 'c'; there is: a, b"),
         ({"queue": "b"}, "there is no history of 'b'; there is: a"),
         ({"queue": "c"}, "there is no history of 'c'; there is: a"),
     ],
 )
-def test_what_cannot_be_replayed(setup: Setup, arguments: dict[str, str], words: str) -> None:
+def test_what_cannot_be_replayed(setup: Setup, arguments: dict[str, str], text: str) -> None:
     failures: list[Any] = []
     asked = setup.tools.commands()["history-replay"]
     given = {"queue": "a", "to": "b", "period": {}, **arguments}
     asked.answer(msgspec.convert(given, type=asked.arguments)).addErrback(failures.append)
     assert isinstance(failures[0].value, RelayError)
-    assert words in str(failures[0].value)
+    assert text in str(failures[0].value)

@@ -101,26 +101,26 @@ def test_what_lies_in_the_way_is_named(tmp_path: Path) -> None:
     (state_dir / "queue").mkdir(parents=True)
     assert obstacles_in(str(state_dir), may_forget=True) == []
     (state_dir / "control.sock").write_text("")
-    (words,) = obstacles_in(str(state_dir), may_forget=True)
-    assert "control.sock: this path is a file" in words
+    (message,) = obstacles_in(str(state_dir), may_forget=True)
+    assert "control.sock: this path is a file" in message
     (state_dir / "queue").rmdir()
     (state_dir / "queue").write_text("")
-    (words,) = obstacles_in(str(state_dir), may_forget=True)
-    assert words.endswith("/state/queue is a file, and has to be a directory: move it away")
+    (message,) = obstacles_in(str(state_dir), may_forget=True)
+    assert message.endswith("/state/queue is a file, and has to be a directory: move it away")
     (state_dir / "nowhere").symlink_to(tmp_path / "none")
-    (words,) = obstacles_in(str(state_dir / "nowhere" / "deep"), may_forget=True)
-    assert f"{state_dir}/nowhere is a link to nowhere, and has to be a directory" in words
+    (message,) = obstacles_in(str(state_dir / "nowhere" / "deep"), may_forget=True)
+    assert f"{state_dir}/nowhere is a link to nowhere, and has to be a directory" in message
 
 
 def test_a_file_system_of_the_kernel_is_refused_even_if_losing_the_queue_is_acceptable() -> None:
-    words = (
+    message = (
         "queue /proc/nope/queue would lie on proc, where no files can be made; choose a state_dir "
         "on a local disk"
     )
-    assert obstacles_in("/proc/nope", may_forget=True) == [words]
+    assert obstacles_in("/proc/nope", may_forget=True) == [message]
     with pytest.raises(StartRefused) as refused:
         refuse_unfit("/proc/nope/queue", may_forget=True)
-    assert refused.value.text == words
+    assert refused.value.text == message
 
 
 def test_a_disk_that_is_mounted_read_only_is_refused(
@@ -129,5 +129,5 @@ def test_a_disk_that_is_mounted_read_only_is_refused(
     found = list(os.statvfs(tmp_path))
     found[8] |= os.ST_RDONLY
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(found))
-    (words,) = obstacles_in(str(tmp_path / "state"), may_forget=True)
-    assert f"{tmp_path} is on a file system that is mounted read-only" in words
+    (message,) = obstacles_in(str(tmp_path / "state"), may_forget=True)
+    assert f"{tmp_path} is on a file system that is mounted read-only" in message

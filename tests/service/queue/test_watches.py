@@ -294,8 +294,10 @@ def test_a_full_quarantine_is_said_once_for_what_it_dropped() -> None:
     assert setup.notices.said == []
     setup.queue.ledgers = {"source/in": Ledger(dropped={"quarantine-full": 5})}
     setup.clock.advance(4)
-    words = "2 dropped: its quarantine is full (quarantine_bytes_max)"
-    assert setup.notices.said == [("source in", "quarantine-full", words)]
+    message = "2 dropped: its quarantine is full (quarantine_bytes_max)"
+    assert setup.notices.said == [("source in", "quarantine-full", message)]
     setup.queue.ledgers = {"source/in": Ledger(dropped={"quarantine-full": 6})}
     setup.watch.stopService()
-    assert setup.notices.said[1:] == [("source in", "quarantine-full", words.replace("2", "1", 1))]
+    assert setup.notices.said[1:] == [
+        ("source in", "quarantine-full", message.replace("2", "1", 1))
+    ]

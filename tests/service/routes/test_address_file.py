@@ -78,8 +78,8 @@ def test_columns_that_it_does_not_have(
 def test_a_file_that_is_none_or_not_there(path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read the table .*none\.mmdb: No such file"):
         LookupFile(str(path.with_name("none.mmdb")), ())
-    for octets in (b"", b"x" * 1000, path.read_bytes()[:-40]):
-        path.write_bytes(octets)
+    for data in (b"", b"x" * 1000, path.read_bytes()[:-40]):
+        path.write_bytes(data)
         with pytest.raises(ValueError, match=f"the table {path}: is no MMDB"):
             LookupFile(str(path), ())
 
@@ -100,10 +100,10 @@ def test_a_new_file_is_used_and_a_broken_one_is_not(path: Path) -> None:
 
 
 def test_damage_inside_is_reported_and_no_row_is_made_up(path: Path) -> None:
-    octets = bytearray(path.read_bytes())
-    at = octets.index(b"country")
-    octets[at - 2 : at + 40] = b"\xff" * 42
-    path.write_bytes(octets)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"country")
+    data[at - 2 : at + 40] = b"\xff" * 42
+    path.write_bytes(data)
     clock = Clock()
     files = LookupFiles(notices=Notices(clock=clock, log=Logger()), clock=clock)
     file = files.open(str(path), ())
@@ -114,13 +114,13 @@ def test_damage_inside_is_reported_and_no_row_is_made_up(path: Path) -> None:
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
-def test_damage_anywhere_harms_nothing(at: int, octets: bytes) -> None:
+def test_damage_anywhere_harms_nothing(at: int, data: bytes) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "city.mmdb"
         write(path, {"192.0.2.0/24": BERLIN, "2001:db8::/32": OWNER})
         content = bytearray(path.read_bytes())
         at %= len(content)
-        content[at : at + len(octets)] = octets
+        content[at : at + len(data)] = data
         path.write_bytes(content)
         try:
             file = LookupFile(str(path), ())

@@ -59,7 +59,7 @@ def test_what_is_sent_is_what_a_known_token_would_have_made(
     late, tokens = route(RewriteConfiguration(mode, unread(path)))
     queued = written(late, FRAME, OWN)
     assert queued[0].startswith(b"\0TOKEN - ")
-    assert tokens.needed.words == "cannot read it; its messages are queued until there is a token"
+    assert tokens.needed.state == "cannot read it; its messages are queued until there is a token"
     tokens.look()
     assert tokens.needed.trouble == (
         f"cannot read the token file {path}: No such file or directory"

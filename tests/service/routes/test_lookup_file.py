@@ -20,9 +20,9 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def replace(path: Path, octets: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
     new = path.with_suffix(".new")
-    new.write_bytes(octets)
+    new.write_bytes(data)
     os.replace(new, path)  # another inode: a change whatever the clock says
 
 
@@ -62,7 +62,7 @@ def test_columns_stay_where_they_were(table: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("octets", "problem"),
+    ("data", "problem"),
     [
         (b"", "line 0: expected the names of two columns or more"),
         (b"host\n", "line 1: expected the names of two columns or more, .* found 'host'"),
@@ -72,8 +72,8 @@ def test_columns_stay_where_they_were(table: Path) -> None:
         (b"host,team\nweb\n", "line 2: expected 2 columns as in the first line, found 1"),
     ],
 )
-def test_what_is_no_table_with_names(table: Path, octets: bytes, problem: str) -> None:
-    table.write_bytes(octets)
+def test_what_is_no_table_with_names(table: Path, data: bytes, problem: str) -> None:
+    table.write_bytes(data)
     with pytest.raises(ValueError, match=problem):
         LookupFile(str(table), ("team",))
 
@@ -92,15 +92,15 @@ def test_a_file_is_read_once_for_each_choice_of_columns(table: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("octets", "problem"),
+    ("data", "problem"),
     [
         (b"a,b\nc\n", "line 2: expected a key and a value .* found 1 columns"),
         (b"a,b,c\n", "line 1: .*found 3 columns"),
         (b'a,"b\n', "line 1: unexpected end of data"),
     ],
 )
-def test_what_is_no_table_is_said_with_its_line(table: Path, octets: bytes, problem: str) -> None:
-    table.write_bytes(octets)
+def test_what_is_no_table_is_said_with_its_line(table: Path, data: bytes, problem: str) -> None:
+    table.write_bytes(data)
     with pytest.raises(ValueError, match=problem):
         LookupFile(str(table))
 
