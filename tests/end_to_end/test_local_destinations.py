@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from relay.cli.control_client import ask
+from relay.transport.local.outbound import unread_in_pipe
 from tests.plain_senders import feed_lines
 from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess, received, wait_for_lines
@@ -30,12 +31,20 @@ QUICK = {"retry_seconds_min": 0.2, "retry_seconds_max": 0.5}
 class Relayed:
     """A relay that takes lines over TCP, with one destination."""
 
-    def __init__(self, programs: Programs, folder: Path, **destination: object) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        folder: Path,
+        *,
+        frame_bytes_max: int = 65536,
+        **destination: object,
+    ) -> None:
         self.port = free_port()
+        source = {"listen": f"tcp://127.0.0.1:{self.port}", "frame_bytes_max": frame_bytes_max}
         self.relay = RelayProcess.started(
             programs,
             folder,
-            sources={"feed": {"listen": f"tcp://127.0.0.1:{self.port}"}},
+            sources={"feed": source},
             destinations={
                 "out": {"retry_seconds_min": 0.2, "retry_seconds_max": 0.5, **destination}
             },
@@ -173,6 +182,69 @@ def test_a_program_is_run_again_when_it_dies(programs: Programs, tmp_path: Path)
     assert received(out) == lines_of(1, 2, 3, 4)
     relayed.relay.stop()
     assert "warning: destination out: standard error: started" in relayed.relay.log()
+
+
+def test_a_program_that_ignores_the_end_of_its_input_does_not_outlive_the_relay(
+    programs: Programs, tmp_path: Path
+) -> None:
+    program, pids = tmp_path / "program", tmp_path / "pids"
+    # It has a child too, and neither minds SIGTERM.
+    program.write_text(
+        "#!/bin/sh\ntrap '' TERM\nsleep 600 &\n"
+        f"echo $$ $! > {pids}.part\nmv {pids}.part {pids}\ncat > /dev/null\nsleep 600\n"
+    )
+    program.chmod(0o755)
+    relayed = Relayed(programs, tmp_path, connect=f"program://{program}")
+    relayed.feed(1)
+    relayed.wait_delivered(1)
+    running = [Path(f"/proc/{pid}/exe") for pid in pids.read_text().split()]
+    assert all(path.exists() for path in running)
+    relayed.relay.stop()
+    wait_until(lambda: not any(path.exists() for path in running), "the end of both")
+
+
+def test_a_program_that_ends_with_its_input_may_finish_first(
+    programs: Programs, tmp_path: Path
+) -> None:
+    program, out = tmp_path / "program", tmp_path / "out"
+    program.write_text(f"#!/bin/sh\ntrap '' TERM\ncat > {out}\nsleep 0.2\necho end >> {out}\n")
+    program.chmod(0o755)
+    relayed = Relayed(programs, tmp_path, connect=f"program://{program}")
+    relayed.feed(1)
+    relayed.wait_delivered(1)
+    relayed.relay.stop()
+    assert received(out) == [*lines_of(1), b"end"]
+
+
+def test_a_pipe_gets_no_part_of_a_line_however_the_relay_ends(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """Lines are 700 kB long, of which the pipe holds one and no two."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    relayed = Relayed(programs, tmp_path, frame_bytes_max=2_000_000, connect=f"pipe://{pipe}")
+    long = [b"<13>%d " % number + b"x" * 700_000 for number in range(3)]
+    feed_lines(relayed.port, [*long, b"<13>" + b"y" * 1_100_000, b"<13>last"])
+    wait_until(lambda: relayed.report()["received_records"] == 5, "all is stored")
+    wait_until(lambda: unread_in_pipe(reading) > 0, "the first line in the pipe")
+    relayed.relay.kill()
+    assert os.read(reading, 300_000).startswith(b"<13>0 xxx")
+    relayed.relay.start()
+    relayed.relay.stop()
+    rest = b""
+    while unread_in_pipe(reading):
+        rest += os.read(reading, 1 << 20)
+    assert len(rest) >= 400_000
+    assert rest[-1:] == b"\n"  # all of it is whole lines, but the start that was read above
+    relayed.relay.start()
+    lines = read_lines(reading, 4)
+    assert lines == [*long, b"<13>last"]
+    relayed.wait_delivered(4)
+    assert relayed.report()["quarantined_records"] == 1
+    assert "too-long: 1,100,004 bytes" in relayed.relay.log()
+    relayed.relay.stop()
+    os.close(reading)
 
 
 def test_a_program_that_is_not_there(programs: Programs, tmp_path: Path) -> None:

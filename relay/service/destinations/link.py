@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from twisted.application.internet import ClientService
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
@@ -48,7 +48,7 @@ class Link:
         raise NotImplementedError
 
     async def stop(self) -> None:
-        """End the session, within half a second, and make no more."""
+        """End the session, within half a second (a program: 1.3 s), and make no more."""
         raise NotImplementedError
 
     def connect(self) -> None:
@@ -133,7 +133,8 @@ class StreamLink(Factory, Link):
 
 
 class LocalSession(Session, Protocol):
-    def close(self) -> None: ...
+    def close(self) -> Deferred[None] | None:
+        """End it; fires when what it has started has ended too, if there is anything."""
 
 
 @runtime_checkable
@@ -185,9 +186,10 @@ class LocalLink(Link):
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        closed = None if session is None else session.close()
+        if closed is not None:
+            await closed
 
     def connect(self) -> None:
         if self._retry is not None and self._retry.active():

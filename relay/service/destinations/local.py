@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from relay.model.output import SizeLimit
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import DestinationConfiguration, Where
@@ -32,6 +33,8 @@ from relay.transport.local.program import Program
 
 OnFailure = Callable[[str], None]
 
+_END_SECONDS = 0.7  # that a program may take to end by itself at the end of its input
+
 
 @dataclass(frozen=True, slots=True)
 class LocalConfiguration(DestinationConfiguration):
@@ -40,7 +43,15 @@ class LocalConfiguration(DestinationConfiguration):
 
 
 @dataclass(frozen=True, slots=True)
-class ProgramConfiguration(LocalConfiguration):
+class PipeConfiguration(LocalConfiguration):
+    @property
+    def size_limit(self) -> SizeLimit:
+        """Of a pipe with its largest size; one that is smaller refuses what it cannot hold."""
+        return SizeLimit(PIPE_BYTES - len(b"\n"), "quarantine", "pipes, in which no line is cut,")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramConfiguration(PipeConfiguration):
     arguments: tuple[str, ...] = key(
         Texts("a list of arguments", may_repeat=True), (), "arguments of the program"
     )
@@ -137,7 +148,8 @@ def _make_program(configuration: ProgramConfiguration, parts: DestinationParts) 
             drain=outlet.drain,
             clock=reactor,
             on_failure=on_lost,
-            on_close=program.end,
+            on_close=partial(program.end, patience_seconds=_END_SECONDS),
+            end_of_write=whole_lines,
         )
         return session
 
@@ -220,7 +232,7 @@ UNIXGRAM = DestinationKind(
 PIPE = DestinationKind(
     scheme="pipe",
     address=Path("named pipe"),
-    configuration=LocalConfiguration,
+    configuration=PipeConfiguration,
     delivered="the reader of the named pipe has read it",
     medium="pipe",
     make=_make_pipe,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import ClassVar
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import globalLogPublisher
 
 from relay.model.clock import DelayedCall
@@ -193,10 +192,12 @@ class ProgramSource(_LinesSource):
     def stopService(self) -> Deferred[None]:
         if self._retry is not None:
             self._retry.cancel()
-        if self._program is not None:
-            # At once: the reactor ends soon, and nobody reads what the program would still write.
-            self._program.signal(signal.SIGTERM)
-        return super().stopService()
+        stopped = super().stopService()
+        if self._program is None:
+            return stopped
+        # At once: nobody reads what the program would still write.
+        ended = self._program.end(patience_seconds=0)
+        return gatherResults([stopped, ended]).addCallback(lambda _: None)
 
     def _run(self) -> None:
         self._retry, self._started_at = None, self._reactor.seconds()

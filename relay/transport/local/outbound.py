@@ -3,6 +3,9 @@
 The kernel says how much of what it was handed nobody has read yet.  So a batch is written, and
 counts once nothing of it is left; the next one follows then.  What a reader has read and not
 finished when it dies is lost to it: only RELP detects that.
+
+A line goes into a pipe as a whole or not at all, so that a relay that ends, however it ends, leaves
+no part of one.  A line that is longer than the pipe is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import os
 import select
 import termios
 from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
 
 from relay.flow.pump import SessionDrain
 from relay.model.clock import Clock, DelayedCall
@@ -39,25 +44,36 @@ def unread_in_socket(fd: int) -> int:
     return 1 if _is_gone(fd) else unread
 
 
+class LineTooLong(Exception):
+    """What the next line needs is more than there can be; says both."""
+
+
 def whole_lines(octets: bytes, start: int, pipe: int) -> int:
     """Up to where `octets` can be written into a pipe without a cut line; `start` = not now.
 
-    A cut line would stay in a named pipe when the relay stops, and the first line of the next
-    session would become its end.  The kernel never cuts a write of `PIPE_BUF` bytes; a longer
-    line needs room for all of it, or an empty pipe.
+    A cut line would stay in a named pipe when the relay ends, and the first line of the next
+    session would become its end; a program would take it for a whole one.  The kernel never cuts a
+    write of `PIPE_BUF` bytes; a longer line needs room for all of it, or an empty pipe.
 
     Args:
-        start: Where a line begins, or the rest of one that was cut all the same.
+        start: Where a line begins.
         pipe: Its file descriptor.
+
+    Raises:
+        LineTooLong: The pipe cannot hold the line, even when it is empty.
     """
     end = octets.rfind(b"\n", start, start + select.PIPE_BUF) + 1
     if end:
         return end
     end = octets.index(b"\n", start) + 1
-    unread = unread_in_pipe(pipe)
+    unread, pipe_bytes = unread_in_pipe(pipe), fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    if end - start > pipe_bytes:
+        raise LineTooLong(
+            f"{end - start:,} bytes with the line's end, and the pipe holds {pipe_bytes:,}"
+        )
     # Pages of a pipe are at least half full, but for the one that is being read and two more.
-    has_room = 2 * unread + end - start + 3 * _PAGE_BYTES <= fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
-    return end if has_room or not unread or octets[start - 1 : start] not in (b"", b"\n") else start
+    has_room = 2 * unread + end - start + 3 * _PAGE_BYTES <= pipe_bytes
+    return end if has_room or not unread else start
 
 
 class LineSession:
@@ -67,8 +83,9 @@ class LineSession:
         fd: Non-blocking; closed with the session.
         unread: Asks the kernel how much of what it has nobody has read.
         on_failure: Called once with the reason when the other end is gone.
-        on_close: Called when the session ends for another reason.
+        on_close: Called when the session ends for another reason; what it returns `close` returns.
         end_of_write: Given all bytes, where to go on and `fd`: up to where to write at once.
+            Raises `LineTooLong` for a line that is to be refused.
     """
 
     def __init__(
@@ -79,7 +96,7 @@ class LineSession:
         drain: SessionDrain,
         clock: Clock,
         on_failure: Callable[[str], None],
-        on_close: Callable[[], None] = lambda: None,
+        on_close: Callable[[], Deferred[None] | None] = lambda: None,
         end_of_write: Callable[[bytes, int, int], int] = lambda octets, start, fd: len(octets),
     ) -> None:
         self._fd = fd
@@ -91,6 +108,7 @@ class LineSession:
         self._end_of_write = end_of_write
         self._batch, self._written = b"", 0
         self._in_flight = 0  # records
+        self._refusal = ""  # of the line behind what is written
         self._pause = _POLL_SECONDS_MIN
         self._closed = False
         self._call: DelayedCall = clock.callLater(_LOOK_SECONDS, self._look)
@@ -105,12 +123,13 @@ class LineSession:
         self._pause = _POLL_SECONDS_MIN
         self._call.reset(0)  # not from within the drain's loop, which would only come back here
 
-    def close(self) -> None:
+    def close(self) -> Deferred[None] | None:
         """Stop writing.  What has been read by now counts; the rest is sent again."""
-        if not self._closed:
-            self._count_read()
-            self._end()
-            self._on_close()
+        if self._closed:
+            return None
+        self._count_read()
+        self._end()
+        return self._on_close()
 
     def cut(self, why: str) -> None:
         """End the session although the other end is there."""
@@ -137,13 +156,16 @@ class LineSession:
             self._write()
         except BlockingIOError:
             pass
+        except LineTooLong as error:
+            self._refusal = str(error)
         except OSError as error:
             self.fail(error.strerror or str(error))
             return
         counted = self._count_read()
         if not counted and _is_gone(self._fd):
             self.fail("the reader has closed it")
-            return
+        if not self._closed and self._refusal and not self._written:
+            counted = self._refuse()
         if self._closed:
             return
         moved = (self._in_flight, self._written) != before
@@ -162,13 +184,29 @@ class LineSession:
             self._written += os.write(self._fd, view[self._written : end])
 
     def _count_read(self) -> bool:
-        """Acknowledge the batch if all of it was read.  Returns whether it was."""
-        if not self._in_flight or self._written < len(self._batch) or self._unread(self._fd):
+        """Acknowledge the lines that were written if all of them were read.
+
+        Returns:
+            Whether there is room for more: it was the whole batch.
+        """
+        is_whole = self._written == len(self._batch)
+        if not self._written or not (is_whole or self._refusal) or self._unread(self._fd):
             return False
-        count, self._in_flight = self._in_flight, 0
-        self._batch, self._written = b"", 0
+        count = self._in_flight if is_whole else self._batch.count(b"\n", 0, self._written)
+        self._in_flight -= count
+        self._batch, self._written = self._batch[self._written :], 0
         self._drain.acknowledged(self, count)
-        return True
+        return is_whole
+
+    def _refuse(self) -> bool:
+        """Have the first line of the batch set aside; returns as `_count_read`."""
+        words, self._refusal = f"too long: {self._refusal}", ""
+        if not self._drain.refused(self, words):
+            self.fail(words)
+            return False
+        self._in_flight -= 1
+        self._batch = self._batch[self._batch.index(b"\n") + 1 :]
+        return not self._in_flight
 
 
 def _is_gone(fd: int) -> bool:

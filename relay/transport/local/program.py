@@ -1,27 +1,30 @@
 """Programs that read what is delivered, or write what is received.
 
 A program is started without a shell, with an environment of its own and no other open file.
-What it writes to its standard error is logged, rate-limited.
+What it writes to its standard error is logged, rate-limited.  It leads a session and a process
+group of its own, so that a signal reaches what it has started too, and a terminal's does not.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from relay.model.clock import Reactor
+from relay.model.clock import DelayedCall, Reactor
 from relay.model.text import printable
 
 _STDERR_MAX = 500  # characters of one warning
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
-_TERM_SECONDS = 1.0
-_KILL_SECONDS = 2.0
+_KILL_SECONDS = 0.6  # after SIGTERM
+_SETSID = shutil.which("setsid") or "/usr/bin/setsid"
 
 
 class Program(ProcessProtocol):
@@ -41,6 +44,9 @@ class Program(ProcessProtocol):
         self._on_text = on_text
         self._on_end = on_end
         self._ended = False
+        self._group = 0
+        self._ending: Deferred[None] | None = None
+        self._next: DelayedCall | None = None
 
     def start(
         self, reactor: Reactor, command: Sequence[str], files: Mapping[int, int | str]
@@ -58,19 +64,52 @@ class Program(ProcessProtocol):
             raise PermissionError(0, f"{command[0]} is not a program that this user may run")
         self._reactor = reactor
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        reactor.spawnProcess(self, command[0], command, environment, childFDs=dict(files))
+        # spawnProcess cannot make a session; setsid does, and becomes the program.
+        command = (_SETSID, *command)
+        reactor.spawnProcess(self, _SETSID, command, environment, childFDs=dict(files))
+        assert self.transport is not None
+        self._group = self.transport.pid
 
-    def end(self) -> None:
-        """End it, unless it ends by itself within a second: its input has ended."""
-        if not self._ended:
-            self._reactor.callLater(_TERM_SECONDS, self.signal, signal.SIGTERM)
-            self._reactor.callLater(_KILL_SECONDS, self.signal, signal.SIGKILL)
+    def end(self, *, patience_seconds: float) -> Deferred[None]:
+        """End it and what it has started: SIGTERM, and SIGKILL 0.6 s later.
+
+        Args:
+            patience_seconds: It may end by itself before the first signal.
+
+        Returns:
+            Fires when it has ended, or was killed.
+        """
+        if self._ended:
+            return succeed(None)
+        if self._ending is None:
+            self._ending = Deferred()
+            self._next = self._reactor.callLater(patience_seconds, self._terminate)
+        return self._ending
+
+    def _terminate(self) -> None:
+        self._next = self._reactor.callLater(_KILL_SECONDS, self._kill)
+        self.signal(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        self._next = None
+        self.signal(signal.SIGKILL)
+        self._has_ended()
+
+    def _has_ended(self) -> None:
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        if self._ending is not None and not self._ending.called:
+            self._ending.callback(None)
 
     def signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
-        if not self._ended and self.transport is not None:
+        """Send it and what it has started a signal, unless it has ended."""
+        if self._ended or not self._group:
+            return
+        try:
+            os.killpg(self._group, number)
+        except ProcessLookupError:  # it is not the leader of a group yet
             with contextlib.suppress(ProcessExitedAlready):
-                self.transport.signalProcess(number)  # type: ignore[call-arg, misc]  # zope
+                self.transport.signalProcess(number)  # type: ignore[call-arg, misc, union-attr]
 
     def errReceived(self, data: bytes) -> None:
         if text := data.strip():
@@ -86,3 +125,4 @@ class Program(ProcessProtocol):
                 else f"the program ended with status {error.exitCode}"
             )
         self._on_end(words)
+        self._has_ended()

@@ -38,9 +38,12 @@ class Setup:
             drain=self.drain,
             clock=self.clock,
             on_failure=self.failures.append,
-            on_close=lambda: self.failures.append("closed"),
+            on_close=self._closed,
             **keywords,
         )
+
+    def _closed(self) -> None:
+        self.failures.append("closed")
 
 
 @pytest.fixture
@@ -112,19 +115,41 @@ def test_no_line_is_cut_when_the_relay_stops_before_all_was_read(
     assert setup.drain.acknowledged_records == len(payloads)
 
 
-def test_a_line_that_no_pipe_holds_goes_into_an_empty_one(setup: Setup) -> None:
+@pytest.mark.parametrize("before", [0, 1, 30])
+def test_a_line_that_the_pipe_cannot_hold_is_refused_and_the_rest_goes_on(
+    setup: Setup, before: int
+) -> None:
     again = os.dup(setup.writing)
     setup.session.close()
     setup.start(again, unread_in_pipe, end_of_write=whole_lines)
-    payloads = [b"one", b"x" * 200_000, b"two"]
-    setup.session.send(payloads)
+    setup.drain.sets_aside = True
+    fits = [b"%03d" % number + b"y" * 60_000 for number in range(before)]
+    setup.session.send([*fits, b"x" * 65_536, b"two", b"x" * 65_535])
     read = b""
-    for _ in range(20):
+    for _ in range(200):
         setup.clock.advance(0.1)
         with contextlib.suppress(BlockingIOError):
             read += os.read(setup.reading, 65536)
-    assert read.splitlines() == payloads
-    assert setup.drain.acknowledged_records == 3
+    assert read.splitlines() == [*fits, b"two", b"x" * 65_535]
+    assert setup.drain.acknowledged_records == before + 2
+    refusals = [event for event in setup.drain.events if event.startswith("too long")]
+    assert refusals == ["too long: 65,537 bytes with the line's end, and the pipe holds 65,536"]
+    assert setup.session.room > 0
+
+
+def test_what_may_not_be_left_out_ends_the_session_without_a_byte_of_it(setup: Setup) -> None:
+    again = os.dup(setup.writing)
+    setup.session.close()
+    setup.start(again, unread_in_pipe, end_of_write=whole_lines)
+    setup.session.send([b"one", b"x" * 70_000])
+    setup.clock.advance(0)
+    assert setup.failures == []
+    assert os.read(setup.reading, 100_000) == b"one\n"
+    setup.clock.advance(1)
+    (words,) = setup.failures
+    assert words.startswith("too long: 70,001 bytes")
+    assert setup.drain.acknowledged_records == 1
+    assert os.read(setup.reading, 1) == b""
 
 
 def test_a_reader_that_goes_away_ends_the_session(setup: Setup) -> None:

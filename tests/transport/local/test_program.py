@@ -10,9 +10,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from relay.transport.local.program import Program
+from tests.connections import fired
 
 
 class FakeReactor(Clock):
+    """Runs nothing; stands for the transport too."""
+
+    pid = 4711
+
     def __init__(self) -> None:
         super().__init__()
         self.spawned: list[tuple[Any, ...]] = []
@@ -27,19 +32,27 @@ class FakeReactor(Clock):
 
 
 class Setup:
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reactor: Any = FakeReactor()
+        self.groups: list[tuple[int, int]] = []
+        self.has_group = True
+        monkeypatch.setattr("os.killpg", self._killpg)
         self.texts: list[str] = []
         self.ends: list[str] = []
         self.program = Program(on_text=self.texts.append, on_end=self.ends.append)
+
+    def _killpg(self, group: int, number: int) -> None:
+        if not self.has_group:
+            raise ProcessLookupError
+        self.groups.append((group, number))
 
     def start(self) -> None:
         self.program.start(self.reactor, ["/bin/cat", "-u"], {0: 5, 1: 6, 2: "r"})
 
 
 @pytest.fixture
-def setup() -> Setup:
-    return Setup()
+def setup(monkeypatch: pytest.MonkeyPatch) -> Setup:
+    return Setup(monkeypatch)
 
 
 def test_it_is_started_without_a_shell_and_without_secrets(
@@ -48,7 +61,9 @@ def test_it_is_started_without_a_shell_and_without_secrets(
     monkeypatch.setenv("SYSLOGRELAY_TOKEN", "secret")
     setup.start()
     ((executable, command, environment, files),) = setup.reactor.spawned
-    assert (executable, command, files) == ("/bin/cat", ["/bin/cat", "-u"], {0: 5, 1: 6, 2: "r"})
+    assert executable.endswith("/setsid")
+    assert command == (executable, "/bin/cat", "-u")
+    assert files == {0: 5, 1: 6, 2: "r"}
     assert "PATH" in environment
     assert "SYSLOGRELAY_TOKEN" not in environment
 
@@ -84,22 +99,38 @@ def test_how_it_ended(setup: Setup, reason: Any, words: str) -> None:
 
 def test_one_that_does_not_end_with_its_input_is_ended(setup: Setup) -> None:
     setup.start()
-    setup.program.end()
-    assert setup.reactor.signals == []
-    setup.reactor.advance(1)
-    setup.reactor.advance(1)
-    assert setup.reactor.signals == [signal.SIGTERM, signal.SIGKILL]
+    ended = fired(setup.program.end(patience_seconds=0.7))
+    setup.reactor.advance(0.69)
+    assert setup.groups == []
+    setup.reactor.advance(0.02)
+    assert setup.groups == [(4711, signal.SIGTERM)]
+    assert ended == []
+    setup.reactor.advance(0.6)
+    assert setup.groups == [(4711, signal.SIGTERM), (4711, signal.SIGKILL)]
+    assert ended == [None]
+    setup.program.processEnded(Failure(ProcessTerminated(signal=9)))
+    assert not setup.reactor.getDelayedCalls()
 
 
 def test_one_that_ends_by_itself_gets_no_signal(setup: Setup) -> None:
     setup.start()
-    setup.program.end()
+    ended = fired(setup.program.end(patience_seconds=0.7))
+    assert ended == []
     setup.program.processEnded(Failure(ProcessDone(0)))
+    assert ended == [None]
+    assert fired(setup.program.end(patience_seconds=0)) == [None]
     setup.reactor.advance(5)
-    assert setup.reactor.signals == []
+    assert setup.groups == []
 
 
 def test_one_that_hangs_can_be_killed_at_once(setup: Setup) -> None:
     setup.start()
     setup.program.signal(signal.SIGKILL)
-    assert setup.reactor.signals == [signal.SIGKILL]
+    assert setup.groups == [(4711, signal.SIGKILL)]
+
+
+def test_one_that_has_only_just_been_started_has_no_group_yet(setup: Setup) -> None:
+    setup.has_group = False
+    setup.start()
+    setup.program.signal(signal.SIGTERM)
+    assert setup.reactor.signals == [signal.SIGTERM]
