@@ -1,13 +1,14 @@
 """Syslog to an upstream over UDP (RFC 5426): delivered when the kernel has sent it.
 
 UDP has no acknowledgements, so this is the weakest kind of delivery, and `status` says so.
-An ICMP error for an earlier datagram shows up at a later one and ends the session:
-the records of that batch are sent again.
+An ICMP error that is there when a batch has been sent, or comes before the end of a later one, ends
+the session: the records of that batch are sent again.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Sequence
 
@@ -80,6 +81,9 @@ class DatagramSession:
             for payload in self._waiting:
                 self._socket.send(payload)
                 sent += 1
+            # On this host the refusal of the last datagram is there already.
+            error_number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            reason = os.strerror(error_number) if error_number else ""
         except OSError as error:
             error_number, reason = error.errno or 0, error.strerror or str(error)
         if error_number == errno.EMSGSIZE:

@@ -21,6 +21,7 @@ class Socket:
         self.room = 1000
         self.error = errno.EAGAIN
         self.too_long = b""
+        self.late_error = 0
         self.closed = False
 
     def send(self, datagram: bytes) -> int:
@@ -31,6 +32,11 @@ class Socket:
         self.room -= 1
         self.sent.append(datagram)
         return len(datagram)
+
+    def getsockopt(self, level: int, option: int) -> int:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
+        error, self.late_error = self.late_error, 0
+        return error
 
     def close(self) -> None:
         self.closed = True
@@ -110,6 +116,14 @@ def test_an_error_ends_the_session_and_the_batch_does_not_count(setup: Setup) ->
     assert setup.failures == ["up:514: Connection refused"]
     assert (setup.socket.closed, setup.session.room) == (True, 0)
     assert setup.clock.getDelayedCalls() == []
+
+
+def test_a_refusal_that_is_there_after_the_last_datagram_ends_the_session(setup: Setup) -> None:
+    setup.socket.late_error = errno.ECONNREFUSED
+    setup.session.send([b"one"])
+    setup.clock.advance(0)
+    assert setup.drain.acknowledged_records == 0
+    assert setup.failures == ["up:514: Connection refused"]
 
 
 def test_a_record_that_no_packet_can_hold_is_refused(setup: Setup) -> None:
