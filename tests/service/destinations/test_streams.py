@@ -141,7 +141,7 @@ def test_only_relp_has_a_window(setup: Setup, scheme: str, in_flight_max: int) -
 
 def test_what_has_to_be_there_before_it_connects(setup: Setup) -> None:
     service = setup.build(Url("relp", host="up", port=514), refusals_max=5)
-    assert [each.words for each in service._prerequisites] == ["", ""], "TLS files, and tokens"
+    assert [each.state for each in service._prerequisites] == ["", ""], "TLS files, and tokens"
 
 
 def test_where_it_connects_and_for_how_long(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
