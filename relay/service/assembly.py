@@ -251,11 +251,11 @@ class _Relay:
         for warning in configuration.warnings:
             path = configuration.path or "command line"
             _log.warn("{path}: {warning}", path=path, warning=warning)
-        if words := open_files_warning(configuration.sources, len(configuration.destinations)):
-            _log.warn("{words}", words=words)
+        if text := open_files_warning(configuration.sources, len(configuration.destinations)):
+            _log.warn("{text}", text=text)
         for unused in self.systemd.unused(source.listen for source in configuration.sources):
-            words = f"passed the socket {unused}, and no source listens on it"
-            self.notices.warn("systemd", unused, words)
+            text = f"passed the socket {unused}, and no source listens on it"
+            self.notices.warn("systemd", unused, text)
 
     def _status(self) -> Status:
         configuration, queue = self.configuration, self.queue
@@ -340,12 +340,12 @@ def _sequences(source: SourceConfiguration, notices: Notices) -> SequenceCheck |
         return None
 
     def warn(counter: str, missing: int | None) -> None:
-        words = f"missing: {counted(missing or 0, 'message')} that {counter} has numbered"
+        text = f"missing: {counted(missing or 0, 'message')} that {counter} has numbered"
         if missing is None:
-            words = (
+            text = (
                 f"the numbers of {counter} jump by more than {BELIEVED_RECORDS_MAX:,}: that many "
                 "are not believed to be missing, and none is counted"
             )
-        notices.warn(f"source {source.id}", "sequence", words, group=f"sequence of {counter}")
+        notices.warn(f"source {source.id}", "sequence", text, group=f"sequence of {counter}")
 
     return SequenceCheck(warn)

@@ -130,8 +130,8 @@ def _check_tls(
         )
     elif given.trusted_ca:
         urls = " or ".join(f"{each}://" for each in kinds.schemes_with("trusted_ca", "connect"))
-        words = f"has no meaning without a --forward to {urls}; remove it"
-        reading.add("--trusted-ca", words)
+        problem = f"has no meaning without a --forward to {urls}; remove it"
+        reading.add("--trusted-ca", problem)
 
 
 def _urls(

@@ -215,12 +215,12 @@ def test_a_message_passes_from_one_to_the_other(tmp_path: Path) -> None:
     relay.privilegedStartService()
     relay.startService()
     (ear,) = destinations_of(relay)
-    assert ear.state_words == "the ear is asleep; its messages wait until it is awake"
+    assert ear.state_text == "the ear is asleep; its messages wait until it is awake"
     TO_WAKE[-1].fulfil()
     for _ in range(100):
         if ear.lanes[0].drain.in_flight < 2:
             reactor.run_next()
-    assert (ear.state_words, ear.lanes[0].state.target) == ("listening", "two ears")
+    assert (ear.state_text, ear.lanes[0].state.target) == ("listening", "two ears")
     reactor.advance(0.1)
     reactor.advance(0.1)
     assert ACKNOWLEDGED == [0, 2]

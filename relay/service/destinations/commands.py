@@ -69,9 +69,9 @@ class DestinationTools(Service):
                     count=counted(lane.queued, "message"),
                 )
                 ensureDeferred(self._adopt(destination))
-        for id, octets in self._queue.view.positions(PAUSED).items():
+        for id, data in self._queue.view.positions(PAUSED).items():
             if id in self._destinations:
-                since = _decoded(octets)
+                since = _decoded(data)
                 self._destinations[id].pause(since)
                 self._log.warn(
                     "destination {id}: paused by hand since {since}; `syslogrelay resume {id}` "
@@ -87,7 +87,7 @@ class DestinationTools(Service):
             chosen = [self._destination(wanted.destination)]
         for destination in chosen:
             destination.connect()
-        return {destination.id: destination.state_words for destination in chosen}
+        return {destination.id: destination.state_text for destination in chosen}
 
     def pause(self, wanted: SomeDestination) -> Deferred[None]:
         """Stop sending to a destination until `resume`.  Fires when a restart keeps to it."""
@@ -127,8 +127,8 @@ class DestinationTools(Service):
                 f"`queue adopt {lane} {destination.id}`: {error}",
             )
 
-    def _keep(self, id: str, octets: bytes) -> Deferred[None]:
-        return self._queue.committer.append({}, positions={f"{PAUSED}/{id}": octets})
+    def _keep(self, id: str, data: bytes) -> Deferred[None]:
+        return self._queue.committer.append({}, positions={f"{PAUSED}/{id}": data})
 
     def _destination(self, id: str) -> DestinationService:
         if id not in self._destinations:
@@ -137,9 +137,9 @@ class DestinationTools(Service):
         return self._destinations[id]
 
 
-def _decoded(octets: bytes) -> float:
+def _decoded(data: bytes) -> float:
     """When the pause began; 0 where that is damaged."""
     try:
-        return msgspec.json.decode(octets, type=float)
+        return msgspec.json.decode(data, type=float)
     except msgspec.DecodeError:
         return 0.0

@@ -264,8 +264,8 @@ class _Files:
         self._closed.is_interrupted = True
         return self._run_in_thread(self._tree.close)
 
-    def _warn_from_thread(self, kind: str, words: str) -> None:
-        self._parts.reactor.callFromThread(self._parts.notices.warn, self._subject, kind, words)
+    def _warn_from_thread(self, kind: str, text: str) -> None:
+        self._parts.reactor.callFromThread(self._parts.notices.warn, self._subject, kind, text)
 
     def _look(self) -> None:
         """Tidy up every minute."""
@@ -284,8 +284,8 @@ class _Files:
 
     def _not_tidied(self, failure: Failure) -> None:
         failure.trap(OSError)
-        words = f"{self._options.root}: cannot tidy up: {failure.getErrorMessage()}"
-        self._parts.notices.warn(self._subject, "tidy", words)
+        text = f"{self._options.root}: cannot tidy up: {failure.getErrorMessage()}"
+        self._parts.notices.warn(self._subject, "tidy", text)
 
 
 def _make(configuration: FileConfiguration, parts: DestinationParts) -> Delivery:

@@ -289,7 +289,7 @@ class HttpConfiguration(AnsweringConfiguration):
 
     @property
     def target(self) -> str:
-        """The URL for words: without its scheme, and without tokens."""
+        """The URL for people: without its scheme, and without tokens."""
         parts = self.url.partition("://")[2].split("/")
         return "/".join("****" if has_token_form(part.encode()) else part for part in parts)
 
@@ -456,9 +456,9 @@ def _new_uploads(
     )
 
 
-def _record(numbering: Numbering | None, has_keys: bool, seq: int, octets: bytes) -> bodies.Record:
+def _record(numbering: Numbering | None, has_keys: bool, seq: int, data: bytes) -> bodies.Record:
     """The record `seq` as a request brings it."""
-    index, payload = split_key(octets) if has_keys else (None, octets)
+    index, payload = split_key(data) if has_keys else (None, data)
     return bodies.Record(payload, numbering.record_id(seq) if numbering else "", index or b"")
 
 

@@ -55,7 +55,7 @@ class Delivery:
     outlet of its own, whose drain hands on to that of the lane.
     """
     target: str = ""
-    """The name of the upstream in words; empty = what the URL says."""
+    """The name of the upstream, for people; empty = what the URL says."""
     is_confirmed: bool = False
     """The receiver has a record for certain when it is acknowledged; else the kernel has it."""
     prerequisites: Sequence[Prerequisite] = ()

@@ -155,9 +155,9 @@ class LocalLink(Link):
     """To a destination without a connection to wait for: a file, or UDP.
 
     Args:
-        new_session: Makes a session for the outlet; given what to call, with words, when the
+        new_session: Makes a session for the outlet; given what to call, with a reason, when the
             session fails.  May fail with OSError itself.
-        how: The state in words while there is a session.
+        how: The state, for people, while there is a session.
     """
 
     def __init__(
@@ -222,8 +222,8 @@ class LocalLink(Link):
         self._state.became_ready(self._how)
         self._outlet.drain.attach(session)
 
-    def _failed(self, start: int, words: str) -> None:
+    def _failed(self, start: int, reason: str) -> None:
         if start == self._starts:
             self._session = None
-            self._state.failed(words)
+            self._state.failed(reason)
             self._retry = self._clock.callLater(self._state.retry_policy(), self._try, start)

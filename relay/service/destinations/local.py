@@ -122,12 +122,12 @@ def _make_program(configuration: ProgramConfiguration, parts: DestinationParts) 
         os.set_blocking(writable, False)
         _enlarge(writable)
 
-        def on_end(words: str) -> None:
-            session.fail(words)
+        def on_end(reason: str) -> None:
+            session.fail(reason)
 
-        def on_lost(words: str) -> None:
+        def on_lost(reason: str) -> None:
             program.signal(signal.SIGKILL)
-            on_failure(f"{path}: {words}")
+            on_failure(f"{path}: {reason}")
 
         program = Program(
             on_text=partial(parts.notices.warn, f"destination {configuration.id}", "stderr"),
@@ -157,8 +157,8 @@ def _make_program(configuration: ProgramConfiguration, parts: DestinationParts) 
     return Delivery(new_link=lambda outlet: LocalLink(outlet, run, how=how, clock=reactor))
 
 
-def _fail(on_failure: OnFailure, path: str, words: str) -> None:
-    on_failure(f"{path}: {words}")
+def _fail(on_failure: OnFailure, path: str, reason: str) -> None:
+    on_failure(f"{path}: {reason}")
 
 
 def _connected(path: str, kind: socket.SocketKind) -> socket.socket:

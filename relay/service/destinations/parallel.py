@@ -62,12 +62,12 @@ class ParallelLink(Link):
         if not self._state.ready:
             self._state.became_ready(f"{state.words}, by up to {len(self._links)} connections")
 
-    def _lost(self, words: str) -> None:
+    def _lost(self, reason: str) -> None:
         if any(state.ready for state in self._states):
-            if words:
+            if reason:
                 self._state.failures += 1
-                self._state.remark(words)
-        elif words:
-            self._state.failed(words)
+                self._state.remark(reason)
+        elif reason:
+            self._state.failed(reason)
         elif self._state.ready:
             self._state.renewed("connections are renewed")

@@ -261,12 +261,12 @@ def _complete(
         table["format"] = table.get("format") or _PLAIN.get(name) or FormatConfiguration(name)
     elif table.get("format") is not None:
         other = 'via = "https"' if is_bulk else f'token_in = "{mode}"'
-        words = f'has no meaning with {other}, only with token_in = "none"; remove it'
-        reading.add(f"{path}.{'template' if 'template' in values else 'format'}", words)
+        problem = f'has no meaning with {other}, only with token_in = "none"; remove it'
+        reading.add(f"{path}.{'template' if 'template' in values else 'format'}", problem)
     elif not given.keys() & {"token_file", "token_env", "tokens"}:
         other = ', or token_in = "none" if the address of this host is authorised'
-        words = f'is missing; write token_file = "PATH"{"" if is_bulk else other}'
-        reading.add(f"{path}.token_file", words)
+        problem = f'is missing; write token_file = "PATH"{"" if is_bulk else other}'
+        reading.add(f"{path}.token_file", problem)
         return
     with suppress(Reported):
         form = reading.read(Rewrites(), {"mode": mode, **given}, path)

@@ -80,8 +80,8 @@ class DestinationService(Service):
         self._refusals = Refusals(
             configuration.refusals_max,
             now=parts.wall.now,
-            on_held=lambda words: self.warn("refusals", f"the upstream {words}"),
-            on_taken=lambda words: self._say(f"the upstream {words}"),
+            on_held=lambda text: self.warn("refusals", f"the upstream {text}"),
+            on_taken=lambda text: self._say(f"the upstream {text}"),
         )
         self._status = DestinationStatus(
             configuration,
@@ -218,13 +218,13 @@ class DestinationService(Service):
 
     # What happens to a lane.
 
-    def _connected(self, queue: str, words: str) -> None:
+    def _connected(self, queue: str, text: str) -> None:
         if self._order is not None and self._order.is_to_reconnect(queue):
             return  # the log says that it reconnects; the next connection is the one that counts
-        self._say(self._name(queue) + printable(words))
+        self._say(self._name(queue) + printable(text))
 
-    def _connection_failed(self, queue: str, words: str) -> None:
-        self.warn("connection", self._name(queue) + words)
+    def _connection_failed(self, queue: str, text: str) -> None:
+        self.warn("connection", self._name(queue) + text)
         if self._order is not None:
             self._order.connection_failed(queue)
 
@@ -291,18 +291,18 @@ class DestinationService(Service):
         for lane in self.lanes:
             lane.link.reopen()
 
-    def warn(self, kind: str, words: str) -> None:
-        self._notices.warn(f"destination {self.id}", kind, words)
+    def warn(self, kind: str, text: str) -> None:
+        self._notices.warn(f"destination {self.id}", kind, text)
 
-    def _say(self, words: str) -> None:
-        self._log.info("destination {id}: {words}", id=self.id, words=words)
+    def _say(self, text: str) -> None:
+        self._log.info("destination {id}: {text}", id=self.id, text=text)
 
     # For status.
 
     @property
-    def state_words(self) -> str:
-        """The state in words."""
-        return self._status.state_words
+    def state_text(self) -> str:
+        """The state, for people."""
+        return self._status.state_text
 
     def report(self) -> Document:
         """Account, state and counters, for status."""
@@ -316,7 +316,7 @@ class DestinationService(Service):
 
 @dataclass(slots=True)
 class DestinationStatus:
-    """State in words and report of one destination.
+    """State for people and report of one destination.
 
     Args:
         lanes: Says its lanes, the backlog first.
@@ -338,25 +338,25 @@ class DestinationStatus:
     changed: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def state_words(self) -> str:
-        """The state in words."""
+    def state_text(self) -> str:
+        """The state, for people."""
         lanes = self._open_lanes
         if len(lanes) < 2:
-            return self._words("; ".join(lane.state.words for lane in lanes))
+            return self._state_text("; ".join(lane.state.words for lane in lanes))
         backlog, live = lanes
-        return self._words(f"live: {live.state.words}; backlog: {backlog.state.words}")
+        return self._state_text(f"live: {live.state.words}; backlog: {backlog.state.words}")
 
     @property
     def _open_lanes(self) -> list[Lane]:
         return [lane for lane in self.lanes() if lane.is_open]
 
-    def _words(self, sessions: str) -> str:
-        """The state in words, of which `sessions` are those of the connections."""
-        words = "; ".join(filter(None, (each.state for each in self.prerequisites)))
-        words = words or "; ".join(filter(None, (self.refusals.state, sessions)))
+    def _state_text(self, sessions: str) -> str:
+        """The state, for people, of which `sessions` are those of the connections."""
+        text = "; ".join(filter(None, (each.state for each in self.prerequisites)))
+        text = text or "; ".join(filter(None, (self.refusals.state, sessions)))
         if self.paused_since is None:
-            return words
-        return f"paused by hand since {in_utc(self.paused_since)}; {words}"
+            return text
+        return f"paused by hand since {in_utc(self.paused_since)}; {text}"
 
     def report(self) -> Document:
         """Account, state and counters, for status."""
@@ -375,7 +375,7 @@ class DestinationStatus:
         return {
             "id": self.configuration.id,
             "connect": ", ".join(map(str, self.configuration.targets)),
-            "state": self.state_words,
+            "state": self.state_text,
             "details": list(self.details()),
             "ready": ready,
             "paused": paused,
@@ -416,7 +416,7 @@ class DestinationStatus:
                 "queued_records": lane.queued,
                 "in_flight_records": lane.drain.in_flight,
                 "delivered_per_second": self._rate(lane),
-                "state": self._words(lane.state.words) if lane.is_open else "idle",
+                "state": self._state_text(lane.state.words) if lane.is_open else "idle",
             }
             for name, lane in zip(("backlog", "live"), lanes, strict=True)
         }

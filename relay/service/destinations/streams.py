@@ -180,7 +180,7 @@ def new_delivery(
         configuration.several,
         new_protocol=new_protocol,
         clock=parts.reactor,
-        say=lambda words: _log.info("{subject}: {words}", subject=subject, words=words),
+        say=lambda text: _log.info("{subject}: {text}", subject=subject, text=text),
     )
     return Delivery(
         new_link=partial(_new_link, configuration, targets),
@@ -197,8 +197,8 @@ def _new_link(configuration: UpstreamConfiguration, targets: Targets, outlet: Ou
         UpstreamState,
         target=outlet.state.target,
         clock=targets.clock,
-        on_ready=lambda words: None,
-        on_failure=lambda words: None,
+        on_ready=lambda text: None,
+        on_failure=lambda text: None,
         on_remark=outlet.state.remark,
         retry_seconds_min=configuration.retry.retry_seconds_min,
         retry_seconds_max=configuration.retry.retry_seconds_max,

@@ -118,7 +118,7 @@ class Targets:
 
     Args:
         new_protocol: Makes a protocol for an outlet.
-        say: Called with what has changed, in words.
+        say: Called with what has changed, for people.
     """
 
     def __init__(
@@ -173,9 +173,9 @@ class Targets:
         target.trouble, target.good_probes = "", 0
         self._probe_later()
 
-    def lost(self, target: Target, words: str) -> None:
+    def lost(self, target: Target, reason: str) -> None:
         """A connection to `target` has failed."""
-        target.trouble, target.good_probes = words, 0
+        target.trouble, target.good_probes = reason, 0
         self._probe_later()
 
     def details(self) -> Iterator[str]:
@@ -347,20 +347,20 @@ class TargetLink(StreamLink):
         else:
             self._look_up_later(resolver)
 
-    def _lost(self, words: str) -> None:
+    def _lost(self, reason: str) -> None:
         """The connection has ended, or could not be made.
 
         Args:
-            words: Why; empty = the target is not to blame.
+            reason: Why; empty = the target is not to blame.
         """
-        target, self.is_connected, self._moves = self._target, False, bool(words)
+        target, self.is_connected, self._moves = self._target, False, bool(reason)
         self._timers.cancel_all()
         if target is None:
             return
         if self in target.links:
             target.links.remove(self)
-        if words:
-            self._targets.lost(target, words)
+        if reason:
+            self._targets.lost(target, reason)
         self._targets.stop_probes()
 
 
@@ -375,14 +375,14 @@ class _ProbeOutlet:
         self.state = UpstreamState(
             target=name,
             clock=clock,
-            on_ready=lambda words: None,
+            on_ready=lambda reason: None,
             on_failure=self._failed,
             retry_seconds_min=1.0,
             retry_seconds_max=1.0,
         )
 
-    def _failed(self, words: str) -> None:
-        self.trouble = self.trouble or words
+    def _failed(self, reason: str) -> None:
+        self.trouble = self.trouble or reason
 
 
 class _NoDrain:
@@ -401,7 +401,7 @@ class _NoDrain:
     def acknowledged(self, session: object, count: int) -> bool:
         return True
 
-    def refused(self, session: object, words: str, **_: object) -> bool:
+    def refused(self, *_: object, **__: object) -> bool:
         return False
 
 

@@ -86,8 +86,8 @@ def probe_pipe(probe: Probe, path: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        words = f"{path}: {error.strerror}"
-        probe.fail("path", "pipe-missing", words, f"make it: mkfifo {path}")
+        text = f"{path}: {error.strerror}"
+        probe.fail("path", "pipe-missing", text, f"make it: mkfifo {path}")
         return
     if not stat.S_ISFIFO(mode):
         probe.fail("path", "path-taken", f"{path} is no named pipe", "make one with mkfifo")

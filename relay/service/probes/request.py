@@ -43,15 +43,15 @@ class Asking:
         began = time.monotonic()
         try:
             connection.sendall(self._request(upstream))
-            octets = _answered(connection, probe.seconds_max)
+            data = _answered(connection, probe.seconds_max)
         except TlsBroken as error:
             probe.findings.append(tls_finding(upstream, error))
             return
         except OSError:
-            octets = b""
-        answer = _parsed(octets)
+            data = b""
+        answer = _parsed(data)
         if answer is None:
-            self._no_answer(probe, upstream, octets)
+            self._no_answer(probe, upstream, data)
             return
         milliseconds = (time.monotonic() - began) * 1000
         self._judge(
@@ -69,26 +69,26 @@ class Asking:
 
     def _judge(self, probe: Probe, text: str, answer: Answer) -> None:
         (verdict,) = verdicts_of(answer, 1, read_any)
-        words = f"{text}: {self._masked(verdict.words)}" if verdict.words else text
+        shown = f"{text}: {self._masked(verdict.words)}" if verdict.words else text
         is_other = self._method != "POST" and answer.status in _NO_SUCH_METHOD
         if verdict.fate is Fate.RETRY:
             remedy = "see the log of the server; the relay tries again until it takes messages"
-            probe.warn("request", "http-busy", words, remedy)
+            probe.warn("request", "http-busy", shown, remedy)
         elif verdict.fate is not Fate.HOLD or is_other:
             probe.passed("request", text)
         elif verdict.cause == "unknown token":
-            probe.fail("request", "token-unknown", words, "compare the token with the app's")
+            probe.fail("request", "token-unknown", shown, "compare the token with the app's")
         elif answer.status in (401, 403):
             remedy = "compare user, password_file, api_key_file or token_file with the server's"
-            probe.fail("request", "http-unauthorised", words, remedy)
+            probe.fail("request", "http-unauthorised", shown, remedy)
         elif answer.status == 404:
-            probe.fail("request", "http-not-found", words, "compare the path and `body`")
+            probe.fail("request", "http-not-found", shown, "compare the path and `body`")
         else:
-            probe.fail("request", "http-refused", words, "change the URL, or the server")
+            probe.fail("request", "http-refused", shown, "change the URL, or the server")
 
-    def _no_answer(self, probe: Probe, upstream: Upstream, octets: bytes) -> None:
-        if octets:
-            what = f"answers {self._masked(printable(octets, length_max=60))!r}, which is no HTTP"
+    def _no_answer(self, probe: Probe, upstream: Upstream, data: bytes) -> None:
+        if data:
+            what = f"answers {self._masked(printable(data, length_max=60))!r}, which is no HTTP"
         else:
             what = "does not answer a request"
         probe.fail(
@@ -107,30 +107,30 @@ class Asking:
 def _answered(connection: Connection, seconds_max: float) -> bytes:
     """All that comes until the other end closes, up to a limit."""
     deadline = time.monotonic() + seconds_max
-    octets = b""
-    while len(octets) < _ANSWER_BYTES_MAX:
+    data = b""
+    while len(data) < _ANSWER_BYTES_MAX:
         chunk = heard(connection, deadline - time.monotonic())
         if not chunk:
             break
-        octets += chunk
-        if octets.startswith(b"HTTP/") and _is_whole(octets):
+        data += chunk
+        if data.startswith(b"HTTP/") and _is_whole(data):
             break
-    return octets
+    return data
 
 
-def _is_whole(octets: bytes) -> bool:
+def _is_whole(data: bytes) -> bool:
     """Whether the answer says how long it is, and is; not all servers close."""
-    head, end, body = octets.partition(b"\r\n\r\n")
+    head, end, body = data.partition(b"\r\n\r\n")
     length = re.search(rb"\r\ncontent-length: *([0-9]{1,9})", head, re.IGNORECASE)
     return bool(end and length and len(body) >= int(length[1]))
 
 
-def _parsed(octets: bytes) -> Answer | None:
+def _parsed(data: bytes) -> Answer | None:
     """None = that is no answer of HTTP."""
-    found = _STATUS.match(octets)
+    found = _STATUS.match(data)
     if found is None:
         return None
-    head, _, body = octets[found.end() :].partition(b"\r\n\r\n")
+    head, _, body = data[found.end() :].partition(b"\r\n\r\n")
     try:
         headers = parse_headers(io.BytesIO(head + b"\r\n\r\n"))
     except HTTPException:

@@ -42,7 +42,7 @@ class Connection(Protocol):
 
     def recv(self, size: int, /) -> bytes: ...
 
-    def sendall(self, octets: bytes, /) -> None: ...
+    def sendall(self, data: bytes, /) -> None: ...
 
 
 class Upstream(NamedTuple):
@@ -280,9 +280,9 @@ def tls_finding(upstream: Upstream, error: OSError) -> Finding:
     text = printable(f"{upstream.place}: {error.strerror or error}", length_max=_TEXT_MAX)
     fault, remedy = _BY_KIND.get(kind, "tls-failed"), "see the log of the receiver"
     if kind == "tls-certificate":
-        for needle, name, words in _OF_CERTIFICATE:
+        for needle, name, advice in _OF_CERTIFICATE:
             if needle in text:
-                fault, remedy = name, words
+                fault, remedy = name, advice
                 break
     elif isinstance(error, TimeoutError) or not kind:
         fault = "tls-no-answer" if isinstance(error, TimeoutError) else "tls-closed"
@@ -396,8 +396,8 @@ def greet_syslog(
         what = f"answers {printable(said, length_max=60)!r}, which no receiver of syslog does"
         _fail_syslog(probe, upstream, "syslog-other-port", what, "the port of its receiver")
     elif counts and was_open:
-        words = "refuses lines, as receivers do that take octet counting only"
-        probe.passed("lines", f"{upstream.place} {words}")
+        text = "refuses lines, as receivers do that take octet counting only"
+        probe.passed("lines", f"{upstream.place} {text}")
     else:
         probe.warn(
             "lines",

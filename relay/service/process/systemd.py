@@ -69,7 +69,7 @@ class Systemd:
         raise ValueError(f"systemd passed no socket of this name, only {self._listed()}")
 
     def unused(self, listening: Iterable[Url]) -> list[str]:
-        """The sockets that none of the URLs means, in words."""
+        """The sockets that none of the URLs means, for people."""
         wanted = {url.inherited for url in listening}
         left = [
             number

@@ -26,7 +26,7 @@ from relay.transport.journal.reader import CURSOR, JournalReader
 from relay.transport.reception import OversizePolicy
 from relay.wire.journal_message import HEADER_FIELDS, new_journal_format
 
-# systemd.journal-fields(7), sd_journal_add_match(3): at most 64 octets.
+# systemd.journal-fields(7), sd_journal_add_match(3): at most 64 bytes.
 _FIELD = r"[A-Z_][A-Z0-9_]{0,63}"
 _MATCH = re.compile(rf"{_FIELD}=[^\0]*", re.DOTALL)
 _NAME = re.compile(_FIELD)

@@ -218,14 +218,14 @@ class ProgramSource(_LinesSource):
         self._log.info("source {id}: {state}", id=self.id, state=self._state)
         self.read(readable)
 
-    def _ended(self, words: str) -> None:
+    def _ended(self, reason: str) -> None:
         self._program = None
         if not self.running:
             return
         ran_well = self._reactor.seconds() - self._started_at >= _RAN_WELL_SECONDS
         self._failures = 1 if ran_well else self._failures + 1
         seconds = self._pause(self._failures)
-        self._state = f"{words}, next start in {seconds:.0f} s"
+        self._state = f"{reason}, next start in {seconds:.0f} s"
         self._warn("ended", f"{self._command[0]}: {self._state}")
         self._retry = self._reactor.callLater(seconds, self._run)
 

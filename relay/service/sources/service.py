@@ -152,8 +152,8 @@ class ListeningSource(SourceService):
         raise NotImplementedError
 
     def report(self) -> Document:
-        words = self._words_of_a_lost_file() if self.running else ""  # at a stop we remove it
-        return super().report() | ({"state": words, "ready": False} if words else {})
+        text = self._lost_file() if self.running else ""  # at a stop we remove it
+        return super().report() | ({"state": text, "ready": False} if text else {})
 
     def note_address(self, bound: socket.socket) -> None:
         """Learn the port that the system chose, if it did."""
@@ -161,12 +161,12 @@ class ListeningSource(SourceService):
             host, port = bound.getsockname()[:2]
             self._address = str(Url(self.url.scheme, host=host, port=port))
         elif self.url.inherited:
-            name = bound.getsockname()  # octets if it is abstract
+            name = bound.getsockname()  # bytes if it is abstract
             path = name if isinstance(name, str) else "@" + os.fsdecode(name[1:])
             self._address = str(Url(self.url.scheme, path=path))
 
     def remove_socket_file(self) -> None:
-        if self._socket_file is not None and not self._words_of_a_lost_file():
+        if self._socket_file is not None and not self._lost_file():
             with contextlib.suppress(OSError):  # we may have given up the right to
                 os.unlink(self.url.path)
 
@@ -175,7 +175,7 @@ class ListeningSource(SourceService):
             with contextlib.suppress(OSError):
                 self._socket_file = _file_at(self.url.path)
 
-    def _words_of_a_lost_file(self) -> str:
+    def _lost_file(self) -> str:
         """Why programs cannot reach our unix socket; empty if they can, or it is none."""
         if self._socket_file is None:
             return ""
@@ -239,7 +239,7 @@ class StreamSource(ListeningSource):
                 listen(self._socket)
         except OSError as error:
             self._prerequisite.trouble = f"cannot listen on {self.url}: {error.strerror or error}"
-            self._log.warn("source {id}: {words}", id=self.id, words=self._prerequisite.trouble)
+            self._log.warn("source {id}: {text}", id=self.id, text=self._prerequisite.trouble)
             return
         self.begin()
 
@@ -309,11 +309,11 @@ class DatagramSource(ListeningSource):
         if bound.family != socket.AF_UNIX and 2 * self._buffer_bytes < self._buffer_bytes_asked:
             self._log.warn(
                 "source {id}: asked for a receive buffer of {asked}, the kernel grants {granted}; "
-                "raise it with: sysctl -w net.core.rmem_max={octets}",
+                "raise it with: sysctl -w net.core.rmem_max={size}",
                 id=self.id,
                 asked=size_text(self._buffer_bytes_asked),
                 granted=size_text(self._buffer_bytes),
-                octets=self._buffer_bytes_asked,
+                size=self._buffer_bytes_asked,
             )
 
     def stopService(self) -> None:

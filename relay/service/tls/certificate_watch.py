@@ -141,15 +141,15 @@ class CertificateWatch(PeriodicService):
         if waits:
             watched.needed.trouble = trouble
         if watched.reminder.is_due(trouble, self._clock.seconds()):
-            words = _UNUSABLE + trouble
-            self._notices.warn(watched.subject, "certificates", watched.needed.state or words)
+            text = _UNUSABLE + trouble
+            self._notices.warn(watched.subject, "certificates", watched.needed.state or text)
 
     def _warn_of_expiry(self, watched: _Watched) -> None:
         now = self._now()
         for expiry in watched.expiries:
-            if words := expiry.warning(now):
+            if text := expiry.warning(now):
                 group = f"{watched.subject}, {expiry.path}, {expiry.issuer}"
-                self._notices.warn(watched.subject, "expiry", words, group=group)
+                self._notices.warn(watched.subject, "expiry", text, group=group)
 
 
 def _use(watched: _Watched) -> str:
@@ -202,7 +202,7 @@ class Expiry:
             return ""
         self._warned = due
         if not self.issuer:
-            return self._words(left)
+            return self._problem(left)
         if left > 0:
             return f"{self._what} expires in {left / 3600:.1f} hours; put the next one there"
         return (
@@ -211,7 +211,7 @@ class Expiry:
         )
 
     def report(self, subject: str, now: float) -> Document:
-        """For status: whose it is, the days that are left, and the same in words."""
+        """For status: whose it is, the days that are left, and the same for people."""
         left = self.ends_at - now
         days = left / _DAY_SECONDS
         if not self.issuer:
@@ -220,7 +220,7 @@ class Expiry:
                 "kind": "certificate",
                 "certificate": self.path,
                 "expires_days": round(days, 1),
-                "problem": self._words(left),
+                "problem": self._problem(left),
             }
         return {
             "subject": subject,
@@ -230,7 +230,7 @@ class Expiry:
             "next_update": self._ends,
             "days_left": round(days, 2),
             "is_due": left <= self.warnings[-1],
-            "problem": self._words(left),
+            "problem": self._problem(left),
         }
 
     @property
@@ -243,7 +243,7 @@ class Expiry:
     def _ends(self) -> str:
         return f"{datetime.fromtimestamp(self.ends_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
-    def _words(self, left: float) -> str:
+    def _problem(self, left: float) -> str:
         """When it ends or has ended; `left` seconds are left."""
         if self.issuer:
             when = "expires at" if left > 0 else "should have been replaced by"
@@ -256,7 +256,7 @@ def expiries_of(material: TlsMaterial, *, certificate: str) -> list[Expiry]:
     """What of `material` expires: our certificate, and one revocation list of each issuer.
 
     Args:
-        certificate: The file of our certificate, for words.
+        certificate: The file of our certificate, for people.
     """
     expiries = []
     if material.certificate_pem:

@@ -178,7 +178,7 @@ def file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
     key = None
     if bool(passphrase_file) == bool(passphrase):  # what it says without one would mislead
         key = tried("private_key", lambda: _private_key(tls.private_key, passphrase or b""))
-    if own is not None and key is not None and _public_octets(own) != _public_octets(key):
+    if own is not None and key is not None and _public_bytes(own) != _public_bytes(key):
         problems.append(
             f"{where('private_key')}: {tls.private_key} does not belong to the first certificate "
             f"in {tls.certificate}"
@@ -187,11 +187,11 @@ def file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
 
 
 def _parsed(path: str, load: Callable[[bytes], list[T]], what: str, label: str) -> list[T]:
-    octets = _content(path)
+    data = _content(path)
     try:
-        return load(octets)
+        return load(data)
     except ValueError:
-        raise ValueError(_not_pem(path, octets, what, label)) from None
+        raise ValueError(_not_pem(path, data, what, label)) from None
 
 
 def _certificates(path: str) -> list[x509.Certificate]:
@@ -220,9 +220,9 @@ def _passphrase(path: str) -> bytes:
 
 
 def _private_key(path: str, passphrase: bytes) -> PrivateKeyTypes:
-    octets = _content(path)
+    data = _content(path)
     try:
-        key = load_pem_private_key(octets, password=passphrase or None)
+        key = load_pem_private_key(data, password=passphrase or None)
     except TypeError:  # how `cryptography` says that a passphrase is missing, or is one too many
         if passphrase:
             raise ValueError(
@@ -233,12 +233,12 @@ def _private_key(path: str, passphrase: bytes) -> PrivateKeyTypes:
             "private_key_passphrase_file"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        if passphrase and b"ENCRYPTED" in octets:
+        if passphrase and b"ENCRYPTED" in data:
             raise ValueError(
                 f"the private key in {path} cannot be decrypted: the passphrase is another, or "
                 "the key is damaged"
             ) from None
-        raise ValueError(_not_pem(path, octets, "private key", "PRIVATE KEY")) from None
+        raise ValueError(_not_pem(path, data, "private key", "PRIVATE KEY")) from None
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS_MIN:
         raise ValueError(
             f"the RSA key in {path} has {key.key_size} bits; use {_RSA_BITS_MIN} or more"
@@ -247,24 +247,24 @@ def _private_key(path: str, passphrase: bytes) -> PrivateKeyTypes:
 
 
 def _content(path: str) -> bytes:
-    """The octets of a file that the configuration names; none for no name."""
+    """The bytes of a file that the configuration names; none for no name."""
     if not path:
         return b""
     try:
         with open(path, "rb") as file:
-            octets = file.read(_PEM_BYTES_MAX + 1)
+            data = file.read(_PEM_BYTES_MAX + 1)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    if len(octets) > _PEM_BYTES_MAX:
+    if len(data) > _PEM_BYTES_MAX:
         raise ValueError(f"{path} is larger than {_PEM_BYTES_MAX} bytes: not a PEM file")
-    return octets
+    return data
 
 
-def _not_pem(path: str, octets: bytes, what: str, label: str) -> str:
-    if label.encode() + b"-----" in octets:
+def _not_pem(path: str, data: bytes, what: str, label: str) -> str:
+    if label.encode() + b"-----" in data:
         return f"the {what} in {path} is damaged or of an unknown kind"
     return f"{path} holds no {what}; expected PEM with a line -----BEGIN {label}-----"
 
 
-def _public_octets(holder: x509.Certificate | PrivateKeyTypes) -> bytes:
+def _public_bytes(holder: x509.Certificate | PrivateKeyTypes) -> bytes:
     return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

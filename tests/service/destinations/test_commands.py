@@ -55,7 +55,7 @@ class Destination:
         self.drains: dict[str, SomeDrain] = {id: SomeDrain(0)}
 
     @property
-    def state_words(self) -> str:
+    def state_text(self) -> str:
         return f"{self.id} is connecting" if "connect" in self.done else f"{self.id} waits"
 
     def drain_of(self, queue: str) -> Any:

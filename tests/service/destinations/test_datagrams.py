@@ -22,8 +22,8 @@ def test_udp(setup: Setup) -> None:
         service.startService()
         for _ in range(3):
             setup.run()
-        words = f"sending to 127.0.0.1:{port}, delivered when sent: nobody answers"
-        assert service.state_words == words
+        text = f"sending to 127.0.0.1:{port}, delivered when sent: nobody answers"
+        assert service.state_text == text
         assert setup.queue.upto == 3
         assert fired(service.stopService()) == [None]
 
@@ -36,7 +36,7 @@ def test_an_upstream_that_cannot_be_resolved(setup: Setup, monkeypatch: pytest.M
     service = setup.build(Url("udp", host="nowhere.invalid", port=514))
     service.startService()
     setup.run()
-    assert service.state_words.startswith(
+    assert service.state_text.startswith(
         "nowhere.invalid:514: Name or service not known, next try in "
     )
 
@@ -66,4 +66,4 @@ def test_an_address_that_cannot_be_sent_to_is_a_failure(setup: Setup) -> None:
     service = setup.build(Url("udp", host="255.255.255.255", port=514))
     service.startService()
     setup.run()
-    assert "Permission denied, next try in " in service.state_words
+    assert "Permission denied, next try in " in service.state_text

@@ -29,10 +29,10 @@ def test_a_file(setup: Setup, tmp_path: Path) -> None:
     path = tmp_path / "logs" / "received.log"
     service = setup.build(Url("file", path=str(path)))
     service.startService()
-    assert service.state_words == f"connecting to {path}"
+    assert service.state_text == f"connecting to {path}"
     for _ in range(3):
         setup.run()
-    assert service.state_words == f"appending to {path}, delivered when synced"
+    assert service.state_text == f"appending to {path}, delivered when synced"
     assert path.read_bytes() == b"one\ntwo\n"
     assert setup.queue.upto == 3
     path.rename(path.with_suffix(".1"))
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_opened_is_known_at_once(setup: Setup, tmp_path: P
     service = setup.build(Url("file", path=str(tmp_path)))
     service.startService()
     setup.run()
-    assert service.state_words.startswith(f"{tmp_path}: Is a directory, next try in ")
+    assert service.state_text.startswith(f"{tmp_path}: Is a directory, next try in ")
     assert service.lanes[0].state.connects == 0
 
 
@@ -207,8 +207,8 @@ def test_trouble_with_tidying_is_a_warning(
     for _ in range(3):
         setup.reactor.advance(1)
         setup.run()
-    words = f"{tmp_path}/logs: cannot tidy up: [Errno 5] Input/output error"
-    assert setup.notices.said == [("destination out", "tidy", words)]
+    message = f"{tmp_path}/logs: cannot tidy up: [Errno 5] Input/output error"
+    assert setup.notices.said == [("destination out", "tidy", message)]
     assert fired(service.stopService()) == [None]
 
 

@@ -56,7 +56,7 @@ def test_urls(text: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("http:es", "two slashes"),
         ("http://", "host is missing"),
@@ -67,8 +67,8 @@ def test_urls(text: str, url: str) -> None:
         ("http://es?x", "no meaning here"),
     ],
 )
-def test_wrong_urls(text: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_wrong_urls(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         read_url(text)
 
 
@@ -98,7 +98,7 @@ def configured(tmp_path: Path, text: str, scheme: str = "http") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("", 'index: is missing; write index = "logs"'),
         ('index = "Logs"', "index: found 'Logs'; an index is lower case"),
@@ -122,11 +122,11 @@ def configured(tmp_path: Path, text: str, scheme: str = "http") -> Any:
         ('index = "a"\nordered = true\nrequests_max = 4', "requests_max: has no effect"),
     ],
 )
-def test_keys_that_do_not_fit_together(tmp_path: Path, text: str, words: str) -> None:
+def test_keys_that_do_not_fit_together(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         configured(tmp_path, text)
     (problem,) = [each for each in raised.value.problems if "es." in each]
-    assert f"destinations.es.{words}" in problem
+    assert f"destinations.es.{message}" in problem
 
 
 def test_a_secret_over_plain_http_is_warned_of(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_connecting_by_hand_and_cutting(setup: Setup, monkeypatch: pytest.Monkey
     made.service.connect()
     made.service.break_link("stalled")
     assert first.calls == ["hurry", "close"]
-    assert made.service.state_words.startswith("stalled, next try in")
+    assert made.service.state_text.startswith("stalled, next try in")
     setup.reactor.advance(2)
     assert made.session is not first
 
@@ -366,8 +366,8 @@ def test_status_says_what_requests_did_not_deliver(
     (parts, *_), _ = made.arguments["HttpSession"]
     assert list(made.service._delivery.details()) == []
     parts.causes.update({"timeout": 2000, "item 400": 1})
-    words = "not delivered by a request: timeout 2,000, item 400 1"
-    assert list(made.service._delivery.details()) == [words]
+    message = "not delivered by a request: timeout 2,000, item 400 1"
+    assert list(made.service._delivery.details()) == [message]
 
 
 def test_tls_is_that_of_all_upstreams(setup: Setup) -> None:

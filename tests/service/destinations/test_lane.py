@@ -59,8 +59,8 @@ class Setup:
             state=UpstreamState(
                 target="up",
                 clock=self.clock,
-                on_ready=lambda words: None,
-                on_failure=lambda words: None,
+                on_ready=lambda text: None,
+                on_failure=lambda text: None,
                 retry_seconds_min=1,
                 retry_seconds_max=60,
             ),

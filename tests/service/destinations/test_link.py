@@ -34,8 +34,8 @@ def new_state(clock: Clock) -> UpstreamState:
     return UpstreamState(
         target="up",
         clock=clock,
-        on_ready=lambda words: None,
-        on_failure=lambda words: None,
+        on_ready=lambda text: None,
+        on_failure=lambda text: None,
         retry_seconds_min=1,
         retry_seconds_max=60,
     )
@@ -102,12 +102,12 @@ def test_only_a_session_that_can_be_cut_is_cut() -> None:
     local.opening[0].callback(Session())
     local.link.cut("it hangs")
     local.restart()
-    words: list[str] = []
+    text: list[str] = []
     hanging: Any = Session()
-    hanging.cut = words.append
+    hanging.cut = text.append
     local.opening[1].callback(hanging)
     local.link.cut("it hangs")
-    assert words == ["it hangs"]
+    assert text == ["it hangs"]
 
 
 class Protocol(UpstreamProtocol):
@@ -183,8 +183,8 @@ class Failover(Link):
         for link in self.links:
             await link.stop()
 
-    def _failed(self, words: str) -> None:
-        self.lane.state.failed(words)
+    def _failed(self, text: str) -> None:
+        self.lane.state.failed(text)
         ensureDeferred(self.links[0].stop())
         self.links[1].start()
 

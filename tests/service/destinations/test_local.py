@@ -16,10 +16,10 @@ def started(setup: Setup, scheme: str, path: Path | str) -> str:
     service.startService()
     for _ in range(3):
         setup.run()
-    words: str = service.state_words
+    text: str = service.state_text
     service.stopService()
     setup.run()
-    return words
+    return text
 
 
 def test_a_socket(setup: Setup, tmp_path: Path) -> None:
@@ -28,8 +28,8 @@ def test_a_socket(setup: Setup, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        words = f"connected to {path}, delivered when its program has read it"
-        assert started(setup, "unix", path) == words
+        text = f"connected to {path}, delivered when its program has read it"
+        assert started(setup, "unix", path) == text
         assert "next try in" in started(setup, "unixgram", path)
 
 
@@ -37,8 +37,8 @@ def test_datagrams(setup: Setup, tmp_path: Path) -> None:
     path = str(tmp_path / "sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(path)
-        words = f"sending to {path}, delivered when the kernel has queued it there"
-        assert started(setup, "unixgram", path) == words
+        text = f"sending to {path}, delivered when the kernel has queued it there"
+        assert started(setup, "unixgram", path) == text
         assert [receiver.recv(10), receiver.recv(10)] == [b"one", b"two"]
         assert setup.queue.upto == 3
 
@@ -51,8 +51,8 @@ def test_a_pipe(setup: Setup, tmp_path: Path) -> None:
     os.mkfifo(path)
     assert "no program has it open for reading" in started(setup, "pipe", path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    words = f"writing to {path}, delivered when its reader has read it"
-    assert started(setup, "pipe", path) == words
+    text = f"writing to {path}, delivered when its reader has read it"
+    assert started(setup, "pipe", path) == text
     assert os.read(reading, 100) == b"one\ntwo\n"
     os.close(reading)
 

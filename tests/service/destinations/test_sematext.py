@@ -248,7 +248,7 @@ def test_without_a_token_messages_are_rfc5424_unless_format_says_otherwise(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"),
+    ("keys", "text"),
     [
         ("", "destinations.out.token_file: is missing; write token_file"),
         ('token_in = "none"\ntoken_file = "token"', "destinations.out.token_file: has no meaning"),
@@ -300,14 +300,14 @@ def test_without_a_token_messages_are_rfc5424_unless_format_says_otherwise(tmp_p
         ('token_file = "token"\nhost = "a b"', "destinations.out.host: expected a host name"),
     ],
 )
-def test_what_does_not_fit(tmp_path: Path, keys: str, words: str) -> None:
-    assert problem(tmp_path, keys).startswith(words)
+def test_what_does_not_fit(tmp_path: Path, keys: str, text: str) -> None:
+    assert problem(tmp_path, keys).startswith(text)
 
 
 @pytest.mark.parametrize("connect", ["sematext://asia", "sematext:us", "sematext://us:514"])
 def test_a_region_is_us_or_eu(tmp_path: Path, connect: str) -> None:
-    words = problem(tmp_path, 'token_file = "token"', connect=connect)
-    assert words.startswith("destinations.out.connect: expected sematext://us or sematext://eu")
+    text = problem(tmp_path, 'token_file = "token"', connect=connect)
+    assert text.startswith("destinations.out.connect: expected sematext://us or sematext://eu")
 
 
 def test_two_regions_and_two_destinations_of_one_are_no_conflict(tmp_path: Path) -> None:

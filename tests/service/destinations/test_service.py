@@ -816,7 +816,7 @@ def test_a_live_lane_that_reconnects_for_a_move_is_not_called_connected(setup: S
     lowest, _ = stream.accept()
     with capturedLogs() as events:
         lowest.dataReceived(b"hello")
-    said = [event["words"] for event in events if "words" in event]
+    said = [event["text"] for event in events if "text" in event]
     assert said == [
         f"{BACKLOG_RECORDS_MIN + 1} messages of the live lane join the backlog; "
         "it reconnects for that"

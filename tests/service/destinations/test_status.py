@@ -18,8 +18,8 @@ from tests.flow_fakes import new_refusals
 
 
 class State:
-    def __init__(self, words: str) -> None:
-        self.words = words
+    def __init__(self, text: str) -> None:
+        self.words = text
         self.ready = self.exactly_once = True
         self.connects, self.failures, self.truncated_records = 2, 1, 3
         self.unexpected_bytes = 4
@@ -34,12 +34,12 @@ class Progress:
 
 
 class Lane:
-    def __init__(self, queue: str, words: str) -> None:
+    def __init__(self, queue: str, text: str) -> None:
         self.queue = queue
         self.is_open = True
         self.ledger = Ledger(next_seq=3, queued_bytes=10)
         self.queued = 2
-        self.state, self.drain, self.progress = State(words), Drain(), Progress()
+        self.state, self.drain, self.progress = State(text), Drain(), Progress()
 
     def report(self) -> dict[str, Any]:
         return {"queue": self.queue}
@@ -86,16 +86,16 @@ def setup() -> Setup:
 
 
 def test_the_state_of_both_sessions_is_said_and_that_of_a_closed_one_is_not(setup: Setup) -> None:
-    assert setup.status.state_words == "live: two; backlog: one"
+    assert setup.status.state_text == "live: two; backlog: one"
     setup.backlog.is_open = False
-    assert setup.status.state_words == "two"
+    assert setup.status.state_text == "two"
     setup.lanes = [setup.live]
-    assert setup.status.state_words == "two"
+    assert setup.status.state_text == "two"
 
 
 def test_what_is_missing_stands_for_the_state(setup: Setup) -> None:
     setup.missing.trouble = "no key"
-    assert setup.status.state_words == "no key; its messages are queued"
+    assert setup.status.state_text == "no key; its messages are queued"
     report = setup.status.report()
     assert report["details"] == ["two targets"]
     assert report["lanes"]["live"]["state"] == "no key; its messages are queued"
@@ -105,9 +105,9 @@ def test_refusals_and_pauses_come_first(setup: Setup) -> None:
     setup.refusals.refused(3, "500 no")
     setup.refusals.hold()
     setup.status.paused_since = 0.0
-    words = setup.status.state_words
-    assert words.startswith("paused by hand since 1970-01-01 00:00:00 UTC; refuses all that")
-    assert words.endswith("; live: two; backlog: one")
+    text = setup.status.state_text
+    assert text.startswith("paused by hand since 1970-01-01 00:00:00 UTC; refuses all that")
+    assert text.endswith("; live: two; backlog: one")
 
 
 def test_counters_are_those_of_both_lanes(setup: Setup) -> None:

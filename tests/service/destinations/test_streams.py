@@ -111,7 +111,7 @@ def test_it_sends_nothing_before_its_files_are_right(
     service.startService()
     setup.certificates.look()
     assert begun == []
-    assert service.state_words == (
+    assert service.state_text == (
         f"trusted_ca: cannot read {missing}: No such file or directory; its messages are queued "
         "until the files are right"
     )
@@ -120,7 +120,7 @@ def test_it_sends_nothing_before_its_files_are_right(
     missing.write_bytes(Path(files.ca).read_bytes())
     look(setup, service)
     assert begun == ["begun"]
-    assert service.state_words == "not started"
+    assert service.state_text == "not started"
 
 
 def test_it_stops_without_ever_having_had_its_files(setup: Setup) -> None:

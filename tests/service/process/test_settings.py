@@ -109,11 +109,11 @@ def test_a_limit_below_what_sources_may_open_is_said(
     monkeypatch: pytest.MonkeyPatch, hard: int
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64, hard))
-    words = open_files_warning(SOURCES, 6)
+    message = open_files_warning(SOURCES, 6)
     if hard != 1107:
-        assert words == ""
+        assert message == ""
         return
-    assert words == (
+    assert message == (
         "this process may have 1,107 files open, and could need 1,108: 1,000 for connections "
         "(connections_max of all sources), 50 for files that are read (files_max), 58 of its own; "
         "raise LimitNOFILE= of the unit or ulimit -n, or lower connections_max"

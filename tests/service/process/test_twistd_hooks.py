@@ -40,7 +40,7 @@ def test_priorities_are_for_the_journal_only(
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "text"),
     [
         (StartRefused("state_dir /x: no 'room' - really é" + 200 * "x"), None),
         (ValueError("odd"), "ValueError: odd; the log has more"),
@@ -50,7 +50,7 @@ def test_what_a_daemon_tells_is_shown_whole(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     error: BaseException,
-    words: str | None,
+    text: str | None,
 ) -> None:
     reads, writes = os.pipe()
     os.write(writes, _told(None, error))
@@ -59,7 +59,7 @@ def test_what_a_daemon_tells_is_shown_whole(
         monkeypatch.setattr(sys, "__stderr__", shown)
         assert _wait_for_start(None, reads) == 1
         shown.seek(0)
-        assert shown.read() == f"{words or error}\n"
+        assert shown.read() == f"{text or error}\n"
     os.close(reads)
 
 

@@ -29,9 +29,7 @@ class Queue:
         self, frames: list[bytes], origin: Any, *, positions: Any, **_: Any
     ) -> Deferred[None]:
         self.frames += frames
-        self.positions.update(
-            {name.partition("/")[2]: octets for name, octets in positions.items()}
-        )
+        self.positions.update({name.partition("/")[2]: data for name, data in positions.items()})
         return succeed(None)
 
     def positions_of(self, source: str) -> dict[str, bytes]:
@@ -142,11 +140,11 @@ TEXT = "line one café\r\nline \U0001f600\nthe end"
 @pytest.mark.parametrize("stop", [0, 3, 27, 30, 31, 35])
 def test_files_in_other_character_sets(tmp_path: Path, name: str, stop: int) -> None:
     mark = {"utf-16le": b"\xff\xfe", "utf-16be": b"\xfe\xff"}.get(name, b"")
-    octets = mark + TEXT.encode(name, "ignore")
+    data = mark + TEXT.encode(name, "ignore")
     setup = Setup(tmp_path, parse=ParseOptions(encoding=name))
-    (tmp_path / "café.log").write_bytes(octets[:stop])
+    (tmp_path / "café.log").write_bytes(data[:stop])
     setup.started().stopService()  # and read on after a restart
-    (tmp_path / "café.log").write_bytes(octets)
+    (tmp_path / "café.log").write_bytes(data)
     setup.started().stopService()
     messages = [parse(frame) for frame in setup.queue.frames]
     expected = TEXT.encode(name, "ignore").decode(name).split("\n")[:-1]

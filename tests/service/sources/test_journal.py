@@ -117,7 +117,7 @@ def test_matches_as_journalctl_takes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "text"),
     [
         ("_PID=1", "expected a list such as .*, found '_PID=1'"),
         ([1], "expected a list such as .*, found a list of 1"),
@@ -135,8 +135,8 @@ def test_matches_as_journalctl_takes_them() -> None:
         (["A=1"] * 101, "expected at most 100 of them, found 101"),
     ],
 )
-def test_bad_matches(value: object, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_bad_matches(value: object, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
         Matches().read(value)
 
 
@@ -146,7 +146,7 @@ def test_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "text"),
     [
         ("_UID", "expected a list of fields such as .*, found '_UID'"),
         (["_uid"], "expected names of fields, .* found '_uid'"),
@@ -156,6 +156,6 @@ def test_fields() -> None:
         (["_UID", "_UID"], "'_UID' is in the list twice; remove one"),
     ],
 )
-def test_bad_fields(value: object, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_bad_fields(value: object, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
         FieldNames().read(value)

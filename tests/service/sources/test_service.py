@@ -167,8 +167,8 @@ def test_a_port_of_a_relay_that_has_the_same_queue_is_said_to_be_so(
         )
         with pytest.raises(StartRefused) as refused:
             service.startService()
-    words = f"source in: cannot listen on {url}: Address already in use"
-    assert refused.value.text == (f"{words}: {owner}" if owner else words)
+    message = f"source in: cannot listen on {url}: Address already in use"
+    assert refused.value.text == (f"{message}: {owner}" if owner else message)
 
 
 def test_a_socket_that_may_not_be_bound_for_another_reason(reactor: Reactor) -> None:
@@ -359,8 +359,8 @@ def test_a_socket_that_programs_no_longer_find_is_no_healthy_source(
     report = service.report()
     assert (report["ready"], report["state"]) == (False, f"somebody removed the socket {why}")
     path.write_text("of somebody else")
-    words = f"another file has taken the place of the socket {why}"
-    assert service.report()["state"] == words
+    message = f"another file has taken the place of the socket {why}"
+    assert service.report()["state"] == message
     service.stopService()
     assert path.read_text() == "of somebody else"
 

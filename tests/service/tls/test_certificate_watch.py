@@ -72,9 +72,9 @@ class Setup:
     def _note(self, event: LogEvent) -> None:
         self.lines.append(formatEvent(event))
 
-    def write(self, name: str, octets: bytes) -> None:
+    def write(self, name: str, data: bytes) -> None:
         """As careful programs do: a new file under the old name."""
-        (self.folder / "new").write_bytes(octets)
+        (self.folder / "new").write_bytes(data)
         os.replace(self.folder / "new", self.folder / name)
 
     def write_pair(self, issued: Issued) -> None:
@@ -82,7 +82,7 @@ class Setup:
         self.write("private_key", issued.private_key_pem())
 
     @property
-    def words(self) -> list[str]:
+    def said(self) -> list[str]:
         return [text for _, _, text in self.notices.said]
 
 
@@ -98,7 +98,7 @@ def test_files_that_stay_are_left_alone(setup: Setup) -> None:
     for _ in range(3):
         setup.clock.advance(60)
     assert len(setup.target.materials) == 1
-    assert (setup.words, setup.lines) == ([], [])
+    assert (setup.said, setup.lines) == ([], [])
 
 
 def test_a_new_pair_is_used_within_a_minute(setup: Setup) -> None:
@@ -124,7 +124,7 @@ def test_half_a_pair_is_not_used(setup: Setup) -> None:
     setup.clock.advance(60)
     setup.clock.advance(60)
     assert setup.target.serves == FIRST.certificate_pem()
-    assert setup.words == [
+    assert setup.said == [
         "new TLS files cannot be used, the old ones still are: private_key: "
         f"{setup.folder}/private_key does not belong to the first certificate in "
         f"{setup.folder}/certificate"
@@ -138,19 +138,19 @@ def test_a_broken_file_is_told_again_every_hour(setup: Setup) -> None:
     setup.write("ca.pem", b"")
     for _ in range(121):
         setup.clock.advance(60)
-    assert len(setup.words) == 3
-    assert f"trusted_ca: {setup.folder}/ca.pem holds no certificate" in setup.words[0]
+    assert len(setup.said) == 3
+    assert f"trusted_ca: {setup.folder}/ca.pem holds no certificate" in setup.said[0]
     setup.write("ca.pem", b"-----BEGIN CERTIFICATE-----\n")
     setup.clock.advance(60)
-    assert "is damaged" in setup.words[3]
+    assert "is damaged" in setup.said[3]
     assert len(setup.target.materials) == 1
 
 
 def test_a_file_that_is_gone(setup: Setup) -> None:
     os.unlink(setup.tls.private_key)
     setup.clock.advance(60)
-    (words,) = setup.words
-    assert f"cannot read {setup.tls.private_key}: No such file or directory" in words
+    (message,) = setup.said
+    assert f"cannot read {setup.tls.private_key}: No such file or directory" in message
     assert setup.target.serves == FIRST.certificate_pem()
 
 
@@ -161,14 +161,14 @@ def test_files_that_cannot_be_used_are_reported_until_they_can(setup: Setup) -> 
     setup.write("certificate", SECOND.certificate_pem())
     setup.watch.look()
     (problem,) = problems()
-    words = "new TLS files cannot be used, the old ones still are: "
-    assert problem.startswith(f"{words}private_key: {setup.folder}/private_key does not belong")
+    message = "new TLS files cannot be used, the old ones still are: "
+    assert problem.startswith(f"{message}private_key: {setup.folder}/private_key does not belong")
     setup.write("private_key", SECOND.private_key_pem())
     setup.watch.look()
     assert problems() == []
     setup.write("private_key", b"")
     setup.watch.look()
-    assert problems()[0].startswith(f"{words}private_key: {setup.folder}/private_key")
+    assert problems()[0].startswith(f"{message}private_key: {setup.folder}/private_key")
     setup.write_pair(SECOND)
     setup.watch.look()
     assert problems() == []
@@ -178,7 +178,7 @@ def test_files_that_openssl_does_not_take(setup: Setup) -> None:
     setup.target.trouble = ValueError("ee key too small")
     setup.write_pair(SECOND)
     setup.clock.advance(60)
-    assert setup.words[0].endswith("OpenSSL does not take them: ee key too small")
+    assert setup.said[0].endswith("OpenSSL does not take them: ee key too small")
     setup.target.trouble = None
     setup.clock.advance(60)
     assert setup.target.serves == SECOND.certificate_pem()
@@ -199,15 +199,15 @@ def test_files_that_cannot_be_used_at_the_start_are_waited_for(setup: Setup) -> 
     setup.needed.when_fulfilled(lambda: begun.append("begun"))
     for _ in range(3):
         setup.clock.advance(60)
-    words = f"certificate: {setup.tls.certificate} holds no certificate; expected PEM with a line"
-    assert setup.needed.words == f"{words} -----BEGIN CERTIFICATE-----; it waits"
+    message = f"certificate: {setup.tls.certificate} holds no certificate; expected PEM with a line"
+    assert setup.needed.state == f"{message} -----BEGIN CERTIFICATE-----; it waits"
     assert [said for said in setup.notices.said if said[0] == "source b"] == [
-        ("source b", "certificates", setup.needed.words)
+        ("source b", "certificates", setup.needed.state)
     ]
     assert begun == []
     setup.write_pair(SECOND)
     setup.clock.advance(60)
-    assert (begun, setup.needed.words) == (["begun"], "")
+    assert (begun, setup.needed.state) == (["begun"], "")
     assert target.serves == SECOND.certificate_pem()
 
 
@@ -234,11 +234,11 @@ def test_a_certificate_that_has_expired_is_waited_for(setup: Setup) -> None:
 def test_expiry_is_warned_of_at_30_7_and_1_days_and_then(setup: Setup) -> None:
     for _ in range(58):
         setup.clock.advance(DAY)
-    assert setup.words == []
+    assert setup.said == []
     path = setup.tls.certificate
     for _ in range(32 * 4):
         setup.clock.advance(DAY / 4)
-    assert setup.words == [
+    assert setup.said == [
         f"the certificate in {path} expires in 30.0 days",
         f"the certificate in {path} expires in 7.0 days",
         f"the certificate in {path} expires in 1.0 days",
@@ -248,18 +248,18 @@ def test_expiry_is_warned_of_at_30_7_and_1_days_and_then(setup: Setup) -> None:
 
 def test_a_fresh_certificate_ends_the_warnings(setup: Setup) -> None:
     setup.clock.advance(85 * DAY)
-    assert len(setup.words) == 1
+    assert len(setup.said) == 1
     setup.write_pair(make_certificate("fresh", days_to=300))
     setup.clock.advance(60)
     setup.clock.advance(DAY * 4)
-    assert len(setup.words) == 1
+    assert len(setup.said) == 1
 
 
 def test_without_a_certificate_nothing_expires(setup: Setup) -> None:
     alone = TlsConfiguration(trusted_ca=setup.tls.trusted_ca)
     setup.keep("destination out", alone, Target)
     setup.watch.look()
-    assert setup.words == []
+    assert setup.said == []
     path = setup.tls.certificate
     assert setup.watch.report() == [
         {
@@ -279,11 +279,11 @@ def test_a_revocation_list_is_watched_and_replaced(setup: Setup) -> None:
     setup.clock.rightNow = datetime.now(UTC).timestamp() + 8 * DAY
     setup.keep("destination out", tls, Target)
     setup.watch.look()
-    assert [word for word in setup.words if "revocation" in word] == []
+    assert [text for text in setup.said if "revocation" in text] == []
     for _ in range(3 * 24):
         setup.clock.advance(DAY / 24)
     what = f"the revocation list of 'CN=Test authority' in {path}"
-    first, second = [word for word in setup.words if "revocation" in word]
+    first, second = [text for text in setup.said if "revocation" in text]
     assert first.startswith(f"{what} expires in 2")
     assert second.startswith(f"{what} has expired: every peer whose certificate this issuer has")
     (report,) = [each for each in setup.watch.report() if each["kind"] == "crl"]
@@ -292,4 +292,4 @@ def test_a_revocation_list_is_watched_and_replaced(setup: Setup) -> None:
     setup.clock.advance(60)
     (report,) = [each for each in setup.watch.report() if each["kind"] == "crl"]
     assert (round(report["days_left"]), report["is_due"]) == (9, False)
-    assert len([word for word in setup.words if "revocation" in word]) == 2
+    assert len([text for text in setup.said if "revocation" in text]) == 2

@@ -48,8 +48,8 @@ def test_a_list_is_warned_of_in_the_last_quarter_of_its_life(
     (expiry,) = of_lists(make_crl(AUTHORITY, days=1, life_days=life_days))
     assert expiry.warnings[-1] == pytest.approx(warned_seconds, abs=1)
     assert expiry.warning(expiry.ends_at - warned_seconds - 2) == ""
-    words = expiry.warning(expiry.ends_at - warned_seconds + 2)
-    assert words == (
+    message = expiry.warning(expiry.ends_at - warned_seconds + 2)
+    assert message == (
         f"the revocation list of 'CN=One' in /crl.pem expires in {warned_seconds / HOUR:.1f} "
         "hours; put the next one there"
     )

@@ -137,8 +137,8 @@ def test_files_that_are_something_else(files: Path) -> None:
 
 def test_damaged_files(files: Path) -> None:
     for name in ("server.pem", "server-key.pem"):
-        octets = (files / name).read_bytes()
-        (files / name).write_bytes(octets[:60] + b"!!!!" + octets[64:])
+        data = (files / name).read_bytes()
+        (files / name).write_bytes(data[:60] + b"!!!!" + data[64:])
     assert on_upstream(tls(files)) == [
         f"d.certificate: the certificate in {files}/server.pem is damaged or of an unknown kind",
         f"d.private_key: the private key in {files}/server-key.pem is damaged or of an unknown "
@@ -147,10 +147,10 @@ def test_damaged_files(files: Path) -> None:
 
 
 def encrypt_key(files: Path) -> None:
-    octets = SERVER.private_key.private_bytes(
+    data = SERVER.private_key.private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"geheim")
     )
-    (files / "server-key.pem").write_bytes(octets)
+    (files / "server-key.pem").write_bytes(data)
 
 
 def test_an_encrypted_key(files: Path) -> None:
@@ -190,8 +190,8 @@ def test_a_passphrase_that_does_not_help(files: Path) -> None:
 
 def test_a_key_that_openssl_would_refuse(files: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
-    octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (files / "server-key.pem").write_bytes(octets)
+    data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (files / "server-key.pem").write_bytes(data)
     assert on_upstream(tls(files)) == [
         f"d.private_key: the RSA key in {files}/server-key.pem has 1024 bits; use 2048 or more"
     ]
@@ -276,8 +276,8 @@ def test_revocation_lists(files: Path) -> None:
     assert on_listener(tls(files, crl="none.pem")) == [
         f"s.crl: cannot read {files}/none.pem: No such file or directory"
     ]
-    octets = (files / "crl.pem").read_bytes()
-    (files / "crl.pem").write_bytes(octets[:60] + b"!!!!" + octets[64:])
+    data = (files / "crl.pem").read_bytes()
+    (files / "crl.pem").write_bytes(data[:60] + b"!!!!" + data[64:])
     assert on_listener(tls(files, crl="crl.pem")) == [
         f"s.crl: the revocation list in {files}/crl.pem is damaged or of an unknown kind"
     ]
