@@ -188,7 +188,7 @@ class Pair:
         self.pump()
 
     def pump(self) -> None:
-        """Carry octets to and fro until there are none, then end what was closed."""
+        """Carry bytes to and fro until there are none, then end what was closed."""
         while True:
             self.clock.advance(0)
             moved = [self._move(0, 1), self._move(1, 0)]
@@ -196,11 +196,11 @@ class Pair:
                 return
 
     def _move(self, source: int, target: int) -> bool:
-        octets = self.wires[source].value()
-        if not octets or target in self._lost or self.wires[target].producerState == "paused":
+        data = self.wires[source].value()
+        if not data or target in self._lost or self.wires[target].producerState == "paused":
             return False
         self.wires[source].clear()
-        self.ends[target].dataReceived(octets)
+        self.ends[target].dataReceived(data)
         return True
 
     def _end_closed(self) -> bool:

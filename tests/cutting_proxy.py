@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that cuts its connections after a random number of octets."""
+"""A TCP proxy on loopback that cuts its connections after a random number of bytes."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 
 class CuttingProxy:
-    """Passes octets on between `port` and `target_port`, for a while.
+    """Passes bytes on between `port` and `target_port`, for a while.
 
-    Each connection may carry a number of octets, both ways together, that is drawn
-    when it comes in; then both of its ends are closed, with the octets of the last
+    Each connection may carry a number of bytes, both ways together, that is drawn
+    when it comes in; then both of its ends are closed, with the bytes of the last
     chunk up to there passed on.  A third of the cuts are resets.  In another third, the
     server does not notice for a while, and then gets the rest of that chunk, late.
 
     Args:
-        octets_max: The largest such number; None = nothing is ever cut.
+        bytes_max: The largest such number; None = nothing is ever cut.
 
     Attributes:
         cuts: Connections that were cut.
     """
 
-    def __init__(self, target_port: int, *, seed: int, octets_max: int | None) -> None:
+    def __init__(self, target_port: int, *, seed: int, bytes_max: int | None) -> None:
         self.port = free_port()
         self.cuts = 0
         self._target_port = target_port
         self._random = random.Random(seed)
-        self._octets_max = octets_max
+        self._bytes_max = bytes_max
         self._cutting = True
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, daemon=True, name=f"proxy-{self.port}").start()
@@ -64,8 +64,8 @@ class CuttingProxy:
             far.settimeout(None)
             # Small numbers often: the opening and the first answers are worth cutting.
             size = None
-            if self._octets_max is not None and self._cutting:
-                size = int(self._octets_max ** self._random.random())
+            if self._bytes_max is not None and self._cutting:
+                size = int(self._bytes_max ** self._random.random())
             _Carried(self, near, far, size, self._random.choice(("end", "reset", "late")))
 
 
@@ -77,12 +77,12 @@ class _Carried:
         proxy: CuttingProxy,
         near: socket.socket,
         far: socket.socket,
-        octets_left: int | None,
+        bytes_left: int | None,
         how: str,
     ) -> None:
         self._proxy = proxy
         self._near, self._far = near, far
-        self._left = octets_left
+        self._left = bytes_left
         self._how = how
         self._lock = threading.Lock()
         self._closed = False

@@ -134,7 +134,7 @@ def put(path: Path, database: str, key: bytes | int, value: bytes | None) -> byt
 
 
 def damage(path: Path, destination: str, first: int) -> None:
-    """Flip a bit in the last octet of the block that begins with record `first`."""
+    """Flip a bit in the last byte of the block that begins with record `first`."""
     value = bytearray(put(path, f"blocks/{destination}", first, None) or b"")
     value[-1] ^= 1
     put(path, f"blocks/{destination}", first, bytes(value))

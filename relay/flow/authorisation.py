@@ -2,7 +2,7 @@
 
 Needs: a message is authorised by its token, by the TLS identity or by the network of its
 sender, in this order; the secret of an app does not go further than here.  Hazards: many
-tokens and networks, comparing secrets octet by octet, a name that looks like a token and
+tokens and networks, comparing secrets byte by byte, a name that looks like a token and
 is none.  Approach: tokens are found by a keyed digest, which a sender cannot predict, and
 then compared in constant time; what the origin says is looked up once a batch.
 """
@@ -63,7 +63,7 @@ class Authorisation:
     Args:
         ways: Those of `relay.model.policy.WAYS` that count here.
         keep_tokens: Leave tokens in the messages.
-        digest_key: 16 to 64 octets that nobody else knows.
+        digest_key: 16 to 64 bytes that nobody else knows.
         matches: Whether a wanted name is one of a certificate.
         on_refused: Called with the origin, the reason, how many messages of a batch it
             is about, and the last unknown token, masked.

@@ -114,7 +114,7 @@ class Intake:
         send them again has it do so.
 
         Args:
-            cut: Which of `frames` were cut to the size limit: index to the octets
+            cut: Which of `frames` were cut to the size limit: index to the bytes
                 that the whole message had.
             pieces: Which of `frames` are pieces of messages that were split: index to
                 the number of the piece, from 1 on.

@@ -227,7 +227,7 @@ class Lineages:
 
     def _known(self) -> dict[str, _Lineage]:
         if self._lineages is None:
-            loaded = [(id, _decoded(octets)) for id, octets in self._load().items()]
+            loaded = [(id, _decoded(data)) for id, data in self._load().items()]
             known = sorted(
                 ((id, position) for id, position in loaded if position is not None),
                 key=lambda item: item[1].seen,
@@ -236,8 +236,8 @@ class Lineages:
         return self._lineages
 
 
-def _decoded(octets: bytes) -> _Position | None:
+def _decoded(data: bytes) -> _Position | None:
     try:
-        return msgspec.json.decode(octets, type=_Position)
+        return msgspec.json.decode(data, type=_Position)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None  # as if it had been forgotten

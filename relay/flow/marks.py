@@ -8,7 +8,7 @@ from typing import NamedTuple
 from relay.model.message import SyslogMessage
 
 ORIGINAL_BYTES = ".syslogrelay.original_bytes"
-"""Name of the pair that says how long a message was before it was cut, in octets."""
+"""Name of the pair that says how long a message was before it was cut, in bytes."""
 TRUNCATED_TAG = b"syslogrelay.truncated"
 SPLIT_TAG = b"syslogrelay.split"
 

@@ -87,13 +87,13 @@ class Pacing(Protocol):
 
     def room(self, records: int) -> int: ...
 
-    def octets_max(self, octets: int) -> int: ...
+    def bytes_max(self, size: int) -> int: ...
 
-    def sent(self, records: int, octets: int) -> None: ...
+    def sent(self, records: int, size: int) -> None: ...
 
 
 class Pace:
-    """Keeps to a `DrainRate`: two token buckets, of octets and of records.
+    """Keeps to a `DrainRate`: two token buckets, of bytes and of records.
 
     Both may go into debt by one batch, which is then waited for.
     """
@@ -101,7 +101,7 @@ class Pace:
     def __init__(self, rate: DrainRate, *, clock: Clock) -> None:
         self._rate = rate
         self._clock = clock
-        self._octets = 0.0
+        self._bytes = 0.0
         self._records = 0.0
         self._filled_at = clock.seconds()
         self._live_rate = 0.0  # records per second, averaged
@@ -120,8 +120,8 @@ class Pace:
         """How long to wait before more may be sent; 0 = not at all."""
         self._fill()
         waits = [0.0]
-        if self._rate.bytes_per_second and self._octets <= 0:
-            waits.append(-self._octets / self._rate.bytes_per_second + _BURST_SECONDS)
+        if self._rate.bytes_per_second and self._bytes <= 0:
+            waits.append(-self._bytes / self._rate.bytes_per_second + _BURST_SECONDS)
         if self._rate.live_multiple and self._records <= 0:
             waits.append(-self._records / self._records_per_second + _BURST_SECONDS)
         return max(waits)
@@ -132,16 +132,16 @@ class Pace:
             return records
         return max(1, min(records, int(self._records_per_second * _BURST_SECONDS)))
 
-    def octets_max(self, octets: int) -> int:
-        """How many of `octets` to send in one go."""
+    def bytes_max(self, size: int) -> int:
+        """How many of `size` bytes to send in one go."""
         if not self._rate.bytes_per_second:
-            return octets
-        return max(1, min(octets, int(self._rate.bytes_per_second * _BURST_SECONDS)))
+            return size
+        return max(1, min(size, int(self._rate.bytes_per_second * _BURST_SECONDS)))
 
-    def sent(self, records: int, octets: int) -> None:
+    def sent(self, records: int, size: int) -> None:
         """So much was sent."""
         self._records -= records
-        self._octets -= octets
+        self._bytes -= size
 
     @property
     def _records_per_second(self) -> float:
@@ -153,7 +153,7 @@ class Pace:
         now = self._clock.seconds()
         elapsed, self._filled_at = now - self._filled_at, now
         most = self._rate.bytes_per_second * _BURST_SECONDS
-        self._octets = min(most, self._octets + elapsed * self._rate.bytes_per_second)
+        self._bytes = min(most, self._bytes + elapsed * self._rate.bytes_per_second)
         if self._rate.live_multiple:
             per_second = self._records_per_second
             most = per_second * _BURST_SECONDS

@@ -147,14 +147,14 @@ class Pump:
                 room = allowance.room(session.room, in_flight=drain.in_flight)
                 if room <= 0:
                     break  # an answer or a commit calls `run` again
-                octets = BATCH_BYTES_MAX
+                bytes_max = BATCH_BYTES_MAX
                 if allowance.pace is not None:
                     if seconds := allowance.pace.seconds_to_wait():
                         self._run_later(seconds)
                         break
-                    octets = allowance.pace.octets_max(octets)
+                    bytes_max = allowance.pace.bytes_max(bytes_max)
                 try:
-                    batch = await cursor.take(records_max=room, bytes_max=octets)
+                    batch = await cursor.take(records_max=room, bytes_max=bytes_max)
                 except DamagedRange as damage:
                     if before == drain.interruptions and not drain.set_unfit_aside(
                         damage.seqs, damage.reason

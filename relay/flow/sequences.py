@@ -16,7 +16,7 @@ from relay.rewrite.steps.changes import (
 )
 
 _COUNTERS_MAX = 10_000
-_COUNTER_OCTETS_MAX = 255
+_COUNTER_BYTES_MAX = 255
 
 _number_of = getter(SEQUENCE_NAME)
 _counter_of = getter(COUNTER_NAME)
@@ -45,7 +45,7 @@ class SequenceCheck:
             if message.structured_data is None or b"sequenceId" not in message.structured_data:
                 continue
             counter, number = _counter_of(message), _number(_number_of(message))
-            if counter is not None and number is not None and len(counter) <= _COUNTER_OCTETS_MAX:
+            if counter is not None and number is not None and len(counter) <= _COUNTER_BYTES_MAX:
                 missing += self._follow(counter, number)
         return missing
 

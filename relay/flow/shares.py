@@ -117,14 +117,14 @@ class Share:
             records = min(records, AHEAD_RECORDS_MAX - self._ahead())
         return max(0, records)
 
-    def octets_max(self, octets: int) -> int:
-        """How many of `octets` to send in one go."""
-        return octets if self._pace is None else self._pace.octets_max(octets)
+    def bytes_max(self, size: int) -> int:
+        """How many of `size` bytes to send in one go."""
+        return size if self._pace is None else self._pace.bytes_max(size)
 
-    def sent(self, records: int, octets: int) -> None:
+    def sent(self, records: int, size: int) -> None:
         """So much was sent."""
         if self._pace is not None:
-            self._pace.sent(records, octets)
+            self._pace.sent(records, size)
         self._sent_at = self._shares.clock.seconds()
         other = self._other
         if other.contends:

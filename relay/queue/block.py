@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from relay.codec import cut_records, encode_records, runs
-from relay.queue.files.trees import BlockCursor, Cursor, Octets
+from relay.queue.files.trees import BlockCursor, Buffer, Cursor
 from relay.queue.files.values import Unreadable
 
 KEY = struct.Struct(">Q")
@@ -75,7 +75,7 @@ def encode_block(payloads: Sequence[bytes], *, received_at: float) -> bytes:
     return encode_records(_VERSION, header, payloads, crc32)
 
 
-def decode_block(value: Octets) -> Block:
+def decode_block(value: Buffer) -> Block:
     """The block in `value`.
 
     Raises:
@@ -102,7 +102,7 @@ def decode_block(value: Octets) -> Block:
     return Block(received_at, records)
 
 
-def block_header(value: Octets) -> tuple[float, int]:
+def block_header(value: Buffer) -> tuple[float, int]:
     """Time of receipt and count of a block, unchecked; (0, 0) if it is too short for them."""
     if len(value) < _HEADERS_BYTES:
         return 0.0, 0
@@ -115,7 +115,7 @@ def header_of(cursor: BlockCursor) -> tuple[float, int]:
     return block_header(cursor.head(_HEADERS_BYTES)[1])
 
 
-def payload_bytes(value: Octets, size: int | None = None) -> int:
+def payload_bytes(value: Buffer, size: int | None = None) -> int:
     """Bytes of payload in a block, by its header alone; 0 if that makes no sense.
 
     Args:
@@ -131,7 +131,7 @@ def payload_bytes_of(cursor: BlockCursor) -> int:
     return payload_bytes(head, size) if len(head) == _HEADERS_BYTES else 0
 
 
-def received_at(value: Octets) -> float | None:
+def received_at(value: Buffer) -> float | None:
     """Time of receipt of a block (seconds since 1970-01-01 UTC); None if it is damaged."""
     if len(value) < _HEADERS_BYTES:
         return None
@@ -153,7 +153,7 @@ def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 # Where blocks lie.
 
 
-def seq_of(key: Octets) -> int:
+def seq_of(key: Buffer) -> int:
     """The seq that `key` stands for."""
     return int(KEY.unpack(key)[0])
 

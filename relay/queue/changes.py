@@ -27,7 +27,7 @@ from relay.queue.block import (
     to_block_with,
 )
 from relay.queue.compaction.handles import Handles
-from relay.queue.files.trees import Octets
+from relay.queue.files.trees import Buffer
 from relay.queue.history.keep import Histories
 from relay.queue.ledger import Ledger
 from relay.queue.positions import sealed
@@ -202,7 +202,7 @@ class Changes(TransactionView):
             ledger.drop(eviction.reason, stop - ledger.acknowledged_seq)
             self.forget(destination, stop)
 
-    def _is_due(self, destination: str, block: Octets, eviction: Eviction) -> bool:
+    def _is_due(self, destination: str, block: Buffer, eviction: Eviction) -> bool:
         blocks, bytes_max = self.blocks[destination], eviction.bytes_max
         if bytes_max is not None and database_bytes(self.txn, blocks) > bytes_max:
             return True

@@ -62,8 +62,8 @@ class SocketConnection(ReadDescriptor, Protocol):
 
 def peer_credentials(connected: socket.socket) -> tuple[int, int, int]:
     """pid, uid and gid of the peer of a unix socket."""
-    octets = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid, uid, gid = _UCRED.unpack(octets)
+    data = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, gid = _UCRED.unpack(data)
     return pid, uid, gid
 
 

@@ -24,7 +24,7 @@ from relay.model.origin import Received
 
 RECORDS_ENOUGH = 256
 """More of them gain nothing by waiting for the end of the turn."""
-OCTETS_ENOUGH = 64 * 1024
+BYTES_ENOUGH = 64 * 1024
 """So many do not wait either: what they take is counted against no limit until then."""
 
 
@@ -64,7 +64,7 @@ class TurnBatch:
         self._apart = apart
         self._parts: list[_Part] = []
         self._records = 0
-        self._octets = 0
+        self._bytes = 0
         self._is_held = False
         self._call: DelayedCall | None = None  # while the end of a turn is waited for
 
@@ -85,8 +85,8 @@ class TurnBatch:
         """
         self._parts.append(_Part(received, positions, stored, failed))
         self._records += len(received.frames)
-        self._octets += octets_of(received.frames)
-        if self._records >= RECORDS_ENOUGH or self._octets >= OCTETS_ENOUGH:
+        self._bytes += octets_of(received.frames)
+        if self._records >= RECORDS_ENOUGH or self._bytes >= BYTES_ENOUGH:
             self._hand_over()
         elif self._call is None and not self._is_held:
             self._call = self._clock.callLater(0, self._turn_ended)
@@ -115,7 +115,7 @@ class TurnBatch:
         if not self._parts:
             return
         parts, self._parts = self._parts, []
-        self._records = self._octets = 0
+        self._records = self._bytes = 0
         if self._apart and len(parts) > 1:
             self._hand_over_apart(parts)
             return

@@ -175,12 +175,12 @@ class UpstreamState:
         """Something odd that leaves the state as it is."""
         self._on_remark(words)
 
-    def unexpected(self, octets: bytes) -> None:
-        """The upstream has sent `octets`, though it has nothing to say."""
-        (self.whole or self).unexpected_bytes += len(octets)
+    def unexpected(self, data: bytes) -> None:
+        """The upstream has sent `data`, though it has nothing to say."""
+        (self.whole or self).unexpected_bytes += len(data)
         self.remark(
-            f"{self.target}: sent {counted(len(octets), 'byte')} that mean nothing here, "
-            f"{printable(octets[:_SHOWN_BYTES_MAX])!r}: is this a receiver of plain syslog?"
+            f"{self.target}: sent {counted(len(data), 'byte')} that mean nothing here, "
+            f"{printable(data[:_SHOWN_BYTES_MAX])!r}: is this a receiver of plain syslog?"
         )
 
     def failed(self, words: str, *, blameless: bool = False) -> None:
@@ -466,9 +466,9 @@ class CountingWrapper(ProtocolWrapper):
         ProtocolWrapper.write(self, data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        octets = b"".join(data)
-        self.written_bytes += len(octets)
-        ProtocolWrapper.write(self, octets)
+        joined_data = b"".join(data)
+        self.written_bytes += len(joined_data)
+        ProtocolWrapper.write(self, joined_data)
 
 
 class _CountingFactory(WrappingFactory):

@@ -1,4 +1,4 @@
-/* Make some octets of one file unreadable: EIO for reads, SIGBUS in a memory map.
+/* Make some bytes of one file unreadable: EIO for reads, SIGBUS in a memory map.
  *
  * For LD_PRELOAD.  BAD_INODE says which file, BAD_OFFSET and BAD_LENGTH (whole pages) which part.
  */

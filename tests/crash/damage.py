@@ -86,12 +86,12 @@ def damage_of(number: int, seed: int, pages: int) -> Damage:
     elif kind == "meta":
         place = dice.randrange(2) * PAGE + dice.randrange(152)
     bit = dice.randrange(8)
-    return Damage(f"bit {bit} of octet {place} ({kind})", _flip(place, bit))
+    return Damage(f"bit {bit} of byte {place} ({kind})", _flip(place, bit))
 
 
-def _fill(place: int, octets: bytes) -> Callable[[bytearray], None]:
+def _fill(place: int, data: bytes) -> Callable[[bytearray], None]:
     def apply(image: bytearray) -> None:
-        image[place : place + len(octets)] = octets
+        image[place : place + len(data)] = data
 
     return apply
 
@@ -183,8 +183,8 @@ def _judge(store: QueueStore, expected: dict[str, Ledger]) -> str:
         assert ledger.acknowledged_seq <= before.acknowledged_seq or is_lost
         records, damaged = drain(store, destination)
         assert list(records) == sorted(records)
-        for seq, octets in records.items():
-            assert octets == payload(destination, seq), f"{destination} {seq} was made up"
+        for seq, data in records.items():
+            assert data == payload(destination, seq), f"{destination} {seq} was made up"
         missing = set(range(before.acknowledged_seq, before.next_seq)) - set(records)
         for damage in damaged:
             missing -= set(range(damage.seqs.start, damage.seqs.stop))

@@ -9,11 +9,11 @@ __all__ = ["Committed", "Event", "Renamed", "Sync", "Write"]
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Octets handed to the kernel; `is_synced`: it comes back when they are on the disk."""
+    """Bytes handed to the kernel; `is_synced`: it comes back when they are on the disk."""
 
     path: str
     offset: int
-    octets: bytes
+    data: bytes
     is_synced: bool
 
 

@@ -44,7 +44,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 class Watcher(Protocol):
     """Is told of every call before it is made; an errno as the answer makes it fail."""
 
-    def write(self, fd: int, offset: int, octets: bytes) -> int: ...
+    def write(self, fd: int, offset: int, data: bytes) -> int: ...
 
     def sync(self, fd: int) -> int: ...
 
@@ -96,9 +96,9 @@ def _call(name: str, signature: tuple[Any, ...], watcher: Watcher) -> Callable[.
             error = watcher.write(fd, offset, ctypes.string_at(arguments[1], arguments[2]))
         elif name in ("writev", "pwritev"):
             vectors = ctypes.cast(arguments[1], ctypes.POINTER(_Vector))[: arguments[2]]
-            octets = b"".join(ctypes.string_at(v.base, v.length) for v in vectors)
+            data = b"".join(ctypes.string_at(v.base, v.length) for v in vectors)
             offset = arguments[3] if name == "pwritev" else os.lseek(fd, 0, os.SEEK_CUR)
-            error = watcher.write(fd, offset, octets)
+            error = watcher.write(fd, offset, data)
         else:
             error = watcher.other(name)
         result = -1 if error else int(original(*arguments))
@@ -121,8 +121,8 @@ def _patch(library: Path, functions: dict[str, Any]) -> set[str]:
     patched = set()
     for table, size in tables:
         for place in range(0, size or 0, _RELA_ENTRY.size):
-            octets = ctypes.string_at(base + table + place, _RELA_ENTRY.size)
-            offset, info, _ = _RELA_ENTRY.unpack(octets)
+            data = ctypes.string_at(base + table + place, _RELA_ENTRY.size)
+            offset, info, _ = _RELA_ENTRY.unpack(data)
             if symbol := info >> 32:
                 at = base + dynamic[_SYMTAB] + symbol * _SYMBOL.size
                 (name_at, *_) = _SYMBOL.unpack(ctypes.string_at(at, _SYMBOL.size))
@@ -143,15 +143,15 @@ def _base_of(library: Path) -> int:
 
 
 def _dynamic_section(library: Path, base: int) -> dict[int, int]:
-    octets = library.read_bytes()
-    assert octets[:6] == b"\x7fELF\x02\x01", f"{library} is no 64-bit little endian ELF"
-    (headers_at,) = struct.unpack_from("<Q", octets, 32)
-    size, count = struct.unpack_from("<HH", octets, 54)
+    data = library.read_bytes()
+    assert data[:6] == b"\x7fELF\x02\x01", f"{library} is no 64-bit little endian ELF"
+    (headers_at,) = struct.unpack_from("<Q", data, 32)
+    size, count = struct.unpack_from("<HH", data, 54)
     for number in range(count):
         at = headers_at + number * size
-        kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", octets, at)
+        kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", data, at)
         if kind == _DYNAMIC_SEGMENT:
-            pairs = struct.iter_unpack("<QQ", octets[offset : offset + length])
+            pairs = struct.iter_unpack("<QQ", data[offset : offset + length])
             return dict(pairs)
     raise AssertionError(f"{library} has no dynamic section")
 

@@ -211,8 +211,8 @@ class Messages:
             if path.exists():
                 with path.open("rb") as file:
                     file.seek(offset)
-                    octets = file.read()
-                whole = octets[: octets.rfind(b"\n") + 1]
+                    data = file.read()
+                whole = data[: data.rfind(b"\n") + 1]
                 self._offsets[path] += len(whole)
                 self._take(whole.split(b"\n")[:-1])
 

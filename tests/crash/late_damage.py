@@ -114,9 +114,9 @@ def _drain(
         try:
             records = store.read("b", start=start, records_max=200, bytes_max=2**20)
             assert records, f"record {start} is missing"
-            for seq, octets in enumerate(records, start):
-                assert octets in (payload("b", seq), b"new"), f"record {seq} was made up"
-                found[seq] = octets
+            for seq, data in enumerate(records, start):
+                assert data in (payload("b", seq), b"new"), f"record {seq} was made up"
+                found[seq] = data
             upto = start + len(records)
         except DamagedRange as damage:
             asides = [SetAside(damage.seqs, damage.reason)]

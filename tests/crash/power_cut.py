@@ -1,7 +1,7 @@
 """Cut the power at every point of a recording, and open what the disk would have then.
 
 A disk keeps what was synced before the cut.  Of what was written since it keeps any
-part: sectors of 512 octets are whole or not there, in any combination, whatever the
+part: sectors of 512 bytes are whole or not there, in any combination, whatever the
 order in which they were written; a file may have its new length with zeros in it, or its
 old one.  Every write of the recording is such a point, and every sync.
 """
@@ -64,16 +64,16 @@ def record(folder: Path, *, seed: int, transactions: int) -> list[Event]:
     images: dict[str, bytearray] = {}
     for event in events:
         if isinstance(event, Write):
-            _apply(images.setdefault(event.path, bytearray()), event.offset, event.octets)
+            _apply(images.setdefault(event.path, bytearray()), event.offset, event.data)
         elif isinstance(event, Renamed):
             images[event.to] = images.pop(event.path)
     assert images == {str(queue / "data.mdb"): (queue / "data.mdb").read_bytes()}
     return events
 
 
-def _apply(image: bytearray, offset: int, octets: bytes) -> None:
-    image.extend(bytes(max(0, offset + len(octets) - len(image))))
-    image[offset : offset + len(octets)] = octets
+def _apply(image: bytearray, offset: int, data: bytes) -> None:
+    image.extend(bytes(max(0, offset + len(data) - len(image))))
+    image[offset : offset + len(data)] = data
 
 
 class PowerCuts:
@@ -120,8 +120,8 @@ class PowerCuts:
                 pending += _sectors(event)
                 self._try_all(f"event {number}, a write", synced, path, pending, commits)
             if isinstance(event, Sync) or event.is_synced:
-                for offset, octets in pending:
-                    _apply(synced[path], offset, octets)
+                for offset, data in pending:
+                    _apply(synced[path], offset, data)
                 pending.clear()
                 self._try_all(f"event {number}, synced", synced, path, pending, commits)
 
@@ -135,10 +135,10 @@ class PowerCuts:
     ) -> None:
         for name, kept, keeps_length in self._choices(pending):
             image = bytearray(synced[path])
-            for offset, octets in kept:
-                _apply(image, offset, octets)
+            for offset, data in kept:
+                _apply(image, offset, data)
             if keeps_length and pending:
-                end = max(offset + len(octets) for offset, octets in pending)
+                end = max(offset + len(data) for offset, data in pending)
                 image.extend(bytes(max(0, end - len(image))))
             self.states += 1
             try:
@@ -190,8 +190,8 @@ class PowerCuts:
                 records, damaged = drain(store, destination)
                 queued = range(ledger.acknowledged_seq, ledger.next_seq)
                 assert not damaged and list(records) == list(queued)
-                for seq, octets in records.items():
-                    assert octets == payload_of(destination, seq), (destination, seq)
+                for seq, data in records.items():
+                    assert data == payload_of(destination, seq), (destination, seq)
             check_history(store)
         finally:
             store.close()
@@ -200,9 +200,9 @@ class PowerCuts:
 def _sectors(write: Write) -> list[tuple[int, bytes]]:
     """The parts of a write that are each on the disk as a whole or not at all."""
     parts = []
-    offset, octets = write.offset, write.octets
-    while octets:
+    offset, data = write.offset, write.data
+    while data:
         size = SECTOR - offset % SECTOR
-        parts.append((offset, octets[:size]))
-        offset, octets = offset + size, octets[size:]
+        parts.append((offset, data[:size]))
+        offset, data = offset + size, data[size:]
     return parts

@@ -26,11 +26,11 @@ class _Recorder:
     events: list[Event] = field(default_factory=list)
     _syncing: str = ""
 
-    def write(self, fd: int, offset: int, octets: bytes) -> int:
+    def write(self, fd: int, offset: int, data: bytes) -> int:
         path = _path_of(fd)
         if os.path.basename(path) == "data.mdb":
             is_synced = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_DSYNC | os.O_SYNC))
-            self.events.append(Write(path, offset, octets, is_synced))
+            self.events.append(Write(path, offset, data, is_synced))
         return 0
 
     def sync(self, fd: int) -> int:

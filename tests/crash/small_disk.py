@@ -1,4 +1,4 @@
-"""The random workload on a disk that ends at a certain octet: python -m tests.crash.small_disk.
+"""The random workload on a disk that ends at a certain byte: python -m tests.crash.small_disk.
 
 In a process of its own, see interposer.py.  Arguments: a folder, a seed, and the sizes of
 the disk.  For each size the same happens: transactions until three in a row do not fit,
@@ -34,7 +34,7 @@ _UNLIMITED = 2**40
 
 
 class _Disk:
-    """Has room for `end` octets of the queue's file, and for the first headroom beside it."""
+    """Has room for `end` bytes of the queue's file, and for the first headroom beside it."""
 
     def __init__(self, queue: Path) -> None:
         self._queue = queue
@@ -44,8 +44,8 @@ class _Disk:
         self.refusals = 0
         self._is_exceeded = False
 
-    def write(self, fd: int, offset: int, octets: bytes) -> int:
-        if offset + len(octets) <= self._room():
+    def write(self, fd: int, offset: int, data: bytes) -> int:
+        if offset + len(data) <= self._room():
             return 0
         if self.is_late:
             self._is_exceeded = True
@@ -86,7 +86,7 @@ def _fill(store: QueueStore, dice: random.Random) -> int:
     while failures < 3 and commits < TRANSACTIONS_MAX:
         before = dict(store.ledgers)
         try:
-            # What an eviction frees is free two commits later, and to the last octet of a
+            # What an eviction frees is free two commits later, and to the last byte of a
             # disk there may be no next one: so removals would wait more often.
             store.commit(random_transaction(store, dice, evicts=False))
             commits += 1
@@ -101,8 +101,8 @@ def _check(store: QueueStore, destination: str) -> None:
     ledger = store.ledgers[destination]
     seq = ledger.acknowledged_seq
     while seq < ledger.next_seq:
-        for octets in store.read(destination, start=seq, records_max=500, bytes_max=2**20):
-            assert octets == payload(destination, seq), (destination, seq)
+        for data in store.read(destination, start=seq, records_max=500, bytes_max=2**20):
+            assert data == payload(destination, seq), (destination, seq)
             seq += 1
 
 
@@ -149,7 +149,7 @@ def _one(folder: Path, seed: int, size: int, disk: _Disk) -> str:
         ledger = store.ledgers[destination]
         records, damaged = drain(store, destination)
         assert not damaged and len(records) == ledger.queued
-        assert all(octets == payload(destination, seq) for seq, octets in records.items())
+        assert all(data == payload(destination, seq) for seq, data in records.items())
     store.close()
     open_queue(str(queue)).close()
     return words if full else "never full"

@@ -49,7 +49,7 @@ def test_the_backlog_is_whole_and_nothing_grows_outage_after_outage(
         wait_until(is_complete, f"{expected} messages after outage {cycle + 1}", 30)
         sizes.append(data.stat().st_size)
     print(
-        f"{CYCLES} outages: {arrived.repeated()} came twice, file {sizes[0]} to {sizes[-1]} octets"
+        f"{CYCLES} outages: {arrived.repeated()} came twice, file {sizes[0]} to {sizes[-1]} bytes"
     )
     assert arrived.out_of_order == 0
     assert sorted(arrived.numbers[b"app"]) == list(range(CYCLES * BACKLOG))

@@ -30,7 +30,7 @@ def without_syncs(events: list[Event]) -> list[Event]:
 
 def without_synced_writes(events: list[Event]) -> list[Event]:
     return [
-        Write(event.path, event.offset, event.octets, False) if isinstance(event, Write) else event
+        Write(event.path, event.offset, event.data, False) if isinstance(event, Write) else event
         for event in events
     ]
 

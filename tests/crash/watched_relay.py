@@ -2,9 +2,9 @@
 
 The first argument is a file that gets a letter when a call has come back:
 
-    w   octets were written, and are in the kernel's memory
+    w   bytes were written, and are in the kernel's memory
     s   what was written to the file before is on disk
-    m   octets were written through a descriptor that waits for the disk (O_DSYNC)
+    m   bytes were written through a descriptor that waits for the disk (O_DSYNC)
 
 The others are the program and its arguments.
 """
@@ -26,7 +26,7 @@ class Letters:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._letter = b""
 
-    def write(self, fd: int, offset: int, octets: bytes) -> int:
+    def write(self, fd: int, offset: int, data: bytes) -> int:
         waits = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DSYNC
         self._letter = b"m" if waits else b"w"
         return 0

@@ -48,7 +48,7 @@ _QUARANTINE_BYTES_MAX = 20_000
 
 
 def payload(destination: str, seq: int) -> bytes:
-    """What record `seq` of `destination` is: 10 to 3000 octets, most of them short."""
+    """What record `seq` of `destination` is: 10 to 3000 bytes, most of them short."""
     dice = random.Random(f"{destination} {seq}")
     size = dice.choice((10, 60, 60, 200, 200, 200, 700, 3000))
     return b"%s %d %s" % (destination.encode(), seq, dice.randbytes(size))

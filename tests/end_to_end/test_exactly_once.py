@@ -38,7 +38,7 @@ from tests.relp_sender import RelpSender
 
 CYCLES = int(os.environ.get("CYCLES", "15"))
 ALIVE_SECONDS_MAX = 0.4
-OCTETS_MAX = 300_000  # that a connection may carry
+BYTES_MAX = 300_000  # that a connection may carry
 BATCH = 50
 MAP_BYTES = 2**30
 OFFER = b"syslogrelay_lineage=0b5a8d7e-58a3-4e63-9c5f-6d0a4f1f2a3b,00000000deadbeef,%d,9"
@@ -176,10 +176,10 @@ class TwoRelays:
     ) -> None:
         scheme = "relp+tls" if source else "relp"
         edge_port, central_port = free_port(), free_port()
-        octets_max = OCTETS_MAX if cuts else None
+        bytes_max = BYTES_MAX if cuts else None
         self.proxies = [
-            CuttingProxy(edge_port, seed=seed, octets_max=octets_max),
-            CuttingProxy(central_port, seed=seed + 1, octets_max=octets_max),
+            CuttingProxy(edge_port, seed=seed, bytes_max=bytes_max),
+            CuttingProxy(central_port, seed=seed + 1, bytes_max=bytes_max),
         ]
         self.port = self.proxies[0].port
         self.edge = RelayProcess(

@@ -726,7 +726,7 @@ def test_no_more_is_in_flight_than_the_window_allows() -> None:
 
 
 def test_a_rate_is_kept_and_nothing_has_to_call_for_it_to_go_on() -> None:
-    setup = Setup(rate=DrainRate(bytes_per_second=20))  # a record has one octet, a batch two
+    setup = Setup(rate=DrainRate(bytes_per_second=20))  # a record has one byte, a batch two
     session = setup.attached()
     for _ in range(100):
         setup.clock.advance(0.01)

@@ -1,4 +1,4 @@
-"""Both halves of exactly once, in memory: cut at any octet, killed at any moment.
+"""Both halves of exactly once, in memory: cut at any byte, killed at any moment.
 
 The real protocols, drain, numbering and lineages, with disks and wires that the test
 works by hand.  Whatever happens, the receiver's disk holds what the sender's held,
@@ -186,7 +186,7 @@ class Receiver:
             stored.callback(None)
 
     def _load(self) -> Mapping[str, bytes]:
-        return {name.rpartition("/")[2]: octets for name, octets in self.positions.items()}
+        return {name.rpartition("/")[2]: data for name, data in self.positions.items()}
 
 
 class World:
@@ -201,14 +201,14 @@ class World:
         self.near, self.near_wire = self.sender.connected()
         self.far, self.far_wire = self.receiver.connected()
 
-    def carry(self, octets: int) -> None:
-        """Some octets go each way; an end that has closed takes the other with it."""
+    def carry(self, size: int) -> None:
+        """Some bytes go each way; an end that has closed takes the other with it."""
         for wire, end in ((self.near_wire, self.far), (self.far_wire, self.near)):
             waiting = wire.value()
             wire.clear()
-            wire.write(waiting[octets:])
+            wire.write(waiting[size:])
             if waiting:
-                end.dataReceived(waiting[:octets])
+                end.dataReceived(waiting[:size])
         if self.near_wire.disconnecting or self.far_wire.disconnecting:
             self.cut()
 
@@ -226,8 +226,8 @@ class World:
     def late(self) -> None:
         """What is left of the oldest half-cut connection comes in."""
         if self.forgotten:
-            end, octets = self.forgotten.pop(0)
-            end.dataReceived(octets)
+            end, data = self.forgotten.pop(0)
+            end.dataReceived(data)
             lose(end)
 
     def kill_sender(self) -> None:

@@ -27,13 +27,13 @@ class Disk:
         return self.lineages
 
     def load(self) -> Mapping[str, bytes]:
-        return {name.rpartition("/")[2]: octets for name, octets in self.positions.items()}
+        return {name.rpartition("/")[2]: data for name, data in self.positions.items()}
 
     def store(self, positions: Mapping[str, bytes]) -> None:
-        for name, octets in positions.items():
+        for name, data in positions.items():
             assert name.startswith(RECEIVED + "/")
-            if octets:
-                self.positions[name] = octets
+            if data:
+                self.positions[name] = data
             else:
                 self.positions.pop(name, None)
 

@@ -68,7 +68,7 @@ def test_a_window_that_is_never_full_does_not_grow() -> None:
 
 
 def drained(pace: Pace, clock: Clock, *, size: int, seconds: float, live: int = 0) -> int:
-    """Records of `size` octets that go out, while `live` come in each tenth of a second."""
+    """Records of `size` bytes that go out, while `live` come in each tenth of a second."""
     sent = 0
     until = clock.seconds() + seconds
     next_live = clock.seconds()
@@ -80,19 +80,19 @@ def drained(pace: Pace, clock: Clock, *, size: int, seconds: float, live: int = 
         if wait:
             clock.advance(min(wait, 0.05))
             continue
-        records = max(1, min(pace.room(4096), pace.octets_max(512 * 1024) // size))
+        records = max(1, min(pace.room(4096), pace.bytes_max(512 * 1024) // size))
         pace.sent(records, records * size)
         sent += records
     return sent
 
 
 @given(size=st.integers(10, 100_000), rate=st.sampled_from([10_000, 1_000_000]))
-def test_octets_per_second(size: int, rate: int) -> None:
+def test_bytes_per_second(size: int, rate: int) -> None:
     clock = Clock()
     pace = Pace(DrainRate(bytes_per_second=rate), clock=clock)
     seconds = max(20.0, 20 * size / rate)
-    octets = drained(pace, clock, size=size, seconds=seconds) * size
-    assert 0.7 * rate * seconds <= octets <= 1.2 * rate * seconds + size
+    sent_bytes = drained(pace, clock, size=size, seconds=seconds) * size
+    assert 0.7 * rate * seconds <= sent_bytes <= 1.2 * rate * seconds + size
 
 
 def test_a_multiple_of_what_comes_in() -> None:
@@ -113,7 +113,7 @@ def test_without_a_rate_nothing_waits() -> None:
     pace = Pace(DrainRate(), clock=Clock())
     pace.sent(10**6, 10**9)
     assert pace.seconds_to_wait() == 0
-    assert (pace.room(5), pace.octets_max(7)) == (5, 7)
+    assert (pace.room(5), pace.bytes_max(7)) == (5, 7)
 
 
 # What a drain is allowed.
@@ -133,7 +133,7 @@ def test_the_smallest_limit_counts() -> None:
     assert allowance.room(1000, in_flight=95) == 5
     assert allowance.room(1000, in_flight=0) == 10  # a tenth of a second of 100
     assert allowance.room(3, in_flight=0) == 3
-    assert pace.octets_max(10_000) == 100
+    assert pace.bytes_max(10_000) == 100
     clock.advance(1)
     assert pace.seconds_to_wait() == 0
     pace.sent(2, 1000)

@@ -30,8 +30,8 @@ class Sender:
             return
         self._pumping = True
         while self.queued and self.room and not self.share.seconds_to_wait():
-            octets = self.share.octets_max(100 * min(self.queued, self.room))
-            records = self.share.room(max(1, octets // 100))
+            size = self.share.bytes_max(100 * min(self.queued, self.room))
+            records = self.share.room(max(1, size // 100))
             if not records:
                 break
             self.queued -= records
@@ -194,8 +194,8 @@ def test_the_pace_is_that_of_the_backlog_alone() -> None:
         setup.live.pump()
     assert setup.live.sent == 50_001
     assert 800 <= setup.backlog.sent <= 1200
-    assert setup.shares.backlog.octets_max(10**6) == 1000
-    assert setup.shares.live.octets_max(10**6) == 10**6
+    assert setup.shares.backlog.bytes_max(10**6) == 1000
+    assert setup.shares.live.bytes_max(10**6) == 10**6
 
 
 def test_what_comes_into_the_live_lane_sets_the_pace() -> None:

@@ -7,7 +7,7 @@ from relay.queue.admission.limits import QueueLimit
 
 
 class Central:
-    """A route into a queue with a limit of 1000 octets."""
+    """A route into a queue with a limit of 1000 bytes."""
 
     def __init__(self, when_full: str, used: int, *, reserved: bool = False) -> None:
         self.dropped: list[tuple[int, str]] = []

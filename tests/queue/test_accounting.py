@@ -3,7 +3,7 @@
     received = delivered + queued + quarantined + sum(dropped)
 
 The model is the list of records that wait in each queue, the entries of each quarantine, and
-counts.  After each step the store has to agree with it, octet by octet, and no record may be in
+counts.  After each step the store has to agree with it, byte by byte, and no record may be in
 two accounts.
 """
 
@@ -530,8 +530,8 @@ class AccountingMachine(RuleBasedStateMachine):
         def entries(view: TransactionView) -> dict[int, Entry]:
             found = {}
             for key, value in view.txn.cursor(db=view.quarantine[id]):
-                label, octets = read_entry(bytes(value))
-                payload = None if label.kind == "block" else octets
+                label, data = read_entry(bytes(value))
+                payload = None if label.kind == "block" else data
                 found[seq_of(key)] = Entry(payload, label.at, label.records)
             return found
 

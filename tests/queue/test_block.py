@@ -56,10 +56,10 @@ def test_every_flipped_bit_is_noticed(bit: int) -> None:
 
 
 @pytest.mark.parametrize("at", range(len(BLOCK)))
-def test_every_wrong_octet_is_noticed(at: int) -> None:
-    for octet in set(range(256)) - {BLOCK[at]}:
+def test_every_wrong_byte_is_noticed(at: int) -> None:
+    for byte in set(range(256)) - {BLOCK[at]}:
         with pytest.raises(BlockDamaged):
-            decode_block(BLOCK[:at] + bytes([octet]) + BLOCK[at + 1 :])
+            decode_block(BLOCK[:at] + bytes([byte]) + BLOCK[at + 1 :])
 
 
 @pytest.mark.parametrize("length", range(len(BLOCK)))
@@ -129,9 +129,9 @@ def test_a_damaged_block_has_no_time_of_receipt(value: bytes) -> None:
 
 
 @given(st.binary(max_size=300), st.binary(max_size=20))
-def test_the_checksum_is_that_of_zlib(octets: bytes, before: bytes) -> None:
-    assert crc32(octets) == zlib.crc32(octets)
-    assert crc32(memoryview(octets), crc32(before)) == zlib.crc32(before + octets)
+def test_the_checksum_is_that_of_zlib(data: bytes, before: bytes) -> None:
+    assert crc32(data) == zlib.crc32(data)
+    assert crc32(memoryview(data), crc32(before)) == zlib.crc32(before + data)
 
 
 def test_without_the_fast_library_zlib_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

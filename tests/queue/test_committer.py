@@ -738,7 +738,7 @@ def test_a_defect_leaves_no_operation_waiting(relay: Relay) -> None:
 
 
 class Limited(Relay):
-    """A committer of which destination a has a limit of 100 octets."""
+    """A committer of which destination a has a limit of 100 bytes."""
 
     def __init__(self, when_full: str) -> None:
         super().__init__()

@@ -20,10 +20,10 @@ def test_it_comes_back_from_disk() -> None:
 
 
 @pytest.mark.parametrize(
-    "octets", [None, b"", b"{}", b'{"id": "x", "epochs": []}', b"\xff", b'{"i\xa2": 1}']
+    "data", [None, b"", b"{}", b'{"id": "x", "epochs": []}', b"\xff", b'{"i\xa2": 1}']
 )
-def test_what_cannot_be_read_is_none(octets: bytes | None) -> None:
-    assert Lineage.decode(octets) is None
+def test_what_cannot_be_read_is_none(data: bytes | None) -> None:
+    assert Lineage.decode(data) is None
 
 
 def test_a_record_is_of_an_epoch_if_it_was_there_before_that_ended() -> None:

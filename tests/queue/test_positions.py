@@ -16,9 +16,9 @@ STEPS = [ClockStep(1_700_000_000.5, 3600.0), ClockStep(1_700_010_000.0, 2.0)]
 POSITION = b'{"path": "/var/log/a.log", "offset": 18211}'
 
 
-@given(key=st.binary(min_size=1), octets=st.binary())
-def test_what_was_sealed_comes_back(key: bytes, octets: bytes) -> None:
-    assert unsealed(key, sealed(key, octets)) == octets
+@given(key=st.binary(min_size=1), data=st.binary())
+def test_what_was_sealed_comes_back(key: bytes, data: bytes) -> None:
+    assert unsealed(key, sealed(key, data)) == data
 
 
 @given(bit=st.integers(0, 8 * len(sealed(KEY, POSITION)) - 1))
@@ -32,9 +32,9 @@ def test_the_position_of_something_else_is_none() -> None:
     assert unsealed(b"in/804-30", sealed(KEY, POSITION)) is None
 
 
-@pytest.mark.parametrize("octets", [POSITION, b"{}", b"s=1f;i=2;b=3", b'{"have": 5}'])
-def test_one_of_before_there_were_checksums_is_taken_as_it_is(octets: bytes) -> None:
-    assert unsealed(KEY, octets) == octets
+@pytest.mark.parametrize("data", [POSITION, b"{}", b"s=1f;i=2;b=3", b'{"have": 5}'])
+def test_one_of_before_there_were_checksums_is_taken_as_it_is(data: bytes) -> None:
+    assert unsealed(KEY, data) == data
 
 
 def test_the_store_returns_nothing_in_the_place_of_a_damaged_one(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_the_store_returns_nothing_in_the_place_of_a_damaged_one(tmp_path: Path)
 
 
 def test_steps_are_kept_as_they_were() -> None:
-    ((name, octets),) = encode_steps(STEPS).items()
-    assert decode_steps({name.removeprefix(f"{CLOCK}/"): octets}) == STEPS
+    ((name, data),) = encode_steps(STEPS).items()
+    assert decode_steps({name.removeprefix(f"{CLOCK}/"): data}) == STEPS
 
 
 def test_no_steps_need_no_position() -> None:
@@ -58,6 +58,6 @@ def test_no_steps_need_no_position() -> None:
     assert decode_steps({}) == []
 
 
-@pytest.mark.parametrize("octets", [b"", b"[[1]]", b"{}", b'[["a", 2]]', b"\xff"])
-def test_a_damaged_position_holds_no_steps(octets: bytes) -> None:
-    assert decode_steps({"steps": octets}) == []
+@pytest.mark.parametrize("data", [b"", b"[[1]]", b"{}", b'[["a", 2]]', b"\xff"])
+def test_a_damaged_position_holds_no_steps(data: bytes) -> None:
+    assert decode_steps({"steps": data}) == []

@@ -102,7 +102,7 @@ class Queue:
                 txn.delete(key) if value is None else txn.put(key, value)
 
     def damage(self, destination: str, first: int) -> bytes:
-        """Flip a bit in the last octet of a block; return what is there now."""
+        """Flip a bit in the last byte of a block; return what is there now."""
         value = bytearray(self.values(f"blocks/{destination}")[first])
         value[-1] ^= 1
         self.put(f"blocks/{destination}", struct.pack(">Q", first), bytes(value))
@@ -303,10 +303,10 @@ def test_the_directory_is_for_its_owner_only(queue: Queue) -> None:
 
 
 def labelled(value: bytes) -> tuple[dict[str, Any], bytes]:
-    label, _, octets = value.partition(b"\n")
+    label, _, data = value.partition(b"\n")
     fields = msgspec.json.decode(label)
     del fields["crc"]
-    return fields, octets
+    return fields, data
 
 
 def test_a_record_that_is_set_aside_is_kept_with_its_reason(queue: Queue) -> None:
@@ -731,10 +731,10 @@ TestStoreMachine = pytest.mark.slow(StoreMachine.TestCase)
 TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=25)
 
 
-def test_what_is_used_counts_pages_and_not_octets(queue: Queue) -> None:
+def test_what_is_used_counts_pages_and_not_bytes(queue: Queue) -> None:
     store = queue.open()
     assert store.used_bytes == 0
-    for _ in range(500):  # a block each, so far more than their 500 octets
+    for _ in range(500):  # a block each, so far more than their 500 bytes
         store.commit(Transaction(1.0, {"a": [b"x"]}))
     used = store.used_bytes
     assert 500 * 20 < used < 500 * 200

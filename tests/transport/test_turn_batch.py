@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from relay.model.errors import QueueError
 from relay.model.origin import Origin, Received, Transport
-from relay.transport.turn_batch import OCTETS_ENOUGH, RECORDS_ENOUGH, TurnBatch
+from relay.transport.turn_batch import BYTES_ENOUGH, RECORDS_ENOUGH, TurnBatch
 from tests.connections import RecordingIntake
 
 ORIGINS = [Origin("in", Transport.TCP, "192.0.2.1", port) for port in (1, 2, 3)]
@@ -95,7 +95,7 @@ def test_much_does_not_wait_and_takes_along_what_came_before() -> None:
     source.add(0, b"little")
     source.add(1, *[b"x"] * (RECORDS_ENOUGH - 1))
     assert source.intake.handed_over == [2]
-    source.add(0, b"x" * (OCTETS_ENOUGH - 1))
+    source.add(0, b"x" * (BYTES_ENOUGH - 1))
     assert source.intake.handed_over == [2]
     source.add(1, b"x")
     assert source.intake.handed_over == [2, 2]

@@ -430,7 +430,7 @@ def test_our_own_errors_speak_for_themselves() -> None:
     assert words == "the connection ended (broken off)"
 
 
-def test_the_octets_handed_to_tcp_are_counted() -> None:
+def test_the_bytes_handed_to_tcp_are_counted() -> None:
     wire = Wire()
     counting = CountingWrapper(WrappingFactory(Factory.forProtocol(Session)), Session)
     counting.transport = wire

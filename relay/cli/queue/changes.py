@@ -112,7 +112,7 @@ def _verify(what: str, checked: Checked) -> bool:
     outcome = "damaged" if checked.problems else "whole"
     click.echo(
         f"{what}: {outcome}: {counted(checked.records, 'record')} "
-        f"in {counted(checked.blocks, 'block')} of {size(checked.octets)}"
+        f"in {counted(checked.blocks, 'block')} of {size(checked.size)}"
     )
     for problem in checked.problems:
         click.echo(f"{what}: {problem}")
@@ -125,7 +125,7 @@ def check_all(access: Access, id: str, *, checksums: bool, command: str = "queue
     for page in pages(access, command, Checked, Check(id, checksums=checksums)):
         whole.blocks += page.blocks
         whole.records += page.records
-        whole.octets += page.octets
+        whole.size += page.size
         whole.problems = whole.problems + page.problems
     return whole
 

@@ -86,7 +86,7 @@ def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
             continue
         peer = f" from {entry.peer}" if entry.peer else ""
         click.echo(f"{entry.seq}  {stamp(entry.at)}  {_kind(entry)}{peer}: {_reason(entry)}")
-        more = "…" if entry.octets > len(entry.payload) else ""
+        more = "…" if entry.size > len(entry.payload) else ""
         if entry.kind not in ("block", DAMAGED):
             _, text = key_and_text(entry.payload, where.secrets)
             click.echo(f"    {text}{more}")
@@ -119,7 +119,7 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
             ("reason", _reason(entry)),
             ("what", _kind(entry)),
             ("peer", entry.peer or "-"),
-            ("bytes", f"{entry.octets:,}{cut}"),
+            ("bytes", f"{entry.size:,}{cut}"),
             *key.items(),
         ):
             click.echo(f"{name:>9}  {value}")
@@ -211,7 +211,7 @@ def _reason(entry: Entry) -> str:
 
 
 def _document(where: Where, entry: Entry) -> dict[str, object]:
-    names = ("seq", "at", "reason", "kind", "peer", "records", "octets", "original_bytes")
+    names = ("seq", "at", "reason", "kind", "peer", "records", "size", "original_bytes")
     fields = {name: getattr(entry, name) for name in names}
     key, text = key_and_text(entry.payload, where.secrets)
     return {**fields, "at": stamp(entry.at), **key, "payload": text}

@@ -15,14 +15,14 @@ from lmdb import Environment
 from lmdb import _Database as Database
 
 __all__ = ["BlockCursor", "BufferCursor", "BufferTransaction", "Cursor", "Database"]
-__all__ += ["Environment", "Octets", "Stat", "Transaction", "WriteTransaction"]
+__all__ += ["Buffer", "Environment", "Stat", "Transaction", "WriteTransaction"]
 
 BufferCursor: TypeAlias = "lmdb.Cursor[memoryview]"
 BufferTransaction: TypeAlias = "lmdb.Transaction[memoryview]"
 """With buffers: keys and values are views of the memory map."""
 WriteTransaction: TypeAlias = "lmdb.Transaction[bytes]"
 
-Octets: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | memoryview
 """A key or a value; a memoryview is valid until the next change, or the end of the transaction."""
 
 
@@ -41,11 +41,11 @@ class Stat(TypedDict):
 class Cursor(Protocol):
     """The methods that move return whether there is an entry."""
 
-    def __iter__(self) -> Iterator[tuple[Octets, Octets]]: ...
+    def __iter__(self) -> Iterator[tuple[Buffer, Buffer]]: ...
 
-    def key(self) -> Octets: ...
+    def key(self) -> Buffer: ...
 
-    def value(self) -> Octets: ...
+    def value(self) -> Buffer: ...
 
     def first(self) -> bool: ...
 
@@ -63,7 +63,7 @@ class Cursor(Protocol):
 class BlockCursor(Cursor, Protocol):
     """A cursor that can read the beginning of a long value alone."""
 
-    def head(self, length: int) -> tuple[int, Octets]: ...
+    def head(self, length: int) -> tuple[int, Buffer]: ...
 
 
 class Transaction(Protocol):

@@ -37,7 +37,7 @@ from relay.queue.block import (
     seq_of,
     to_block_with,
 )
-from relay.queue.files.trees import Cursor, Database, Environment, Octets, Transaction
+from relay.queue.files.trees import Buffer, Cursor, Database, Environment, Transaction
 from relay.queue.repair.guarded import GuardedTransaction
 from relay.queue.transaction import SetAside
 from relay.queue.view import database_bytes
@@ -58,17 +58,17 @@ class HistoryLimit:
     """In whole pages on disk."""
 
 
-def acknowledged_at(entry: Octets) -> float:
+def acknowledged_at(entry: Buffer) -> float:
     """When the records of `entry` were acknowledged (seconds since 1970-01-01 UTC)."""
     return float(_STAMP.unpack_from(entry)[0]) if len(entry) >= _STAMP.size else 0.0
 
 
-def block_in(entry: Octets) -> bytes:
+def block_in(entry: Buffer) -> bytes:
     """The block of `entry`; empty if there was none that could be read."""
     return bytes(entry[_STAMP.size :])
 
 
-def records_in(entry: Octets) -> int:
+def records_in(entry: Buffer) -> int:
     """How many records `entry` stands for, by its header alone; 1 if nothing tells."""
     return block_header(memoryview(entry)[_STAMP.size :])[1] or 1
 
@@ -191,7 +191,7 @@ def _delivered(seqs: SeqRange, asides: Sequence[SetAside]) -> Iterator[SeqRange]
         yield SeqRange(start, seqs.stop)
 
 
-def _cut(cursor: Cursor, run: SeqRange) -> Iterator[tuple[int, Octets]]:
+def _cut(cursor: Cursor, run: SeqRange) -> Iterator[tuple[int, Buffer]]:
     """The records `run` as blocks, each with the seq of its first record."""
     found = to_block_with(cursor, run.start)
     while found:
@@ -208,7 +208,7 @@ def _cut(cursor: Cursor, run: SeqRange) -> Iterator[tuple[int, Octets]]:
             yield start, _part_of(value, start - first, run.stop - first)
 
 
-def _part_of(value: Octets, start: int, stop: int) -> bytes:
+def _part_of(value: Buffer, start: int, stop: int) -> bytes:
     """Some records of a block as a block; nothing if it was damaged since they were sent."""
     try:
         block = decode_block(bytes(value))

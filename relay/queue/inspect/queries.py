@@ -28,7 +28,7 @@ from relay.queue.block import (
     seq_of,
     to_block_with,
 )
-from relay.queue.files.trees import Database, Octets
+from relay.queue.files.trees import Buffer, Database
 from relay.queue.history.keep import acknowledged_at, block_in, oldest_in, records_in
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import Label, read_entry
@@ -93,7 +93,7 @@ class Period(msgspec.Struct, forbid_unknown_fields=True):
     """Before this; 0 = no end."""
     by_receipt: bool = False
 
-    def has(self, entry: Octets) -> bool:
+    def has(self, entry: Buffer) -> bool:
         """Whether the records of `entry` belong to it; all have the same times."""
         at = acknowledged_at(entry)
         if self.by_receipt:
@@ -134,7 +134,7 @@ class Page(msgspec.Struct):
     """Where the queue ended; nothing is left if `next_seq` is there."""
 
 
-_Block = tuple[int, Octets | None, float]
+_Block = tuple[int, Buffer | None, float]
 """Seq of the first record; the block, or None to skip it; when it was delivered."""
 
 
@@ -177,7 +177,7 @@ def _page(blocks: Iterator[_Block], start: int, end: int, records_max: int) -> P
     return page
 
 
-def _records(value: Octets, first: int, start: int, acknowledged_at: float) -> list[Record]:
+def _records(value: Buffer, first: int, start: int, acknowledged_at: float) -> list[Record]:
     """The records of a block, from `start` on if that lies in it."""
     try:
         block = decode_block(value)
@@ -209,7 +209,7 @@ class Checked(msgspec.Struct):
 
     blocks: int = 0
     records: int = 0
-    octets: int = 0
+    size: int = 0
     problems: list[str] = []
     next_seq: int = 0
     """Where the next page begins; 0 = this was the last."""
@@ -235,7 +235,7 @@ def check(view: TransactionView, wanted: Check) -> Checked:
         if first != expected:
             page.problems.append(f"{span('record', expected, first - 1)} in no block")
         size, _ = cursor.head(0)
-        page.octets += size
+        page.size += size
         page.blocks += 1
         _, count = header_of(cursor)
         damage = _damage(cursor.value()) if wanted.checksums else ""
@@ -256,7 +256,7 @@ def check(view: TransactionView, wanted: Check) -> Checked:
 
 def _is_full(page: Checked, first: int, *, checksums: bool = True) -> bool:
     """Whether the page ends before the block of record `first`."""
-    if page.blocks == _BLOCKS_MAX or (checksums and page.octets > _CHECKED_BYTES_MAX):
+    if page.blocks == _BLOCKS_MAX or (checksums and page.size > _CHECKED_BYTES_MAX):
         page.next_seq = first
     elif len(page.problems) == _PROBLEMS_MAX:
         page.problems.append("there may be more: checking ended here")
@@ -265,7 +265,7 @@ def _is_full(page: Checked, first: int, *, checksums: bool = True) -> bool:
     return True
 
 
-def _damage(value: Octets) -> str:
+def _damage(value: Buffer) -> str:
     try:
         decode_block(value)
     except BlockDamaged as damage:
@@ -290,7 +290,7 @@ class Entry(Label, kw_only=True):
     """An entry with its label."""
 
     seq: int
-    octets: int
+    size: int
     payload: bytes
     """Its beginning, or all of it."""
 
@@ -318,7 +318,7 @@ def read_entries(view: TransactionView, wanted: ReadEntries) -> EntryPage:
         payload = whole[: max(0, wanted.payload_bytes_max)]
         size += len(payload) + len(label.reason)
         page.entries.append(
-            Entry(**asdict(label), seq=seq, octets=len(whole), payload=payload),
+            Entry(**asdict(label), seq=seq, size=len(whole), payload=payload),
         )
         found = cursor.next()
     return page
@@ -328,22 +328,22 @@ class Tally(msgspec.Struct):
     """The size of a quarantine, and the number of its records in the account."""
 
     records: int
-    octets: int
+    size: int
     accounted_records: int
 
 
 def tally(view: TransactionView, wanted: ReadEntries) -> Tally:
     """Count a quarantine in one transaction: its size has a limit of its own."""
     database = _database(view.quarantine, wanted.account, "quarantine")
-    records = octets = 0
+    records = size = 0
     cursor = view.txn.cursor(db=database)
     for _, value in cursor:
-        octets += len(value)
+        size += len(value)
         head = bytes(value[:4096])
         # Only the label of a damaged block counts for more than one.
         whole = b'"records":' in head
         records += read_entry(bytes(value))[0].records if whole else 1
-    return Tally(records, octets, view.ledger(wanted.account).quarantined)
+    return Tally(records, size, view.ledger(wanted.account).quarantined)
 
 
 def _database(databases: Mapping[str, Database], id: str, what: str) -> Database:
@@ -370,7 +370,7 @@ def history_of(view: TransactionView, id: str) -> Database:
 
 def entries_of(
     view: TransactionView, database: Database, start: int
-) -> Iterator[tuple[int, Octets]]:
+) -> Iterator[tuple[int, Buffer]]:
     """Entries with records from `start` on, each with the seq of its first record.
 
     Each is valid until the next step of the iterator, or a change.
@@ -414,7 +414,7 @@ def check_history(view: TransactionView, wanted: Check) -> Checked:
         if _is_full(page, first):
             return page
         block = block_in(entry)
-        page.octets += len(block)
+        page.size += len(block)
         page.blocks += 1
         if first < expected:
             page.problems.append(f"the entry of record {first} has records of the one before it")

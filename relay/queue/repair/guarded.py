@@ -16,11 +16,11 @@ from relay.model.errors import QueueFormatError
 from relay.queue.block import KEY, seq_of
 from relay.queue.files.ownership import sync_names
 from relay.queue.files.trees import (
+    Buffer,
     BufferCursor,
     BufferTransaction,
     Database,
     Environment,
-    Octets,
     Stat,
 )
 from relay.queue.files.values import FileValues
@@ -74,11 +74,11 @@ class GuardedTransaction:
         lazy = None if name is None else self._lazy
         return GuardedCursor(self, self._txn.cursor(db=db), lazy, name or b"", new)
 
-    def get(self, key: bytes, db: Database | None = None) -> Octets | None:
+    def get(self, key: bytes, db: Database | None = None) -> Buffer | None:
         cursor = self.cursor(db)
         return cursor.value() if cursor.set_key(key) else None
 
-    def put(self, key: bytes, value: Octets, *, db: Database, append: bool = False) -> bool:
+    def put(self, key: bytes, value: Buffer, *, db: Database, append: bool = False) -> bool:
         self._new.setdefault(db, set()).add(bytes(key))
         return self._txn.put(key, value, db=db, append=append)
 
@@ -112,10 +112,10 @@ class GuardedCursor:
         self.key = cursor.key
         self._low, self._high = b"", b""  # keys that are safe
 
-    def value(self) -> Octets:
+    def value(self) -> Buffer:
         return self._cursor.value() if self._is_new else self._values.value(self._cursor)
 
-    def head(self, length: int) -> tuple[int, Octets]:
+    def head(self, length: int) -> tuple[int, Buffer]:
         """The size of the value, and its first bytes."""
         if self._is_new:
             value = self._cursor.value()
@@ -134,7 +134,7 @@ class GuardedCursor:
         self._approach(key)
         return self._cursor.set_key(key)
 
-    def __iter__(self) -> Iterator[tuple[memoryview, Octets]]:
+    def __iter__(self) -> Iterator[tuple[memoryview, Buffer]]:
         found = self.first()
         while found:
             yield self.key(), self.value()

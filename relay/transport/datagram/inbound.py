@@ -81,7 +81,7 @@ class DatagramReader:
             max(_SPLIT_BYTES_MAX, frame_bytes_max) if self._oversize.splits else frame_bytes_max
         )
         self._buffers = [buffer]
-        self._octets = memoryview(buffer)
+        self._data = memoryview(buffer)
         self._intake: Intake = reception.intake
         self._joining = reception.joining
         self._admission = reception.admission
@@ -163,11 +163,11 @@ class DatagramReader:
             frames = batches.setdefault(sender, [])
             if size > self._frame_bytes_max:
                 long.setdefault(sender, {})[len(frames)] = size
-            frames.append(bytes(self._octets[:size]))
+            frames.append(bytes(self._data[:size]))
         return Datagrams(batches, long, more=True)
 
     def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], object]:
-        """Octets of the next datagram, what came beside it, and from whom."""
+        """Bytes of the next datagram, what came beside it, and from whom."""
         if not self._is_local:  # where nothing comes beside it
             size, address = self._socket.recvfrom_into(self._buffers[0], 0, socket.MSG_TRUNC)
             return size, [], address
@@ -178,14 +178,14 @@ class DatagramReader:
 
     def _sender(self, address: object, ancillary: list[tuple[int, int, bytes]]) -> Sender:
         credentials = None
-        for level, kind, octets in ancillary:
+        for level, kind, data in ancillary:
             if level != socket.SOL_SOCKET:
                 continue
             if kind == socket.SCM_CREDENTIALS:
-                credentials = _UCRED.unpack(octets[: _UCRED.size])
+                credentials = _UCRED.unpack(data[: _UCRED.size])
             elif kind == socket.SCM_RIGHTS:  # or anybody could use up our descriptors
-                whole = len(octets) - len(octets) % _DESCRIPTOR.size
-                for (descriptor,) in _DESCRIPTOR.iter_unpack(octets[:whole]):
+                whole = len(data) - len(data) % _DESCRIPTOR.size
+                for (descriptor,) in _DESCRIPTOR.iter_unpack(data[:whole]):
                     os.close(descriptor)
         if isinstance(address, tuple):
             return plain_address(address[0]), address[1], None

@@ -24,7 +24,7 @@ DATAGRAMS_MAX = 128
 """Of one call."""
 CALLS_MAX = 8
 """Of one wake-up, after which other sockets get their turn."""
-OCTETS_MAX = 1024 * 1024
+BYTES_MAX = 1024 * 1024
 """Of one wake-up, about: no further call when so many have come."""
 SENDERS_MAX = 4096
 """Size of the LRU table of sender addresses in text form."""
@@ -90,19 +90,19 @@ class ManyDatagrams:
         self._slot_bytes = min(kept_bytes_max, _UDP_BYTES_MAX)
         # Pages that no datagram has touched take no memory; ctypes would write zeros to all, 8 MiB.
         pages = mmap.mmap(-1, self._slot_bytes * DATAGRAMS_MAX, mmap.MAP_PRIVATE)
-        self._octets = (ctypes.c_char * len(pages)).from_buffer(pages)
+        self._data = (ctypes.c_char * len(pages)).from_buffer(pages)
         self._names = (ctypes.c_char * (_NAME_BYTES * DATAGRAMS_MAX))()
         self._vectors = (_Vector * DATAGRAMS_MAX)()
         self._headers = (_Received * DATAGRAMS_MAX)()
         for index, vector in enumerate(self._vectors):
             header = self._headers[index].header
-            vector.base = ctypes.addressof(self._octets) + index * self._slot_bytes
+            vector.base = ctypes.addressof(self._data) + index * self._slot_bytes
             vector.length = self._slot_bytes
             header.name = ctypes.addressof(self._names) + index * _NAME_BYTES
             header.name_bytes = _NAME_BYTES
             header.vectors = ctypes.addressof(vector)
             header.vector_count = 1
-        self._all_octets = memoryview(self._octets).cast("B")
+        self._all_data = memoryview(self._data).cast("B")
         self._all_names = memoryview(self._names).cast("B")
         words = memoryview(self._headers).cast("B").cast("I")
         first, step = _Received.received_bytes.offset // 4, ctypes.sizeof(_Received) // 4
@@ -112,7 +112,7 @@ class ManyDatagrams:
     def receive(self) -> Datagrams:
         """Receive waiting datagrams, up to a limit."""
         received = Datagrams({}, {}, more=False)
-        octets = 0
+        size = 0
         for _ in range(CALLS_MAX):
             # With MSG_TRUNC the kernel says how long a datagram is, however little is taken.
             count = self._call(
@@ -128,14 +128,14 @@ class ManyDatagrams:
             names = bytes(self._all_names[: count * _NAME_BYTES])
             first = names[:_NAME_BYTES]
             if max(sizes) <= self._frame_bytes_max and names == first * count:  # of one sender
-                frames = cut_slots(self._all_octets, self._slot_bytes, sizes)
+                frames = cut_slots(self._all_data, self._slot_bytes, sizes)
                 received.batches.setdefault(_sender(first), []).extend(frames)
             else:
                 self._sort(sizes, names, received.batches, received.long)
             if count < DATAGRAMS_MAX:
                 return received
-            octets += sum(sizes)
-            if octets >= OCTETS_MAX:
+            size += sum(sizes)
+            if size >= BYTES_MAX:
                 break
         return received._replace(more=True)
 
@@ -148,7 +148,7 @@ class ManyDatagrams:
     ) -> None:
         """Add the datagrams of one call by sender, and note those that are too long."""
         limit, slot = self._frame_bytes_max, self._slot_bytes
-        frames = cut_slots(self._all_octets, slot, [min(size, slot) for size in sizes])
+        frames = cut_slots(self._all_data, slot, [min(size, slot) for size in sizes])
         of_name: dict[bytes, list[bytes]] = {}
         starts = range(0, len(names), _NAME_BYTES)
         for frame, size, start in zip(frames, sizes, starts, strict=True):

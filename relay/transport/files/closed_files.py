@@ -40,13 +40,13 @@ class Keeping:
 
     seconds: float = 0.0
     """Since they were last written."""
-    octets: int = 0
+    size: int = 0
     """Of all files of the destination."""
     files: int = 0
     """Closed ones of each name."""
 
     def __bool__(self) -> bool:
-        return bool(self.seconds or self.octets or self.files)
+        return bool(self.seconds or self.size or self.files)
 
 
 class MadeFiles:
@@ -228,7 +228,7 @@ class ClosedFiles:
     def _surplus(self, files: Sequence[_File]) -> list[_File]:
         """Those of `files`, oldest first, that are not to be kept."""
         keeping, surplus = self._keeping, []
-        octets = sum(file.status.st_size for file in files)
+        size = sum(file.status.st_size for file in files)
         closed: dict[str, int] = defaultdict(int)
         for file in files:
             closed[file.first_name] += file.is_closed
@@ -238,9 +238,9 @@ class ClosedFiles:
                 continue
             too_many = file.is_closed and keeping.files and closed[file.first_name] > keeping.files
             too_old = keeping.seconds and age > keeping.seconds
-            if too_many or too_old or (keeping.octets and octets > keeping.octets):
+            if too_many or too_old or (keeping.size and size > keeping.size):
                 surplus.append(file)
-                octets -= file.status.st_size
+                size -= file.status.st_size
                 closed[file.first_name] -= file.is_closed
         return surplus
 

@@ -254,16 +254,16 @@ class FileTree:
             return ""
 
     def _write_to(self, name: str, group: _Group, written: list[AppendedFile]) -> str:
-        octets = encode_newline(group.payloads)
+        data = encode_newline(group.payloads)
         entry = self._opened(name, group.peer)
         now = self._wall.now()
         moved = entry.file.close_if_moved()  # or another file would be rotated in its place
-        if self._is_over(entry, len(octets), now):
+        if self._is_over(entry, len(data), now):
             self._rotate(name, entry, now)
         # Before the first byte, so that an error cuts off what was written of it.
         written.append(entry.file)
         entry.written_at = now
-        return entry.file.write(octets) or moved
+        return entry.file.write(data) or moved
 
     def _overflow_words(self, name: str, group: _Group, reason: Exception) -> str:
         path = os.path.join(self._options.root, name)
@@ -336,10 +336,10 @@ class FileTree:
     # Rotation.
 
     def _is_over(self, entry: _Open, added: int, now: float) -> bool:
-        options, octets = self._options, entry.file.size
-        if not octets:
+        options, size = self._options, entry.file.size
+        if not size:
             return False
-        if options.rotate_bytes and octets + added > options.rotate_bytes:
+        if options.rotate_bytes and size + added > options.rotate_bytes:
             return True
         return self._is_of_another_period(entry.written_at, now)
 

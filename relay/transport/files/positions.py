@@ -25,8 +25,8 @@ class FilePositions:
     def __init__(self, stored: Mapping[str, bytes]) -> None:
         self.is_first_use = not stored
         self._positions: dict[str, FilePosition] = {}
-        for name, octets in stored.items():
-            position = parse_position(octets)
+        for name, data in stored.items():
+            position = parse_position(data)
             if position is not None and position.name == name:
                 self._positions[name] = position
         self._at_start = {(each.inode, each.path): each for each in self._positions.values()}
@@ -87,8 +87,8 @@ class FilePositions:
         left = [self._positions[each.name] for each in closed if changes.get(each.name) != b""]
         left.sort(key=lambda each: each.gone_at or now + 1)
         changes.update((each.name, b"") for each in left[: max(0, len(left) - _POSITIONS_MAX)])
-        for name, octets in changes.items():
-            if not octets:
+        for name, data in changes.items():
+            if not data:
                 self.forget(name)
         return changes
 

@@ -201,7 +201,7 @@ class FileReader:
             stored.addErrback(_position_lost)
 
     def _keyed(self, positions: Mapping[str, bytes]) -> dict[str, bytes]:
-        return {f"{self._reception.source}/{name}": octets for name, octets in positions.items()}
+        return {f"{self._reception.source}/{name}": data for name, data in positions.items()}
 
     def _stored(self, file: TailedFile, position: FilePosition) -> None:
         file.is_busy = False

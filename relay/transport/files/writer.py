@@ -58,7 +58,7 @@ class AppendedFile:
         self._open = open_file or partial(open_appending, path, Access())
         self._fd: int | None = None
         # What was written since it was last `settled`, where that begins, and how much is there.
-        self._octets = b""
+        self._data = b""
         self._start = self._written = 0
         self._identity = (0, 0)
 
@@ -86,7 +86,7 @@ class AppendedFile:
         self.batch_records = min(BATCH_RECORDS, 2 * self.batch_records)
         return moved
 
-    def write(self, octets: bytes, *, reopen: bool = False) -> str:
+    def write(self, data: bytes, *, reopen: bool = False) -> str:
         """Open the file if that is needed, and write at its end; `sync` has to follow, or `undo`.
 
         Returns and raises the same as `append`.
@@ -99,7 +99,7 @@ class AppendedFile:
                 self.close()
             if self._fd is None:
                 self._fd = self._open()
-            self._octets = octets
+            self._data = data
             self._write_all(self._fd)
         return self._words(moved)
 
@@ -108,7 +108,7 @@ class AppendedFile:
         moved = ""
         with self._named_errors():
             for _ in range(_REMOVALS_MAX):
-                if not self._octets:
+                if not self._data:
                     break
                 assert self._fd is not None, "closed before it was synced"
                 if _is_regular(self._fd):
@@ -135,7 +135,7 @@ class AppendedFile:
 
     def settled(self) -> None:
         """What was synced stays."""
-        self._octets, self._written = b"", 0
+        self._data, self._written = b"", 0
 
     def undo(self) -> None:
         """Cut off what was written since the file was last `settled`, and close the file.
@@ -156,7 +156,7 @@ class AppendedFile:
     def _write_all(self, fd: int) -> None:
         status = os.fstat(fd)
         self._start, self._written, self._identity = status.st_size, 0, _identity_of(status)
-        view = memoryview(self._octets)
+        view = memoryview(self._data)
         while self._written < len(view):
             self._written += os.write(fd, view[self._written :])
 

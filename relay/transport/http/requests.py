@@ -159,12 +159,12 @@ def _first_of_each(response: Response) -> dict[str, str]:
 class _Body:
     """A body that is there already."""
 
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-        self.length = len(octets)
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.length = len(data)
 
     def startProducing(self, consumer: ProtocolWrapper) -> Deferred[None]:
-        consumer.write(self._octets)
+        consumer.write(self._data)
         return succeed(None)
 
     def pauseProducing(self) -> None:

@@ -110,8 +110,8 @@ class HttpSession:
 
     def send(self, payloads: Sequence[bytes]) -> None:
         seq = self._parts.drain.sent_seq - len(payloads)
-        for number, octets in enumerate(payloads, seq):
-            record = self._parts.to_record(number, octets)
+        for number, data in enumerate(payloads, seq):
+            record = self._parts.to_record(number, data)
             size = len(record.payload)
             if self._open_bytes + size > self._batches.bytes_max and self._open:
                 self._close_batch()

@@ -91,8 +91,8 @@ class Uploads:
             ]
         body = self._encode(records, self._now())
         if self._compress is not None:
-            compress, octets = self._compress, body
-            body = await self._run_in_thread(lambda: compress(octets))
+            compress, data = self._compress, body
+            body = await self._run_in_thread(lambda: compress(data))
         try:
             answer = await self._requests.post(body, {**self._headers, **credentials.headers})
         except RequestFailed as error:
@@ -115,15 +115,15 @@ def _masked(verdict: Verdict, secrets: Sequence[bytes]) -> Verdict:
     return replace(verdict, words=words)
 
 
-def _gzip(octets: bytes) -> bytes:
+def _gzip(data: bytes) -> bytes:
     compressor = zlib.compressobj(wbits=_GZIP_WINDOW_BITS)
-    return compressor.compress(octets) + compressor.flush()
+    return compressor.compress(data) + compressor.flush()
 
 
-def _zstd(octets: bytes) -> bytes:
+def _zstd(data: bytes) -> bytes:
     import zstandard  # many relays need none
 
-    return zstandard.ZstdCompressor().compress(octets)
+    return zstandard.ZstdCompressor().compress(data)
 
 
 _COMPRESS: Mapping[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "gzip": _gzip}

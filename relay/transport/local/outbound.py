@@ -48,8 +48,8 @@ class LineTooLong(Exception):
     """What the next line needs is more than there can be; says both."""
 
 
-def whole_lines(octets: bytes, start: int, pipe: int) -> int:
-    """Up to where `octets` can be written into a pipe without a cut line; `start` = not now.
+def whole_lines(data: bytes, start: int, pipe: int) -> int:
+    """Up to where `data` can be written into a pipe without a cut line; `start` = not now.
 
     A cut line would stay in a named pipe when the relay ends, and the first line of the next
     session would become its end; a program would take it for a whole one.  The kernel never cuts a
@@ -62,10 +62,10 @@ def whole_lines(octets: bytes, start: int, pipe: int) -> int:
     Raises:
         LineTooLong: The pipe cannot hold the line, even when it is empty.
     """
-    end = octets.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+    end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1
     if end:
         return end
-    end = octets.index(b"\n", start) + 1
+    end = data.index(b"\n", start) + 1
     unread, pipe_bytes = unread_in_pipe(pipe), fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
     if end - start > pipe_bytes:
         raise LineTooLong(
@@ -97,7 +97,7 @@ class LineSession:
         clock: Clock,
         on_failure: Callable[[str], None],
         on_close: Callable[[], Deferred[None] | None] = lambda: None,
-        end_of_write: Callable[[bytes, int, int], int] = lambda octets, start, fd: len(octets),
+        end_of_write: Callable[[bytes, int, int], int] = lambda data, start, fd: len(data),
     ) -> None:
         self._fd = fd
         self._unread = unread

@@ -255,7 +255,7 @@ class RelpServerProtocol(InboundProtocol):
         self._write()
 
     def _write(self) -> None:
-        if not self.gone and (octets := self._session.data_to_send()):
-            self.transport.write(octets)
+        if not self.gone and (data := self._session.data_to_send()):
+            self.transport.write(data)
         if self._session.finished:
             self.close()

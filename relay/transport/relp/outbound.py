@@ -246,6 +246,6 @@ class RelpClientProtocol(DeliveringProtocol):
             self._answer_call = None
 
     def _write(self) -> None:
-        octets = self._session.data_to_send()
-        if octets and not self.gone:
-            self.transport.write(octets)
+        data = self._session.data_to_send()
+        if data and not self.gone:
+            self.transport.write(data)

@@ -82,13 +82,13 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
         return _WINDOW_RECORDS - self._in_flight_records
 
     def send(self, payloads: Sequence[bytes]) -> None:
-        octets = self._encode(payloads)
+        data = self._encode(payloads)
         if not self._in_flight_records:
             self._sent_at = self._clock.seconds()
             self._poll_seconds = _POLL_SECONDS_MIN
         self._in_flight_records += len(payloads)
-        self._in_flight_bytes += len(octets)
-        self.transport.write(octets)
+        self._in_flight_bytes += len(data)
+        self.transport.write(data)
         if self._poll_call is None:
             self._poll_call = self._clock.callLater(self._poll_seconds, self._poll)
 

@@ -98,18 +98,18 @@ class TlsConnection:
             OSError: The connection is broken; the text says why.
         """
         is_open = self._fill()
-        octets = self._decrypted(size)
-        if not octets and is_open and not self._is_shut_down():
+        data = self._decrypted(size)
+        if not data and is_open and not self._is_shut_down():
             raise BlockingIOError
-        return octets
+        return data
 
-    def sendall(self, octets: bytes) -> None:
-        """Send all of `octets`.
+    def sendall(self, data: bytes) -> None:
+        """Send all of `data`.
 
         Raises:
             OSError: The connection is broken; the text says why.
         """
-        rest = memoryview(octets)
+        rest = memoryview(data)
         try:
             while rest:
                 rest = rest[self._tls.send(rest) :]

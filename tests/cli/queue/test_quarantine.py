@@ -68,7 +68,7 @@ def test_one_entry_is_shown_whole(folder: Path) -> None:
     assert lines[0] == "      seq  1"
     assert lines[2] == r"   reason  refused 5 times: 500 \x07no"
     assert lines[-1] == r"<13>1 - - 0d3f…9abc - - - \x1b[31m" + "x" * 500
-    assert json.loads(run(folder, "show", "a", "1", "--json"))["octets"] == 558
+    assert json.loads(run(folder, "show", "a", "1", "--json"))["size"] == 558
     assert "    bytes  8, cut from 5,000" in run(folder, "show", "source/in", "1").splitlines()
     raw = run(folder, "show", "a", "1", "--raw")
     assert raw == f"<13>1 - - {TOKEN.decode()} - - - \x1b[31m" + "x" * 500

@@ -38,7 +38,7 @@ def test_it_is_open_at_first(admission: Admission, producer: Producer) -> None:
     assert (admission.closed, admission.reason, producer.calls) == (False, "", [])
 
 
-def test_pending_octets_close_above_the_limit_and_open_at_half(
+def test_pending_bytes_close_above_the_limit_and_open_at_half(
     admission: Admission, producer: Producer
 ) -> None:
     closed = []
@@ -50,7 +50,7 @@ def test_pending_octets_close_above_the_limit_and_open_at_half(
     assert admission.pending_bytes == 101
 
 
-def test_queued_octets_close_at_the_limit_and_open_below_95_percent(
+def test_queued_bytes_close_at_the_limit_and_open_below_95_percent(
     admission: Admission, producer: Producer
 ) -> None:
     closed = []

@@ -19,7 +19,7 @@ KiB, MiB = 2**10, 2**20
 
 
 class Disk:
-    """Has `free` octets, as far as a reserve file asks."""
+    """Has `free` bytes, as far as a reserve file asks."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.free = 100 * MiB

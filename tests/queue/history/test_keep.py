@@ -25,7 +25,7 @@ BLOCK_BYTES = 5 * 4096  # what it takes, beside the leaf
 
 
 def history(store: QueueStore, id: str = "a") -> dict[int, tuple[float, bytes]]:
-    """When each record was acknowledged, and its octets, by seq."""
+    """When each record was acknowledged, and its bytes, by seq."""
     found = store.look(lambda view: read_history(view, Read(id))).records
     assert not any(record.damaged for record in found)
     return {record.seq: (record.acknowledged_at, record.payload) for record in found}

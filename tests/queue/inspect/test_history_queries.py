@@ -92,7 +92,7 @@ def test_a_page_ends_where_much_is_skipped(
     assert found(page(store, 5, period=Period(25.0))) == [5, 6]
 
 
-def test_a_page_ends_with_many_octets(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_ends_with_many_bytes(store: QueueStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.queue.inspect.queries._BYTES_MAX", 1)
     assert page(store).next_seq == 4
 

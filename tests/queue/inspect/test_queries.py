@@ -223,7 +223,7 @@ def test_a_whole_queue_has_no_problems(store: QueueStore) -> None:
     remove(store, "a", 2)
     found = checked(store, checksums=True)
     assert (found.blocks, found.records, found.problems, found.next_seq) == (2, 3, [], 0)
-    assert found.octets > 0
+    assert found.size > 0
 
 
 def test_damage_is_found_by_checksums_only(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_entries_come_in_pages_with_their_beginning(store: QueueStore) -> None:
     found = store.look(
         lambda view: read_entries(view, ReadEntries("a", entries_max=2, payload_bytes_max=2))
     )
-    assert [(each.seq, each.payload, each.octets) for each in found.entries] == [
+    assert [(each.seq, each.payload, each.size) for each in found.entries] == [
         (1, b"on", 3),
         (2, b"tw", 3),
     ]
@@ -308,8 +308,8 @@ def test_what_is_in_a_quarantine_is_counted(tmp_path: Path) -> None:
     damage(tmp_path, "a", 1)
     with opened(tmp_path, sources=["in"]) as store:
         remove(store, "a", 5, SetAside(SeqRange(1, 4), "checksum"), SetAside(SeqRange(4, 5), "no"))
-        octets = store.ledgers["a"].quarantine_bytes
-        assert ask(store, "quarantine-tally", ReadEntries("a")) == Tally(4, octets, 4)
+        size = store.ledgers["a"].quarantine_bytes
+        assert ask(store, "quarantine-tally", ReadEntries("a")) == Tally(4, size, 4)
         refusal = Refusal("in", "x", "p", [b"1", b"2"], 10_000)
         store.commit(Transaction(0.0, refusals=[refusal]))
         assert store.look(lambda view: tally(view, ReadEntries("source/in"))).records == 2

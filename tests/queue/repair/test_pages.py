@@ -81,8 +81,8 @@ def test_the_snapshot_before_is_whole_too(sound: Path) -> None:
 
 def test_a_file_of_nothing_has_no_snapshots(tmp_path: Path) -> None:
     path = tmp_path / "data.mdb"
-    for octets in (b"", b"x", bytes(PAGE), b"\xff" * 3 * PAGE):
-        path.write_bytes(octets)
+    for changed in (b"", b"x", bytes(PAGE), b"\xff" * 3 * PAGE):
+        path.write_bytes(changed)
         with opened(path) as file:
             assert file.snapshots == []
             assert len(file.problems) == 2
@@ -162,8 +162,8 @@ def test_no_damage_makes_it_crash_or_read_what_was_not_there(
     image = bytearray(sound.read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(image) - 1))
-        octets = data.draw(st.binary(min_size=1, max_size=16))
-        image[place : place + len(octets)] = octets
+        changed = data.draw(st.binary(min_size=1, max_size=16))
+        image[place : place + len(changed)] = changed
     if data.draw(st.booleans()):
         del image[data.draw(st.integers(0, len(image) - 1)) :]
     path = tmp_path_factory.getbasetemp() / "damaged.mdb"

@@ -18,7 +18,7 @@ open_environment = partial(lmdb.open, map_size=MAP_BYTES, max_dbs=4)
 
 
 def damage(queue: Path) -> bytes:
-    """Put records 1 and 2 into the queue and spoil its newest meta page; the octets then."""
+    """Put records 1 and 2 into the queue and spoil its newest meta page; the bytes then."""
     store = open_queue(str(queue))
     store.commit(Transaction(0.0, {"a": [b"1"]}))
     store.commit(Transaction(0.0, {"a": [b"2"]}))

@@ -117,7 +117,7 @@ def test_what_is_missing_at_the_ends_is_counted(
     left = [
         b"%d" % seq for first in (3, 5, 7) if first not in missing for seq in (first, first + 1)
     ]
-    assert [octets for octets in contents(store) if isinstance(octets, bytes)] == left
+    assert [data for data in contents(store) if isinstance(data, bytes)] == left
     store.close()
 
 

@@ -61,9 +61,9 @@ def test_no_queue_is_no_damaged_one(tmp_path: Path) -> None:
     assert find_damage(str(tmp_path)) == []
 
 
-@pytest.mark.parametrize("octets", [b"", b"x", b"something else" * 1000])
-def test_a_file_of_something_else_is_damage(tmp_path: Path, octets: bytes) -> None:
-    (tmp_path / "data.mdb").write_bytes(octets)  # a new queue is never seen half made
+@pytest.mark.parametrize("content", [b"", b"x", b"something else" * 1000])
+def test_a_file_of_something_else_is_damage(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "data.mdb").write_bytes(content)  # a new queue is never seen half made
     assert "makes no sense" in find_damage(str(tmp_path))[0]
 
 
@@ -138,8 +138,8 @@ def test_a_history_is_looked_through_as_well(queue: Path) -> None:
             store.commit(Transaction(0.0, removals={"a": Removal(number + 1)}))
     assert find_damage(str(queue)) == []
     data = queue / "data.mdb"
-    octets = bytearray(data.read_bytes())
-    place = octets.rindex(b"history/a")
+    content = bytearray(data.read_bytes())
+    place = content.rindex(b"history/a")
     with opened_file(str(queue)) as file:
         (name,) = [
             entry
@@ -148,8 +148,8 @@ def test_a_history_is_looked_through_as_well(queue: Path) -> None:
         ]
         tree = file.tree(name)
     assert tree is not None and place > 0
-    octets[tree.root * 4096 : tree.root * 4096 + 4096] = bytes(4096)
-    data.write_bytes(octets)
+    content[tree.root * 4096 : tree.root * 4096 + 4096] = bytes(4096)
+    data.write_bytes(content)
     assert any("history/a" in problem for problem in find_damage(str(queue)))
 
 

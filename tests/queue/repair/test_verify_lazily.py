@@ -49,10 +49,10 @@ def copied(sound: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def change(path: Path, place: int, octets: bytes) -> None:
+def change(path: Path, place: int, data: bytes) -> None:
     with open(path / "data.mdb", "r+b") as file:
         file.seek(place)
-        file.write(octets)
+        file.write(data)
 
 
 @contextmanager
@@ -199,6 +199,6 @@ def test_what_is_written_meanwhile_is_followed(copied: Path) -> None:
 
 
 def test_one_block_in_each_is_no_matter_of_size() -> None:
-    # Beyond 2048 octets LMDB gives a value pages of its own: half of the tests rest on it.
+    # Beyond 2048 bytes LMDB gives a value pages of its own: half of the tests rest on it.
     assert len(encode_block([payload(100)], received_at=0.0)) > 2048
     assert len(encode_block([payload(1)], received_at=0.0)) < 512

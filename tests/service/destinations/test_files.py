@@ -113,7 +113,7 @@ def test_every_key_is_heeded(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_
         ),
     )
     assert (names.arguments, names.keywords) == ((root, "out"), {"is_kept": True})
-    assert closed.keywords["keeping"] == Keeping(seconds=3600.0, octets=7, files=8)
+    assert closed.keywords["keeping"] == Keeping(seconds=3600.0, size=7, files=8)
     assert (closed.keywords["compress"], closed.keywords["kept_always"]) == ("gzip", "")
     say = closed.keywords["say"]
     say("keep", "cannot remove it")

@@ -65,10 +65,10 @@ class Peers:
         item = self.received.pop(0)
         if isinstance(item, OSError):
             raise item
-        octets, address = item
-        taken = octets[: len(buffer)]
+        data, address = item
+        taken = data[: len(buffer)]
         buffer[: len(taken)] = taken
-        return len(octets), address
+        return len(data), address
 
     def fileno(self) -> int:
         return 7
@@ -77,8 +77,8 @@ class Peers:
         self.closed = True
 
 
-def datagram(octets: bytes, port: int, *, host: str = "192.0.2.1") -> Any:
-    return octets, (host, port)
+def datagram(data: bytes, port: int, *, host: str = "192.0.2.1") -> Any:
+    return data, (host, port)
 
 
 def udp(*received: Any, **keywords: Any) -> Source:
@@ -115,7 +115,7 @@ def test_one_batch_for_each_sender_and_all_are_handed_over_together() -> None:
 
 def test_a_byte_order_mark_before_a_message_is_removed() -> None:
     mark = b"\xef\xbb\xbf"
-    source = udp(*(datagram(octets, 1) for octets in (mark + b"<13>a", b"<13>" + mark, mark * 2)))
+    source = udp(*(datagram(data, 1) for data in (mark + b"<13>a", b"<13>" + mark, mark * 2)))
     source.reader.doRead()
     assert source.intake.batches == [[b"<13>a", b"<13>" + mark, mark]]
 

@@ -14,9 +14,9 @@ from relay.model.counters import SourceCounters
 from relay.model.origin import Transport
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.datagram.recvmmsg import (
+    BYTES_MAX,
     CALLS_MAX,
     DATAGRAMS_MAX,
-    OCTETS_MAX,
     ManyDatagrams,
     host_and_port,
 )
@@ -63,8 +63,8 @@ def test_both_ways_take_the_same(
 ) -> None:
     here, there = ends
     source = Source(here, many)
-    for octets in (b"one", b"", b"0123456789", b"0123456789ab", b"last"):
-        there.send(octets)
+    for data in (b"one", b"", b"0123456789", b"0123456789ab", b"last"):
+        there.send(data)
     source.reader.doRead()
     source.reader.doRead()  # there is nothing
     assert source.intake.batches == [[b"one", b"", b"0123456789", b"0123456789", b"last"]]
@@ -104,15 +104,15 @@ def test_what_no_datagram_has_touched_takes_no_memory(
     """Asks mincore(2) about the 8 MiB for the longest datagrams, which ctypes would fill."""
     here, there = ends
     datagrams: Any = ManyDatagrams(here, frame_bytes_max=65_535, kept_bytes_max=65_535)
-    octets = len(datagrams._all_octets)
-    address = ctypes.c_void_p(ctypes.addressof(datagrams._octets))
-    pages = (ctypes.c_ubyte * -(-octets // resource.getpagesize()))()
+    size = len(datagrams._all_data)
+    address = ctypes.c_void_p(ctypes.addressof(datagrams._data))
+    pages = (ctypes.c_ubyte * -(-size // resource.getpagesize()))()
 
     def resident() -> int:
-        assert ctypes.CDLL(None).mincore(address, ctypes.c_size_t(octets), pages) == 0
+        assert ctypes.CDLL(None).mincore(address, ctypes.c_size_t(size), pages) == 0
         return sum(page & 1 for page in pages)
 
-    assert octets == 65_535 * DATAGRAMS_MAX
+    assert size == 65_535 * DATAGRAMS_MAX
     assert resident() == 0
     there.send(b"one")
     assert datagrams.receive().batches == {NOBODY: [b"one"]}
@@ -120,12 +120,12 @@ def test_what_no_datagram_has_touched_takes_no_memory(
 
 
 class Calls:
-    """Stands for recvmmsg: each call brings so many datagrams of so many octets."""
+    """Stands for recvmmsg: each call brings so many datagrams of so many bytes."""
 
-    def __init__(self, datagrams: Any, *counts: int, octets: int = 1) -> None:
+    def __init__(self, datagrams: Any, *counts: int, size: int = 1) -> None:
         self.counts = list(counts)
         self._datagrams = datagrams
-        self._octets = octets
+        self._size = size
         datagrams._call = self
 
     def __call__(self, *_: object) -> int:
@@ -134,9 +134,9 @@ class Calls:
             return -1
         count = self.counts.pop(0)
         for index in range(count):
-            self._datagrams._sizes[index] = self._octets
+            self._datagrams._sizes[index] = self._size
             at = index * self._datagrams._slot_bytes
-            self._datagrams._all_octets[at] = ord("a") + len(self.counts)
+            self._datagrams._all_data[at] = ord("a") + len(self.counts)
         return count
 
 
@@ -159,29 +159,29 @@ def test_a_wake_up_has_an_end(ends: tuple[socket.socket, socket.socket]) -> None
     assert (datagrams.receive().more, calls.counts) == (False, [])
 
 
-def test_a_wake_up_takes_so_many_octets(ends: tuple[socket.socket, socket.socket]) -> None:
-    size = OCTETS_MAX // DATAGRAMS_MAX // 2  # two calls bring the limit
+def test_a_wake_up_takes_so_many_bytes(ends: tuple[socket.socket, socket.socket]) -> None:
+    size = BYTES_MAX // DATAGRAMS_MAX // 2  # two calls bring the limit
     datagrams = ManyDatagrams(ends[0], frame_bytes_max=size, kept_bytes_max=size)
-    calls = Calls(datagrams, *[DATAGRAMS_MAX] * 3, octets=size)
+    calls = Calls(datagrams, *[DATAGRAMS_MAX] * 3, size=size)
     assert datagrams.receive().more
     assert len(calls.counts) == 1
 
 
-def test_octets_of_an_earlier_call_do_not_come_again(
+def test_bytes_of_an_earlier_call_do_not_come_again(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = ends
     datagrams = ManyDatagrams(here, frame_bytes_max=LIMIT, kept_bytes_max=LIMIT)
-    for octets in (b"012345678", b"x"):
-        there.send(octets)
+    for data in (b"012345678", b"x"):
+        there.send(data)
         frames = datagrams.receive().batches[NOBODY]
-        assert frames == [octets]
+        assert frames == [data]
 
 
 def test_datagrams_are_sorted_by_sender() -> None:
     datagrams = ManyDatagrams.__new__(ManyDatagrams)
     datagrams._frame_bytes_max = datagrams._slot_bytes = 3
-    datagrams._all_octets = memoryview(b"one" + b"two" + b"3__" + b"fou")
+    datagrams._all_data = memoryview(b"one" + b"two" + b"3__" + b"fou")
     a, b = ipv4("192.0.2.1", 5), ipv4("192.0.2.2", 5)
     batches: Any = {}
     long: Any = {}
@@ -224,13 +224,13 @@ def test_an_error_is_handed_on(ends: tuple[socket.socket, socket.socket]) -> Non
 
 
 def ipv4(host: str, port: int) -> bytes:
-    octets = socket.inet_aton(host)
-    return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s20x", port, octets)
+    data = socket.inet_aton(host)
+    return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s20x", port, data)
 
 
 def ipv6(host: str, port: int, flow: int = 7) -> bytes:
-    octets = socket.inet_pton(socket.AF_INET6, host)
-    return struct.pack("=H", socket.AF_INET6) + struct.pack("!HI16sI", port, flow, octets, 3)
+    data = socket.inet_pton(socket.AF_INET6, host)
+    return struct.pack("=H", socket.AF_INET6) + struct.pack("!HI16sI", port, flow, data, 3)
 
 
 @pytest.mark.parametrize(

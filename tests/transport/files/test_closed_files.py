@@ -156,7 +156,7 @@ def test_only_files_that_the_destination_has_made(setup: Setup) -> None:
     for name in others:
         setup.write(name, age=9 * DAY)
     (setup.root / f"web/a.log.{STAMP}-7").symlink_to(setup.root / "a.log")
-    files = setup.files(compress="zstd", keeping=Keeping(seconds=HOUR, octets=1, files=1))
+    files = setup.files(compress="zstd", keeping=Keeping(seconds=HOUR, size=1, files=1))
     files.compress()
     files.remove_surplus()
     assert setup.names() == sorted([*others, f"web/a.log.{STAMP}-7"])
@@ -242,11 +242,11 @@ def test_the_oldest_go_first_and_no_open_one(setup: Setup) -> None:
     setup.write("b", b"x" * 30, age=2 * DAY)
     setup.write(f"c.{STAMP}", b"x" * 30, age=DAY)
     setup.write(f"c.{STAMP}-1", b"x" * 30, age=3 * DAY)
-    files = setup.files(keeping=Keeping(octets=100))
+    files = setup.files(keeping=Keeping(size=100))
     files.remove_surplus()
     assert setup.names() == ["a", f"c.{STAMP}"]
     assert files.removed_files == 2
-    setup.files(keeping=Keeping(octets=10)).remove_surplus()
+    setup.files(keeping=Keeping(size=10)).remove_surplus()
     assert setup.names() == ["a"]
 
 
@@ -264,7 +264,7 @@ def test_so_many_closed_files_of_each(setup: Setup) -> None:
 def test_the_file_of_a_path_without_macros_stays(setup: Setup) -> None:
     setup.made.add("a")
     setup.write("a", age=9 * DAY)
-    setup.files(keeping=Keeping(seconds=DAY, octets=1), kept_always="a").remove_surplus()
+    setup.files(keeping=Keeping(seconds=DAY, size=1), kept_always="a").remove_surplus()
     assert setup.names() == ["a"]
 
 

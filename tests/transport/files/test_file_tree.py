@@ -127,10 +127,10 @@ def test_more_files_than_may_be_open_are_written_in_turns(
     assert tree.tree.open_files == 2
     write = os.write
 
-    def full(fd: int, octets: Any) -> int:
-        if bytes(octets) == b"7\n":
+    def full(fd: int, data: Any) -> int:
+        if bytes(data) == b"7\n":
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(fd, octets)
+        return write(fd, data)
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space left"):

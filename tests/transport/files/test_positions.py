@@ -12,10 +12,10 @@ from relay.wire.file_position import FilePosition, parse_position
 DAY = 86400.0
 
 
-def position_of(path: Path, offset: int = 5, octets: int = 1) -> FilePosition:
+def position_of(path: Path, offset: int = 5, size: int = 1) -> FilePosition:
     status = os.stat(path)
-    fingerprint = "f" if octets else ""
-    return FilePosition(str(path), status.st_dev, status.st_ino, offset, fingerprint, octets)
+    fingerprint = "f" if size else ""
+    return FilePosition(str(path), status.st_dev, status.st_ino, offset, fingerprint, size)
 
 
 def stored(*positions: FilePosition) -> dict[str, bytes]:
@@ -63,7 +63,7 @@ def test_of_an_empty_file_the_name_has_to_fit(
     tmp_path: Path, new_name: str, is_found: bool
 ) -> None:
     (tmp_path / "a.log").touch()
-    known = position_of(tmp_path / "a.log", offset=0, octets=0)
+    known = position_of(tmp_path / "a.log", offset=0, size=0)
     (tmp_path / "a.log").rename(tmp_path / new_name)
     assert bool(list(FilePositions(stored(known)).moved(set()))) == is_found
 
@@ -79,7 +79,7 @@ def test_what_is_gone_for_a_week_is_forgotten(tmp_path: Path) -> None:
     opened = FilePosition(str(tmp_path / "other"), 1, 4, 3)
     positions = FilePositions(stored(position_of(tmp_path / "a"), gone, opened))
     changes = positions.tidy({opened.name}, wall=at(100.0))
-    assert {name: parse_position(octets) for name, octets in changes.items()} == {
+    assert {name: parse_position(data) for name, data in changes.items()} == {
         gone.name: gone._replace(gone_at=100.0)
     }
     assert positions.tidy({opened.name}, wall=at(100.0 + 7 * DAY)) == {}

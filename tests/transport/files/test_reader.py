@@ -59,10 +59,10 @@ class Queue:
             self.lines += frames
             self.batches += [frames] if frames else []
             self.cut += [cut] if cut else []
-            for name, octets in (positions or {}).items():
+            for name, data in (positions or {}).items():
                 assert name.startswith("app/")
-                self.positions[name.removeprefix("app/")] = octets
-                if not octets:
+                self.positions[name.removeprefix("app/")] = data
+                if not data:
                     del self.positions[name.removeprefix("app/")]
             done.callback(None)
 
@@ -139,9 +139,9 @@ class Site:
         self.crash()
         self.start()
 
-    def append(self, name: str, octets: bytes) -> None:
+    def append(self, name: str, data: bytes) -> None:
         with (self.folder / name).open("ab") as file:
-            file.write(octets)
+            file.write(data)
 
     def rename(self, name: str, new_name: str) -> None:
         (self.folder / name).rename(self.folder / new_name)
@@ -342,11 +342,11 @@ def test_after_a_reboot_the_device_may_have_another_number(site: Site) -> None:
     site.start()
     site.crash()
     device = os.stat(site.folder).st_dev
-    for name, octets in list(site.queue.positions.items()):
+    for name, data in list(site.queue.positions.items()):
         del site.queue.positions[name]
         new_name = name.replace(f"{device:x}-", "fff-")
         text = f'"device": {device}'.encode()
-        site.queue.positions[new_name] = octets.replace(text, b'"device": 4095')
+        site.queue.positions[new_name] = data.replace(text, b'"device": 4095')
     site.append("b.log", b"three\n")
     site.rename("b.log", "b.log.1")
     site.start()
@@ -627,12 +627,12 @@ class Rotations(RuleBasedStateMachine):
         self.may_be_lost: set[bytes] = set()
         self.truncated: set[bytes] = set()  # lines that were in a file when it was truncated
 
-    def append(self, name: str, octets: bytes) -> None:
+    def append(self, name: str, data: bytes) -> None:
         if name not in self.lines:
             self.lines[name], self.rest[name] = [], b""
             self.files.append(self.lines[name])
-        self.site.append(f"{name}.log", octets)
-        *lines, self.rest[name] = (self.rest[name] + octets).split(b"\n")
+        self.site.append(f"{name}.log", data)
+        *lines, self.rest[name] = (self.rest[name] + data).split(b"\n")
         self.lines[name] += lines
 
     def leave(self, name: str) -> list[bytes]:

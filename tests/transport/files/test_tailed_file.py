@@ -84,8 +84,8 @@ def test_it_is_deleted(tail: Tail) -> None:
 
 @pytest.mark.parametrize("offset", [0, 4, 255, 256, 300])
 def test_whether_a_position_fits(tail: Tail, offset: int) -> None:
-    octets = b"x" * 3 + b"\n" + b"y" * 250 + b"\n" + b"z" * 100
-    tail.path.write_bytes(octets)
+    data = b"x" * 3 + b"\n" + b"y" * 250 + b"\n" + b"z" * 100
+    tail.path.write_bytes(data)
     file = tail.opened(offset)
     position = file.position()
     assert position.fingerprint_bytes == min(offset, 256)
@@ -93,9 +93,9 @@ def test_whether_a_position_fits(tail: Tail, offset: int) -> None:
     fd = os.open(tail.path, os.O_RDONLY)
     try:
         assert check(fd)
-        tail.path.write_bytes(b"!" + octets[1:])
+        tail.path.write_bytes(b"!" + data[1:])
         assert check(fd) == (offset == 0)
-        tail.path.write_bytes(octets[: max(0, offset - 1)])
+        tail.path.write_bytes(data[: max(0, offset - 1)])
         assert check(fd) == (offset == 0)
     finally:
         os.close(fd)
@@ -135,7 +135,7 @@ def test_where_the_last_line_begins_in_other_character_sets(
 
 
 @pytest.mark.parametrize(
-    ("octets", "start"),
+    ("data", "start"),
     [
         (b"", 0),
         (b"one\n", 4),
@@ -145,8 +145,8 @@ def test_where_the_last_line_begins_in_other_character_sets(
         (b"x" * CHUNK_BYTES + b"\ntw", CHUNK_BYTES + 1),
     ],
 )
-def test_where_the_last_line_begins(tail: Tail, octets: bytes, start: int) -> None:
-    tail.path.write_bytes(octets)
+def test_where_the_last_line_begins(tail: Tail, data: bytes, start: int) -> None:
+    tail.path.write_bytes(data)
     fd = os.open(tail.path, os.O_RDONLY)
     try:
         assert start_of_last_line(fd, new_decoder) == start

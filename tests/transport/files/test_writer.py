@@ -113,10 +113,10 @@ def test_no_half_of_a_batch_stays_after_a_failure(
     file.append([b"one"])
     write = os.write
 
-    def full(fd: int, octets: Any) -> int:
-        if len(octets) < 8:
+    def full(fd: int, data: Any) -> int:
+        if len(data) < 8:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(fd, octets[:3])
+        return write(fd, data[:3])
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space left"):
@@ -133,10 +133,10 @@ def test_a_disk_with_little_room_gets_smaller_and_smaller_batches(
 ) -> None:
     write, room = os.write, [10]
 
-    def little_room(fd: int, octets: Any) -> int:
-        if len(octets) > room[0]:
+    def little_room(fd: int, data: Any) -> int:
+        if len(data) > room[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(fd, octets)
+        return write(fd, data)
 
     monkeypatch.setattr(os, "write", little_room)
     sizes = []

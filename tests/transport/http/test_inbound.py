@@ -80,8 +80,8 @@ class Connection:
         self.protocol: Any = self.factory.buildProtocol(None)
         self.protocol.makeConnection(self.wire)
 
-    def send(self, octets: bytes) -> None:
-        self.protocol.dataReceived(octets)
+    def send(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
 
     def stored(self, batch: int = 0) -> None:
         self.intake.stored[batch].callback(None)
@@ -179,7 +179,7 @@ def test_a_peer_above_its_rate_is_told_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [
         request(b"x" * (BODY_BYTES_MAX + 1)),
         request(gzip.compress(b"x" * 10_000_000)[:BODY_BYTES_MAX], Content_Encoding="gzip"),
@@ -188,9 +188,9 @@ def test_a_peer_above_its_rate_is_told_when_to_come_back() -> None:
         + b"0\r\n\r\n",
     ],
 )
-def test_bodies_have_a_limit_also_when_decompressed(octets: bytes) -> None:
+def test_bodies_have_a_limit_also_when_decompressed(data: bytes) -> None:
     connection = Connection()
-    connection.send(octets)
+    connection.send(data)
     status, _, body = connection.answer()
     assert status == 413
     assert b"body_bytes_max" in body
@@ -245,7 +245,7 @@ def test_only_dropped_events_are_answered_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("octets", "status"),
+    ("data", "status"),
     [
         (request(b"x", target="/nowhere"), 404),
         (request(target="/ingest", method="GET"), 405),
@@ -255,9 +255,9 @@ def test_only_dropped_events_are_answered_at_once() -> None:
         (request(b"[1", Content_Type="application/json"), 400),
     ],
 )
-def test_what_is_wrong_is_said(octets: bytes, status: int) -> None:
+def test_what_is_wrong_is_said(data: bytes, status: int) -> None:
     connection = Connection()
-    connection.send(octets)
+    connection.send(data)
     found, headers, body = connection.answer()
     assert found == status
     assert json.loads(body)["error"]
@@ -282,8 +282,8 @@ def test_a_header_that_never_ends() -> None:
 @pytest.mark.parametrize("part", [b"POST /", request(b"one")[:-1]])
 def test_slow_requests_are_closed(part: bytes) -> None:
     connection = Connection()
-    for octet in part:
-        connection.send(bytes([octet]))
+    for byte in part:
+        connection.send(bytes([byte]))
     connection.clock.advance(60)
     assert connection.answer()[0] == 408
     assert connection.wire.disconnecting
@@ -298,9 +298,9 @@ def test_unfinished_bodies_share_a_limit() -> None:
 
 
 def test_http_1_0_and_close() -> None:
-    for octets in (request(b"x", Connection="close"), b"GET / HTTP/1.0\r\n\r\n"):
+    for data in (request(b"x", Connection="close"), b"GET / HTTP/1.0\r\n\r\n"):
         connection = Connection()
-        connection.send(octets)
+        connection.send(data)
         if connection.intake.stored:
             connection.stored()
         status, headers, _ = connection.answer()
@@ -418,8 +418,8 @@ def test_any_body_gives_one_answer(
     target: str, kind: str, encoding: str, body: bytes, method: str
 ) -> None:
     connection = Connection()
-    octets = request(body, target, method, Content_Type=kind, Content_Encoding=encoding)
-    connection.send(octets)
+    data = request(body, target, method, Content_Type=kind, Content_Encoding=encoding)
+    connection.send(data)
     for stored in connection.intake.stored:
         stored.callback(None)
     assert connection.wire.value().count(b"HTTP/1.1 ") == 1
@@ -428,14 +428,14 @@ def test_any_body_gives_one_answer(
 
 @given(st.lists(st.integers(1, 400), max_size=8))
 def test_every_cut_of_the_stream_gives_the_same(cuts: list[int]) -> None:
-    octets = request(b"one") + request(
+    data = request(b"one") + request(
         b'{"message":"two"}', "/ingest", Content_Type="application/json"
     )
     connection = Connection()
     connection.intake.stored = _AtOnce()
     at = 0
-    for cut in [*cuts, len(octets)]:
-        connection.send(octets[at : at + cut])
+    for cut in [*cuts, len(data)]:
+        connection.send(data[at : at + cut])
         at += cut
     assert connection.intake.batches == [[b"<13>1 - - - - - - one"], [b"<13>1 - - - - - - two"]]
     assert connection.wire.value().count(b"200 OK") == 2

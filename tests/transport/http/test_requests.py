@@ -45,8 +45,8 @@ class Server:
     def post(self, body: bytes = b"{}") -> list[Any]:
         return fired(self.requests.post(body, {"Content-Type": "text/x"}))
 
-    def say(self, octets: bytes) -> None:
-        self.connections[-1].dataReceived(octets)
+    def say(self, data: bytes) -> None:
+        self.connections[-1].dataReceived(data)
 
 
 def failure(answers: list[Any]) -> tuple[str, str]:
@@ -124,7 +124,7 @@ def test_a_connection_that_is_lost(begin: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [
         b"<13>no HTTP\r\n",
         b"\x15\x03\x01\0\x02\x02\x16\r\n",
@@ -134,10 +134,10 @@ def test_a_connection_that_is_lost(begin: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_a_broken_answer(octets: bytes) -> None:
+def test_what_is_no_http_is_a_broken_answer(data: bytes) -> None:
     server = Server()
     answers = server.post()
-    server.say(octets)
+    server.say(data)
     if not answers:
         lose(server.connections[0], ConnectionLost())
     cause, words = failure(answers)
@@ -161,8 +161,8 @@ def test_an_answer_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
 def test_an_answer_that_takes_too_long_is_cut_off(begin: bytes) -> None:
     server = Server()
     answers = server.post()
-    for octet in begin:
-        server.say(bytes([octet]))
+    for byte in begin:
+        server.say(bytes([byte]))
     server.clock.advance(60)
     assert failure(answers) == ("timeout", "no whole answer in 60 s")
     assert server.wires[0].disconnected

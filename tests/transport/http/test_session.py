@@ -84,9 +84,9 @@ class Dialogue:
             clock=self.clock,
         )
 
-    def _record(self, seq: int, octets: bytes) -> Record:
+    def _record(self, seq: int, data: bytes) -> Record:
         self.seqs.append(seq)
-        return Record(octets, index=self.index)
+        return Record(data, index=self.index)
 
     def send(self, text: str) -> None:
         """A record for each letter."""

@@ -204,10 +204,10 @@ def test_it_goes_on_after_its_cursor() -> None:
 
 def test_an_entry_in_two_chunks_is_taken_once_it_is_whole() -> None:
     journal = following()
-    octets = entry(1)
-    journal.write(octets[:20])
+    data = entry(1)
+    journal.write(data[:20])
     assert journal.intake.frames == []
-    journal.write(octets[20:])
+    journal.write(data[20:])
     assert journal.messages == [b"hello"]
 
 
@@ -302,13 +302,13 @@ def test_no_process_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [b"-- No entries --\n", b"MESSAGE=no cursor\n\n", b"__CURSOR=%s\n\n" % (b"x" * 401)],
 )
-def test_what_is_no_journal_ends_the_run(octets: bytes) -> None:
+def test_what_is_no_journal_ends_the_run(data: bytes) -> None:
     journal = following()
     journal.write(entry(1, b"one"))
-    journal.write(octets)
+    journal.write(data)
     assert journal.child.signals == ["TERM"]
     journal.write(entry(9))  # too late
     journal.end(15)

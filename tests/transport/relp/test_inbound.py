@@ -83,9 +83,9 @@ class Connection:
         self.intake.stored[batch].callback(None)
 
     def answers(self) -> bytes:
-        octets = self.wire.value()
+        data = self.wire.value()
         self.wire.clear()
-        return octets
+        return data
 
 
 @pytest.fixture
@@ -485,9 +485,9 @@ def test_messages_that_are_dropped_have_numbers_too() -> None:
 
 def test_a_message_that_is_split_has_its_number_when_it_is_whole() -> None:
     connection = Relays().connection(oversize="split")
-    octets = encode_syslog(2, [b"x" * 1000, b"two"])
-    connection.protocol.dataReceived(octets[:600])
-    connection.protocol.dataReceived(octets[600:])
+    data = encode_syslog(2, [b"x" * 1000, b"two"])
+    connection.protocol.dataReceived(data[:600])
+    connection.protocol.dataReceived(data[600:])
     sizes = [len(frame) for batch in connection.intake.batches for frame in batch]
     assert sizes == [480, 480, 40, 3]
     stored = [position for one in connection.intake.positions for position in one.values()]

@@ -84,8 +84,8 @@ each_framing = pytest.mark.parametrize(
 @each_framing
 def test_long_messages_are_dropped_whole(stream: bytes) -> None:
     connection = Connection(oversize="drop")
-    for octet in stream % LONG:
-        connection.protocol.dataReceived(bytes([octet]))
+    for byte in stream % LONG:
+        connection.protocol.dataReceived(bytes([byte]))
     assert connection.intake.batches == [[b"<1>one"], [b"<2>two"]]
     assert connection.counters.dropped == {"too-long": 1}
 
@@ -155,8 +155,8 @@ def test_a_wrong_count_is_counted_and_said_and_the_connection_goes_on(
 def test_another_protocol_is_refused_in_words_and_nothing_of_it_is_stored(
     connection: Connection, opening: bytes, reason: str, words: str
 ) -> None:
-    for octet in opening:
-        connection.protocol.dataReceived(bytes([octet]))
+    for byte in opening:
+        connection.protocol.dataReceived(bytes([byte]))
     connection.protocol.dataReceived(b"2 syslog 7 <13>one\n")
     assert connection.wire.disconnecting
     lose(connection.protocol)
@@ -272,8 +272,8 @@ def test_a_long_frame_is_cut_counted_and_said(connection: Connection) -> None:
 @pytest.mark.parametrize("oversize", ["truncate", "quarantine"])
 def test_how_long_it_was_is_known_however_it_comes(stream: bytes, oversize: str) -> None:
     connection = Connection(oversize=oversize)
-    for octet in stream % LONG:
-        connection.protocol.dataReceived(bytes([octet]))
+    for byte in stream % LONG:
+        connection.protocol.dataReceived(bytes([byte]))
     assert connection.intake.batches == [[b"<1>one"], [LONG[:64]], [b"<2>two"]]
     assert connection.intake.cut == [None, {0: 80}, None]
 
@@ -283,9 +283,9 @@ def test_how_long_it_was_is_known_however_it_comes(stream: bytes, oversize: str)
 def test_long_messages_are_split(stream: bytes, chunk_bytes: int) -> None:
     connection = Connection(oversize="split")
     message = b"<13>Oct 11 22:14:15 h a: " + b"0123456789" * 10
-    octets = stream % message
-    for start in range(0, len(octets), chunk_bytes):
-        connection.protocol.dataReceived(octets[start : start + chunk_bytes])
+    data = stream % message
+    for start in range(0, len(data), chunk_bytes):
+        connection.protocol.dataReceived(data[start : start + chunk_bytes])
     frames = [frame for batch in connection.intake.batches for frame in batch]
     assert frames == [
         b"<1>one",
@@ -326,7 +326,7 @@ def test_many_senders_of_messages_that_never_end_take_no_more_memory_than_all_ma
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     source.protocol.dataReceived(b"<13>kept")
-    # In small segments, as somebody would who wants each octet to cost as much as it can.
+    # In small segments, as somebody would who wants each byte to cost as much as it can.
     for number, protocol in enumerate(others):
         protocol.dataReceived([b"", b"60000 <13>"][number % 2] + b"x" * 20_000)
         for _ in range(200):

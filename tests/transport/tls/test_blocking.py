@@ -76,7 +76,7 @@ def connection(
 
 
 def received(ours: TlsConnection) -> bytes:
-    """The next octets, however often TLS has something for itself."""
+    """The next bytes, however often TLS has something for itself."""
     while True:
         try:
             return ours.recv(65536)
@@ -91,7 +91,7 @@ def echo(below: socket.socket, tls: Any) -> None:
 
 
 @pytest.mark.parametrize("issued", [None, CLIENT])
-def test_octets_go_to_and_fro_until_the_other_end_closes(issued: Issued | None) -> None:
+def test_bytes_go_to_and_fro_until_the_other_end_closes(issued: Issued | None) -> None:
     with Server(echo, "required" if issued else "none") as server:
         ours = connection(server, issued)
         ours.handshake()

@@ -615,19 +615,19 @@ NOT_TLS = "the peer does not speak TLS, which this port requires: configure it t
 
 
 @pytest.mark.parametrize(
-    ("octets", "words"),
+    ("data", "words"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "the peer speaks HTTP, not TLS"),
         (b"<13>1 - - - - - - plain syslog\n", NOT_TLS),
         (b"1 open 21 relp_version=0\ncommands=syslog\n", NOT_TLS),
     ],
 )
-def test_a_client_that_does_not_speak_tls(octets: bytes, words: str) -> None:
+def test_a_client_that_does_not_speak_tls(data: bytes, words: str) -> None:
     server = Side()
     below = TLSMemoryBIOFactory(listener(), False, _only(server), clock=Clock())
     protocol = below.buildProtocol(None)
     protocol.makeConnection(Wire())
-    protocol.dataReceived(octets)
+    protocol.dataReceived(data)
     lose(protocol)
     assert server.words == words
 
