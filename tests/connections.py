@@ -154,9 +154,9 @@ class RecordingDrain:
         return self.counts
 
     def refused(
-        self, session: Any, words: str, *, in_row: int = 1, others_taken: bool = False
+        self, session: Any, reason: str, *, in_row: int = 1, others_taken: bool = False
     ) -> bool:
-        self.events.append(words)
+        self.events.append(reason)
         self.judged.append((in_row, others_taken))
         return self.sets_aside
 

@@ -18,7 +18,7 @@ __all__ = ["new_drain", "new_refusals"]
 def new_refusals(refusals_max: int) -> Refusals:
     """Those of an upstream that nobody is told of."""
     return Refusals(
-        refusals_max, now=lambda: 0.0, on_held=lambda words: None, on_taken=lambda words: None
+        refusals_max, now=lambda: 0.0, on_held=lambda text: None, on_taken=lambda text: None
     )
 
 
@@ -34,7 +34,7 @@ def new_drain(
     window: Window | None = None,
     pace: Pacing | None = None,
     on_progress: Callable[[], None] = lambda: None,
-    on_trouble: Callable[[str], None] = lambda words: None,
+    on_trouble: Callable[[str], None] = lambda text: None,
     on_session: Callable[[], None] = lambda: None,
 ) -> Drain:
     """The drain of a queue with the records from `begins` to before `ends`."""

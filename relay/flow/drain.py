@@ -215,7 +215,7 @@ class Drain:
         return True
 
     def refused(
-        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+        self, session: Session, reason: str, *, in_row: int = 1, others_taken: bool = False
     ) -> bool:
         """The upstream refused the oldest record that was sent and that it has not answered.
 
@@ -232,7 +232,7 @@ class Drain:
         goes_on = self._overtaken.refused()
         if not goes_on:
             reasons, goes_on = self._suspects.refused(
-                words,
+                reason,
                 in_row=in_row,
                 others_taken=others_taken,
                 waiting=self.end - self.acknowledged_seq,

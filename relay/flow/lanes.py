@@ -74,7 +74,7 @@ class Lanes:
     Args:
         older, newer: Records come into the queue of `newer`.
         on_trouble: Called with what went wrong.
-        on_change: Called with words when there are two lanes, or one again.
+        on_change: Called with text when there are two lanes, or one again.
         backlog_records_min: What is less does not become a lane.
     """
 

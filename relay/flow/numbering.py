@@ -120,9 +120,9 @@ class Numbering:
             "messages may be sent twice, this once"
         )
 
-    def _renew(self, words: str) -> Deferred[None]:
+    def _renew(self, text: str) -> Deferred[None]:
         """Take a lineage that no receiver knows."""
-        self._on_trouble(words)
+        self._on_trouble(text)
         renewed = Lineage.new(self._drain.stored_seq)
         self._lineage = None  # nothing may be offered that is not stored
         saved = self._save(renewed)

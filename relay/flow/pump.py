@@ -50,8 +50,8 @@ def limited(fill: Fill, limit: SizeLimit) -> Fill:
         if octets_of(payloads) > limit.bytes_max:
             for index, payload in enumerate(payloads):
                 if len(payload) > limit.bytes_max:
-                    words = f"too-long: {len(payload):,} bytes, and the limit of {limit.whose} is"
-                    raise TooLong(index, f"{words} {limit.bytes_max:,}")
+                    text = f"too-long: {len(payload):,} bytes, and the limit of {limit.whose} is"
+                    raise TooLong(index, f"{text} {limit.bytes_max:,}")
         return payloads
 
     return within
@@ -88,7 +88,7 @@ class SessionDrain(Protocol):
         """The oldest `count` records in flight are delivered; false = the session has to end."""
 
     def refused(
-        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+        self, session: Session, reason: str, *, in_row: int = 1, others_taken: bool = False
     ) -> bool:
         """The oldest record in flight was refused; false = the session has to end."""
 

@@ -27,7 +27,7 @@ class Refusals:
 
     Args:
         refusals_max: How often it may refuse one record before the record is set aside.
-        on_held, on_taken: Called with words when everything is refused, and when that is over.
+        on_held, on_taken: Called with text when everything is refused, and when that is over.
 
     Attributes:
         in_row: How many different messages that is.
@@ -46,7 +46,7 @@ class Refusals:
         self.in_row = 0
         self.is_held = False
         self._set_aside = 0
-        self._words = ""
+        self._reason = ""
         self._since = 0.0
         self._now = now
         self._on_held = on_held
@@ -54,14 +54,14 @@ class Refusals:
 
     @property
     def state(self) -> str:
-        """The state in words; empty while there is nothing to say."""
+        """The state as text; empty while there is nothing to say."""
         if not self.is_held:
             return ""
         what = "everything"
         if self.in_row < REFUSED_IN_ROW_MAX:
             what = f"all that it was sent ({counted(self.in_row, 'message')})"
         return (
-            f"refuses {what} since {in_utc(self._since)}: {self._words}; the queue is kept and "
+            f"refuses {what} since {in_utc(self._since)}: {self._reason}; the queue is kept and "
             "nothing more is set aside"
         )
 
@@ -69,13 +69,13 @@ class Refusals:
         """For status; None while it is not held."""
         if not self.is_held:
             return None
-        return {"since": self._since, "words": self._words, "refused_records": self.in_row}
+        return {"since": self._since, "reason": self._reason, "refused_records": self.in_row}
 
-    def refused(self, records: int, words: str) -> None:
+    def refused(self, records: int, reason: str) -> None:
         """It has refused `records` different messages that are still in the queue."""
         if not self.in_row:
             self._since = self._now()
-        self._words = words
+        self._reason = reason
         self.in_row = max(self.in_row, self._set_aside + records)
         if self.in_row >= REFUSED_IN_ROW_MAX:
             self.hold()
@@ -140,7 +140,7 @@ class Suspects:
         self.passed = 0
 
     def refused(
-        self, words: str, *, in_row: int, others_taken: bool, waiting: int
+        self, reason: str, *, in_row: int, others_taken: bool, waiting: int
     ) -> tuple[list[str], bool]:
         """The record behind those that the session has passed was refused.
 
@@ -153,11 +153,11 @@ class Suspects:
         """
         self._passed_last = False
         if others_taken:
-            return self._refused_alone(words)
+            return self._refused_alone(reason)
         if self._is_confirmed:
             return self._take_confirmed(), True
-        self._upstream.refused(self.passed + in_row, words)
-        if self.passed == len(self._reasons) and not self._becomes_one(words):
+        self._upstream.refused(self.passed + in_row, reason)
+        if self.passed == len(self._reasons) and not self._becomes_one(reason):
             return [], False
         self.passed += 1
         if self.passed >= waiting:
@@ -205,7 +205,7 @@ class Suspects:
         turn, rest = divmod(self._held_sessions, _HELD_SESSIONS_PER_PROBE)
         return 0 if rest else (turn - 1) % REFUSED_IN_ROW_MAX + 1
 
-    def _refused_alone(self, words: str) -> tuple[list[str], bool]:
+    def _refused_alone(self, reason: str) -> tuple[list[str], bool]:
         """The upstream refused one and took others, at the same time."""
         self._upstream.taken()
         if self.passed:
@@ -218,9 +218,9 @@ class Suspects:
         self._refusals += 1
         if self._refusals < self._upstream.refusals_max:
             return [], False
-        reason = f"refused {counted(self._refusals, 'time')}: {words}"
+        reasons = [f"refused {counted(self._refusals, 'time')}: {reason}"]
         self._begin_anew()
-        return [reason], True
+        return reasons, True
 
     def _take_confirmed(self) -> list[str]:
         """Why the oldest one was refused, which is a suspect no more."""
@@ -228,14 +228,14 @@ class Suspects:
         self._is_confirmed = bool(self._reasons)
         return [reason]
 
-    def _becomes_one(self, words: str) -> bool:
+    def _becomes_one(self, reason: str) -> bool:
         """Count a refusal of the record behind them.  Returns: whether it is one of them now."""
         self._are_doubtful = True
         self._refusals += 1
         full = len(self._reasons) >= REFUSED_IN_ROW_MAX
         if full or self._refusals < self._upstream.refusals_max:
             return False
-        self._reasons.append(f"refused {counted(self._refusals, 'time')}: {words}")
+        self._reasons.append(f"refused {counted(self._refusals, 'time')}: {reason}")
         self._refusals = 0
         return True
 

@@ -236,7 +236,7 @@ class Command(Protocol[_Result]):
         """Make it.
 
         Raises:
-            QueueError: It cannot be made, in words for people; nothing is changed then.
+            QueueError: It cannot be made, as a message for people; nothing is changed then.
         """
 
 

@@ -20,7 +20,7 @@ from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.text import counted
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
-from relay.queue.files.ownership import words_of_owner
+from relay.queue.files.ownership import owner_text
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
@@ -228,7 +228,7 @@ class _Relay:
             source.id, intake, admission, counters, self.notices, source.transport
         )
         ledger = partial(self.queue.view.source_ledger, source.id)
-        owner = partial(words_of_owner, os.path.join(self.configuration.state_dir, "queue"))
+        owner = partial(owner_text, os.path.join(self.configuration.state_dir, "queue"))
         return Receiving(reception, self.reactor, ledger, authorise, owner)
 
     def _guard(self, source: SourceConfiguration, fed: Sequence[str]) -> LoopGuard | None:

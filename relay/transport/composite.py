@@ -64,13 +64,13 @@ class Part:
         return self._whole.answered(self.take(count))
 
     def refused(
-        self, session: Session, words: str, *, in_row: int = 1, others_taken: bool = False
+        self, session: Session, reason: str, *, in_row: int = 1, others_taken: bool = False
     ) -> bool:
         if self.session is not session or not self._window:
             return False
         number, payloads = self._window[0]
         in_row = min(in_row, len(payloads))
-        return self._whole.refused(self, number, words, in_row=in_row, others_taken=others_taken)
+        return self._whole.refused(self, number, reason, in_row=in_row, others_taken=others_taken)
 
     # What it has to do for the whole.
 
@@ -177,15 +177,15 @@ class Composite:
         return self._acknowledge()
 
     def refused(
-        self, part: Part, number: int, words: str, *, in_row: int, others_taken: bool
+        self, part: Part, number: int, reason: str, *, in_row: int, others_taken: bool
     ) -> bool:
         """A record was refused.  Returns whether the connection can go on behind it."""
         if number != self._oldest:
             # Only the oldest can leave the queue.  It will be refused again when it is that.
             return False
         others_taken = others_taken or bool(self._early)
-        if not self._drain.refused(self, words, in_row=in_row, others_taken=others_taken):
-            self._end_all(f"a message was refused: {words}")
+        if not self._drain.refused(self, reason, in_row=in_row, others_taken=others_taken):
+            self._end_all(f"a message was refused: {reason}")
             return False
         part.take(1)
         self._oldest += 1

@@ -161,11 +161,11 @@ class JoinedIntake:
         while len(self._open) > _PEERS_MAX or self._bytes > _BYTES_MAX:
             taken.append(self._take_oldest())
         if taken:
-            words = (
+            text = (
                 f"{counted(len(taken), 'message')} of several lines ended early: more than "
                 f"{_PEERS_MAX:,} peers or {_BYTES_MAX >> 20} MiB wait for more lines"
             )
-            self._reception.warn("multi-line", words)
+            self._reception.warn("multi-line", text)
         return taken
 
     def _expect_silence(self) -> None:

@@ -95,7 +95,7 @@ class Names:
             if last is None:
                 self._warn(str(error))
                 raise
-            self._warn(f"{error}; using the last addresses: {_words(last.places)}")
+            self._warn(f"{error}; using the last addresses: {_shown(last.places)}")
             return replace(last, is_fresh=False)
         self._last[host, port] = found
         return found
@@ -143,16 +143,16 @@ class Names:
         except (DNSNameError, AuthoritativeDomainError):
             return []
         except (DomainError, ResolverError, TimeoutError, OSError) as error:
-            words = f"no answer from DNS for {name} ({type(error).__name__})"
-            raise UpstreamError(words) from None
+            reason = f"no answer from DNS for {name} ({type(error).__name__})"
+            raise UpstreamError(reason) from None
         return list(answers)
 
     async def _asked_system(self, host: str, port: int) -> tuple[Place, ...]:
         try:
             found = await self._run_in_thread(partial(_system_places, host, port))
         except (OSError, UnicodeError) as error:
-            words = getattr(error, "strerror", "") or str(error)
-            raise UpstreamError(f"{host} cannot be resolved: {words}") from None
+            reason = getattr(error, "strerror", "") or str(error)
+            raise UpstreamError(f"{host} cannot be resolved: {reason}") from None
         return tuple(dict.fromkeys(found))[:_ADDRESSES_MAX]
 
 
@@ -247,7 +247,7 @@ class ReactorWithNames:
         raise NotImplementedError
 
 
-def _words(places: Sequence[Place]) -> str:
+def _shown(places: Sequence[Place]) -> str:
     return ", ".join(host for host, _ in places)
 
 

@@ -75,7 +75,7 @@ class Settled(NamedTuple):
 
 
 class OversizePolicy:
-    """The policy of one source.  Decoders cut or split; this counts, drops and words warnings.
+    """The policy of one source.  Decoders cut or split; this counts, drops and phrases warnings.
 
     Args:
         name: truncate, drop, split, or quarantine, where the intake sets aside what

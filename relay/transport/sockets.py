@@ -291,8 +291,8 @@ def make_parents(path: str) -> None:
             what_to_do = "make it and let the relay's user write to it, or choose another path"
             if os.path.lexists(directory):
                 what_to_do = "move away what lies there, or choose another path"
-            words = f"cannot make the directory {directory}: {error.strerror}; {what_to_do}"
-            raise OSError(error.errno, words) from error
+            text = f"cannot make the directory {directory}: {error.strerror}; {what_to_do}"
+            raise OSError(error.errno, text) from error
         _log.info("made directory {directory} for {path}", directory=directory, path=path)
 
 

@@ -86,7 +86,7 @@ class UpstreamState:
         retry_seconds_min: float,
         retry_seconds_max: float,
         jitter: Callable[[], float] = random.random,
-        on_remark: Callable[[str], None] = lambda words: None,
+        on_remark: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.target = target
         self.connects = 0
@@ -124,9 +124,9 @@ class UpstreamState:
         """
         self._watchers.append((connected, lost))
 
-    def _tell_lost(self, words: str) -> None:
+    def _tell_lost(self, reason: str) -> None:
         for _, lost in self._watchers:
-            lost(words)
+            lost(reason)
 
     @property
     def ready(self) -> bool:
@@ -134,7 +134,7 @@ class UpstreamState:
         return self._ready_at is not None
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The state as text."""
         if self._next_try_at is not None:
             seconds = max(1, math.ceil(self._next_try_at - self._clock.seconds()))
@@ -171,9 +171,9 @@ class UpstreamState:
             how, self._unproven = self._unproven, ""
             self._on_ready(how)
 
-    def remark(self, words: str) -> None:
+    def remark(self, text: str) -> None:
         """Something odd that leaves the state as it is."""
-        self._on_remark(words)
+        self._on_remark(text)
 
     def unexpected(self, data: bytes) -> None:
         """The upstream has sent `data`, though it has nothing to say."""
@@ -183,7 +183,7 @@ class UpstreamState:
             f"{printable(data[:_SHOWN_BYTES_MAX])!r}: is this a receiver of plain syslog?"
         )
 
-    def failed(self, words: str, *, blameless: bool = False) -> None:
+    def failed(self, reason: str, *, blameless: bool = False) -> None:
         """A connection ended or could not be made.
 
         Args:
@@ -200,9 +200,9 @@ class UpstreamState:
             self._useless_in_row += 1
         self._failures_in_row += 1
         self.failures += 1
-        self._state, self._last_failure = "not connected", words
-        self._tell_lost("" if blameless else words)
-        self._on_failure(words)
+        self._state, self._last_failure = "not connected", reason
+        self._tell_lost("" if blameless else reason)
+        self._on_failure(reason)
 
     def renewed(self, why: str) -> None:
         """The connection ended as intended, to be made anew at once."""
@@ -408,10 +408,10 @@ class UpstreamProtocol(Protocol):
     def _lost(self, reason: Failure) -> UpstreamError:
         self.gone = True
         self._cancel_prepare_call()
-        words = self._why or failure_words(self.transport, reason, self._secure)
+        text = self._why or failure_text(self.transport, reason, self._secure)
         if not self._why and not isinstance(reason.value, SSL.Error):
-            words += self.remark()
-        error = UpstreamError(f"{self.state.target}: {words}")
+            text += self.remark()
+        error = UpstreamError(f"{self.state.target}: {text}")
         if not (self._retiring and self.is_idle):
             self.state.failed(str(error), blameless=self._blameless)
         self.ended()
@@ -566,11 +566,11 @@ def connect_failure_text(failure: Failure, target: str) -> str:
     return f"cannot connect to {target}: {failure.getErrorMessage()}"
 
 
-def failure_words(transport: object, reason: Failure, secure: bool) -> str:
+def failure_text(transport: object, reason: Failure, secure: bool) -> str:
     """Why a connection ended."""
     error = reason.value
-    if secure and error is not None and (words := tls_failure(transport, error).text):
-        return words
+    if secure and error is not None and (text := tls_failure(transport, error).text):
+        return text
     if isinstance(error, RelayError):
         return str(error)
     if isinstance(error, ConnectionDone):

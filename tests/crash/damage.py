@@ -159,7 +159,7 @@ def _outcome(queue: Path, expected: dict[str, Ledger], strict: bool) -> str:
     except QueueError as error:
         return f"refused {error}"
     try:
-        words = _judge(store, expected)
+        text = _judge(store, expected)
         for destination in DESTINATIONS:  # and it goes on working
             seq = store.ledgers[destination].next_seq
             store.commit(Transaction(1.7e9, {destination: [b"new"]}))
@@ -167,7 +167,7 @@ def _outcome(queue: Path, expected: dict[str, Ledger], strict: bool) -> str:
     finally:
         store.close()
     open_queue(str(queue)).close()  # strict: it is a sound file now
-    return words
+    return text
 
 
 def _judge(store: QueueStore, expected: dict[str, Ledger]) -> str:
@@ -213,10 +213,10 @@ def main(folder: str, seed: str, start: str, stop: str, strict: str) -> None:
         queue.mkdir()
         (queue / "data.mdb").write_bytes(image)
         try:
-            words = _outcome(queue, expected, bool(int(strict)))
+            text = _outcome(queue, expected, bool(int(strict)))
         except Exception as error:
-            words = f"FAILED {type(error).__name__}: {error}"
-        print(f"{number}: " + words.replace("\n", " "), flush=True)
+            text = f"FAILED {type(error).__name__}: {error}"
+        print(f"{number}: " + text.replace("\n", " "), flush=True)
     shutil.rmtree(queue, ignore_errors=True)
 
 

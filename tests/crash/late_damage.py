@@ -133,16 +133,16 @@ def _drain(
 def _outcome(queue: str, dice: random.Random) -> str:
     found: dict[int, bytes] = {}
     aside: set[int] = set()
-    words = ""
+    text = ""
     store = _open(queue)
     if store.recovery is not None:
-        words = f"at start: {store.recovery.problems[0]}"
-    assert words or is_unverified(store)
+        text = f"at start: {store.recovery.problems[0]}"
+    assert text or is_unverified(store)
     try:
         _drain(store, found, aside, dice)
     except FileDamaged as error:
-        assert not words, "what was saved is damaged again"
-        words = f"late: {error}"
+        assert not text, "what was saved is damaged again"
+        text = f"late: {error}"
         store.close()
         store = _open(queue)
         assert store.recovery is not None, "the next start found nothing"
@@ -155,7 +155,7 @@ def _outcome(queue: str, dice: random.Random) -> str:
     if salvaged is None or not (salvaged.lost_ledgers or salvaged.may_lack_more):
         assert not missing, f"{sorted(missing)[:9]} are nowhere"
     open_queue(queue).close()  # it is a sound file now
-    return words or (f"aside: {len(aside)}" if aside else "untouched:")
+    return text or (f"aside: {len(aside)}" if aside else "untouched:")
 
 
 def main(folder: str, seed: str, start: str, stop: str) -> None:
@@ -174,10 +174,10 @@ def main(folder: str, seed: str, start: str, stop: str) -> None:
         queue.mkdir()
         (queue / "data.mdb").write_bytes(image)
         try:
-            words = _outcome(str(queue), random.Random(number))
+            text = _outcome(str(queue), random.Random(number))
         except Exception as error:
-            words = f"FAILED: {type(error).__name__}: {error}"
-        print(f"{number}: " + words.replace("\n", " "), flush=True)
+            text = f"FAILED: {type(error).__name__}: {error}"
+        print(f"{number}: " + text.replace("\n", " "), flush=True)
     shutil.rmtree(queue, ignore_errors=True)
 
 

@@ -138,8 +138,8 @@ def _one(folder: Path, seed: int, size: int, disk: _Disk) -> str:
     except QueueFull:  # only what has to be written first could stop it
         return "restart refused"
     assert store.ledgers == ledgers, "the restart changed something"
-    words = "removals fit" if _remove(store) else "removals wait"
-    if words == "removals fit":
+    text = "removals fit" if _remove(store) else "removals wait"
+    if text == "removals fit":
         commits += _fill(store, dice)
     full = disk.refusals
     disk.end = _UNLIMITED
@@ -152,7 +152,7 @@ def _one(folder: Path, seed: int, size: int, disk: _Disk) -> str:
         assert all(data == payload(destination, seq) for seq, data in records.items())
     store.close()
     open_queue(str(queue)).close()
-    return words if full else "never full"
+    return text if full else "never full"
 
 
 def main(folder: str, seed: str, *sizes: str) -> None:
@@ -161,9 +161,9 @@ def main(folder: str, seed: str, *sizes: str) -> None:
     alive = interpose(disk)
     counts: Counter[str] = Counter()
     for size in map(int, sizes):
-        words = _one(Path(folder), int(seed), size, disk)
-        counts[words] += 1
-        print(f"{size}: {words}", flush=True)
+        text = _one(Path(folder), int(seed), size, disk)
+        counts[text] += 1
+        print(f"{size}: {text}", flush=True)
     del alive
 
 

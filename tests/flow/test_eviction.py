@@ -218,7 +218,7 @@ class EvictionMachine(RuleBasedStateMachine):
             assert ledger.delivered == len(self.answered)
             unseen = set(range(1, self.count + 1)) - self.answered - self.refused
             assert sum(ledger.dropped.values()) >= len(unseen)
-        assert self.trouble == [words for words in self.trouble if "set aside" in words]
+        assert self.trouble == [text for text in self.trouble if "set aside" in text]
         self.store.close()
         shutil.rmtree(self.directory)
 

@@ -70,9 +70,9 @@ class Sender:
             self.lineage, drain=self.drain, save=self.save, on_trouble=self.trouble.append
         )
 
-    def store(self, count: int, words: bytes = b"record") -> None:
+    def store(self, count: int, text: bytes = b"record") -> None:
         for _ in range(count):
-            self.records.append(b"%s %d" % (words, len(self.records) + 1))
+            self.records.append(b"%s %d" % (text, len(self.records) + 1))
         self.drain.stored(len(self.records) + 1)
 
     def commit(self) -> None:
@@ -96,8 +96,8 @@ class Sender:
             state=UpstreamState(
                 target="up",
                 clock=Clock(),
-                on_ready=lambda words: None,
-                on_failure=lambda words: None,
+                on_ready=lambda text: None,
+                on_failure=lambda text: None,
                 retry_seconds_min=1,
                 retry_seconds_max=60,
             ),
@@ -326,7 +326,7 @@ def test_what_is_evicted_meanwhile_leaves_holes_and_nothing_comes_twice(
     # dropped: what was overtaken and never answered for.
     assert len(sender.records) - sender.dropped <= len(arrived)
     assert sender.dropped <= len(sender.evicted)
-    assert all("dropped" in words for words in sender.trouble)
+    assert all("dropped" in text for text in sender.trouble)
 
 
 def with_three_in_flight() -> World:
@@ -374,7 +374,7 @@ def test_a_session_goes_on_behind_what_was_evicted() -> None:
     assert world.receiver.records == sent[:5] + sent[8:]
     assert world.receiver.counters.missing_records == 3
     assert world.sender.dropped == 3
-    assert ["dropped" in words for words in world.sender.trouble] == [True]
+    assert ["dropped" in text for text in world.sender.trouble] == [True]
 
 
 @pytest.mark.parametrize("more", [2, 20], ids=["behind", "ahead of what was received"])
@@ -390,8 +390,8 @@ def test_a_sender_restored_from_an_older_copy_loses_nothing(more: int) -> None:
     world.cut()
     world.settle()
     assert world.receiver.records[10:] == world.sender.records  # at least once
-    (words,) = world.sender.trouble
-    assert f"up to 10, which were not sent from here (records 1 to {4 + more} wait)" in words
+    (text,) = world.sender.trouble
+    assert f"up to 10, which were not sent from here (records 1 to {4 + more} wait)" in text
     is_behind = "restored" in world.receiver.notices.kinds
     assert is_behind == (more == 2)
     world.sender.store(5)

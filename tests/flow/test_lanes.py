@@ -677,7 +677,7 @@ class LanesMachine(RuleBasedStateMachine):
             queue=self.queues,
             shares=shares,
             on_trouble=self.trouble.append,
-            on_change=lambda words: None,
+            on_change=lambda text: None,
             backlog_records_min=3,
         )
         self.lanes.begin()
@@ -892,7 +892,7 @@ class EvictingMachine(LanesMachine):
         assert account.delivered <= len(self.receiver.stored)
 
     def check_trouble(self) -> None:
-        assert all("may be missing there" in words for words in self.trouble)
+        assert all("may be missing there" in text for text in self.trouble)
 
 
 TestLanesMachine = pytest.mark.slow(LanesMachine.TestCase)

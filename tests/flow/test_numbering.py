@@ -31,10 +31,10 @@ class Setup:
         self.drain: Any = Drain()
         self.past = Lineage.new(1)
         self.lineage = self.past.begun(acknowledged_seq=FIRST, next_seq=16)
-        self.words: list[str] = []
+        self.texts: list[str] = []
         self.saved: list[tuple[Lineage, Deferred[None]]] = []
         self.numbering = Numbering(
-            self.lineage, drain=self.drain, save=self.save, on_trouble=self.words.append
+            self.lineage, drain=self.drain, save=self.save, on_trouble=self.texts.append
         )
 
     def save(self, lineage: Lineage) -> Deferred[None]:
@@ -60,31 +60,31 @@ def test_the_offer(setup: Setup) -> None:
 
 
 def test_without_a_lineage_nothing_is_offered(setup: Setup) -> None:
-    numbering = Numbering(None, drain=setup.drain, save=setup.save, on_trouble=setup.words.append)
+    numbering = Numbering(None, drain=setup.drain, save=setup.save, on_trouble=setup.texts.append)
     assert numbering.offer() is None
 
 
 @pytest.mark.parametrize("line", [b"", b"commands=syslog", b"syslogrelay_have=x,y"])
 def test_who_does_not_answer_gets_it_at_least_once(setup: Setup, line: bytes) -> None:
     assert setup.begin(line) is None
-    assert (setup.words, setup.drain.skips) == ([], [])
+    assert (setup.texts, setup.drain.skips) == ([], [])
 
 
 def test_who_does_not_know_the_lineage_gets_what_waits(setup: Setup) -> None:
     assert setup.have(0, "0" * 16) == FIRST
-    assert (setup.words, setup.drain.skips) == ([], [])
+    assert (setup.texts, setup.drain.skips) == ([], [])
 
 
 def test_who_has_what_is_acknowledged_gets_what_waits(setup: Setup) -> None:
     assert setup.have(FIRST - 1, "0" * 16) == FIRST
-    assert (setup.words, setup.drain.skips) == ([], [])
+    assert (setup.texts, setup.drain.skips) == ([], [])
 
 
 def test_a_receiver_restored_from_an_older_copy_is_reported(setup: Setup) -> None:
     assert setup.have(7, setup.past.epoch) == FIRST
     assert setup.drain.skips == []
-    (words,) = setup.words
-    assert words.startswith("the receiver has records up to 7, and 11 is the next one here: 3 may")
+    (text,) = setup.texts
+    assert text.startswith("the receiver has records up to 7, and 11 is the next one here: 3 may")
 
 
 def test_where_others_get_a_part_missing_numbers_are_no_trouble(setup: Setup) -> None:
@@ -92,20 +92,20 @@ def test_where_others_get_a_part_missing_numbers_are_no_trouble(setup: Setup) ->
         setup.lineage,
         drain=setup.drain,
         save=setup.save,
-        on_trouble=setup.words.append,
+        on_trouble=setup.texts.append,
         has_others=True,
     )
     offer = setup.numbering.offer()
     assert offer is not None and offer.elsewhere
     assert setup.have(7, setup.past.epoch) == FIRST
-    assert setup.words == []
+    assert setup.texts == []
 
 
 @pytest.mark.parametrize(("seq", "is_past"), [(11, True), (15, True), (11, False), (20, False)])
 def test_what_the_receiver_has_is_not_sent_again(setup: Setup, seq: int, is_past: bool) -> None:
     epoch = (setup.past if is_past else setup.lineage).epoch
     assert setup.have(seq, epoch) == seq + 1
-    assert (setup.words, setup.drain.skips) == ([], [seq + 1])
+    assert (setup.texts, setup.drain.skips) == ([], [seq + 1])
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_a_queue_restored_from_an_older_copy_becomes_somebody_new(
     begun = setup.have(seq, names.get(epoch, epoch))
     assert isinstance(begun, Deferred)
     assert setup.drain.skips == []
-    (words,) = setup.words
-    assert f"up to {seq}, which" in words and "(records 11 to 20 wait)" in words
+    (text,) = setup.texts
+    assert f"up to {seq}, which" in text and "(records 11 to 20 wait)" in text
     ((renewed, saved),) = setup.saved
     assert renewed.id != setup.lineage.id
     assert setup.numbering.offer() is None  # as long as it is not on disk
@@ -162,7 +162,7 @@ def test_between_two_sessions_it_can_become_somebody_new(setup: Setup) -> None:
     saved.callback(None)
     assert renewed.called
     assert setup.numbering.offer() == (lineage.id, lineage.epoch, FIRST, END, False)
-    assert setup.words == []
+    assert setup.texts == []
 
 
 def test_a_lineage_that_cannot_be_stored_is_not_offered(setup: Setup) -> None:
@@ -177,5 +177,5 @@ def test_records_have_names_where_there_is_a_lineage() -> None:
     setup = Setup()
     assert setup.numbering.record_id(16) == setup.lineage.record_id(16)
     drain: Any = Drain()
-    nameless = Numbering(None, drain=drain, save=setup.save, on_trouble=setup.words.append)
+    nameless = Numbering(None, drain=drain, save=setup.save, on_trouble=setup.texts.append)
     assert nameless.record_id(16) == ""

@@ -33,7 +33,7 @@ def test_twenty_different_messages_in_a_row_are_everything(upstream: Upstream) -
     )
     assert refusals.report() == {
         "since": 1_764_504_000.0,
-        "words": "500 index is read-only",
+        "reason": "500 index is read-only",
         "refused_records": 20,
     }
     refusals.refused(1, "500 index is read-only")

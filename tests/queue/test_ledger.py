@@ -62,7 +62,7 @@ def test_a_ledger_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "text"),
     [
         (b"{", "cannot be read"),
         (b'{"moved\xa2": 1}', "cannot be read"),
@@ -70,8 +70,8 @@ def test_a_ledger_is_read_as_it_was_written() -> None:
         (b'{"next_seq": 2, "moved": 1}', "add up"),
     ],
 )
-def test_a_ledger_that_is_wrong_is_refused(value: bytes, words: str) -> None:
-    with pytest.raises(QueueFormatError, match=f"queue of a: .*{words}"):
+def test_a_ledger_that_is_wrong_is_refused(value: bytes, text: str) -> None:
+    with pytest.raises(QueueFormatError, match=f"queue of a: .*{text}"):
         decode_ledger("a", value)
 
 

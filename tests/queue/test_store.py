@@ -469,7 +469,7 @@ def with_a_ledger(text: bytes) -> Callable[[Queue], None]:
 
 
 @pytest.mark.parametrize(
-    ("prepare", "words"),
+    ("prepare", "text"),
     [
         (as_unknown_format, "format '2'"),
         (as_missing_format, "format is missing"),
@@ -484,13 +484,13 @@ def with_a_ledger(text: bytes) -> Callable[[Queue], None]:
     ],
 )
 def test_what_is_no_queue_of_ours_is_left_as_it_is(
-    queue: Queue, prepare: Callable[[Queue], None], words: str
+    queue: Queue, prepare: Callable[[Queue], None], text: str
 ) -> None:
     prepare(queue)
     queue.close()
     before = contents(queue.path)
     for _ in range(2):  # the first one leaves no lock behind
-        with pytest.raises(QueueFormatError, match=words) as caught:
+        with pytest.raises(QueueFormatError, match=text) as caught:
             queue.open("a")
         assert str(queue.path) in str(caught.value) or "ledger" in str(caught.value)
     assert contents(queue.path) == before
@@ -858,16 +858,16 @@ def test_an_account_that_does_not_add_up_can_be_looked_at(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prepare", "words"),
+    ("prepare", "text"),
     [(as_unknown_format, "format '2'"), (as_somebody_elses, "not a queue"), (as_garbage, "LMDB")],
 )
 def test_what_is_no_queue_is_not_looked_into(
-    queue: Queue, prepare: Callable[[Queue], None], words: str
+    queue: Queue, prepare: Callable[[Queue], None], text: str
 ) -> None:
     prepare(queue)
     queue.close()
     for _ in range(2):
-        with pytest.raises(QueueFormatError, match=words):
+        with pytest.raises(QueueFormatError, match=text):
             QueueStore.open_read_only(str(queue.path))
 
 

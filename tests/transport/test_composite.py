@@ -73,9 +73,9 @@ class Drain:
         return self.takes
 
     def refused(
-        self, session: Any, words: str, *, in_row: int = 1, others_taken: bool = False
+        self, session: Any, reason: str, *, in_row: int = 1, others_taken: bool = False
     ) -> bool:
-        self.judged.append((words, in_row, others_taken))
+        self.judged.append((reason, in_row, others_taken))
         if self.sets_aside:
             self.oldest += 1
         return self.sets_aside
@@ -96,8 +96,8 @@ def new_state() -> UpstreamState:
     return UpstreamState(
         target="up",
         clock=Clock(),
-        on_ready=lambda words: None,
-        on_failure=lambda words: None,
+        on_ready=lambda reason: None,
+        on_failure=lambda reason: None,
         retry_seconds_min=1,
         retry_seconds_max=60,
     )

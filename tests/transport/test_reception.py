@@ -51,18 +51,18 @@ def counts(counters: SourceCounters) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "kind", "expected"),
+    ("name", "text", "kind", "expected"),
     [
         ("truncate", "cut there", "truncated", (1, 0, 0)),
         ("quarantine", "set aside", "too-long", (0, 0, 0)),
     ],
 )
 def test_what_was_cut_goes_on(
-    counters: SourceCounters, name: str, words: str, kind: str, expected: tuple[int, int, int]
+    counters: SourceCounters, name: str, text: str, kind: str, expected: tuple[int, int, int]
 ) -> None:
     settled = policy(name, counters).settle(FRAMES, {1: 9}, {})
     assert settled[:4] == (FRAMES, {1: 9}, {}, kind)
-    assert settled.text == f"1 longer than frame_bytes_max (4 B): {words}"
+    assert settled.text == f"1 longer than frame_bytes_max (4 B): {text}"
     assert counts(counters) == expected
     assert counters.received_records == 0  # the intake counts them
 

@@ -154,13 +154,13 @@ def test_what_is_no_socket_stays_and_is_named(tmp_path: Path) -> None:
     path.write_text("precious")
     with pytest.raises(FileExistsError) as caught:
         bound_unix(path, socket.SOCK_DGRAM)
-    words = "this path is a {}, not a socket: remove it, or choose another path"
-    assert caught.value.strerror == words.format("file") == obstacle_to_socket(str(path))
+    text = "this path is a {}, not a socket: remove it, or choose another path"
+    assert caught.value.strerror == text.format("file") == obstacle_to_socket(str(path))
     assert path.read_text() == "precious"
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
-    assert obstacle_to_socket(str(tmp_path / "link")) == words.format("dangling link")
-    assert obstacle_to_socket(str(tmp_path)) == words.format("directory")
-    assert obstacle_to_socket("/dev/null") == words.format("device or pipe")
+    assert obstacle_to_socket(str(tmp_path / "link")) == text.format("dangling link")
+    assert obstacle_to_socket(str(tmp_path)) == text.format("directory")
+    assert obstacle_to_socket("/dev/null") == text.format("device or pipe")
     assert obstacle_to_socket(str(tmp_path / "nothing")) == ""
 
 
@@ -396,10 +396,10 @@ def listener(path: Path, reactor: Reactor) -> UnixListener:
     return UnixListener(bound, Factory(), reactor=reactor)
 
 
-def greet(path: Path, words: bytes) -> None:
+def greet(path: Path, text: bytes) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(path))
-        connection.sendall(words)
+        connection.sendall(text)
 
 
 def test_it_leaves_the_mode_alone_and_accepts_all_who_wait(path: Path, reactor: Reactor) -> None:

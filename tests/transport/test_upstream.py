@@ -31,7 +31,7 @@ from relay.transport.upstream import (
     Timeouts,
     UpstreamProtocol,
     UpstreamState,
-    failure_words,
+    failure_text,
 )
 from tests.connections import Wire, fired, lose
 
@@ -133,14 +133,14 @@ def link() -> Link:
 
 
 def test_a_connection_counts_when_it_is_prepared(link: Link) -> None:
-    assert link.state.words == f"connecting to {TARGET}"
+    assert link.state.text == f"connecting to {TARGET}"
     lowest, wire = link.endpoint.accept()
     assert wire.no_delay
     assert (link.sessions[0].events, link.state.ready) == (["begin"], False)
-    assert link.state.words == f"connecting to {TARGET}"
+    assert link.state.text == f"connecting to {TARGET}"
     lowest.dataReceived(b"welcome")
     assert link.sessions[0].events == ["begin", "started"]
-    assert (link.state.ready, link.state.words) == (True, f"connected to {TARGET}")
+    assert (link.state.ready, link.state.text) == (True, f"connected to {TARGET}")
     assert link.state.connects == 1
     assert link.clock.getDelayedCalls() == []
 
@@ -152,10 +152,10 @@ def test_a_ready_connection_that_is_lost(link: Link) -> None:
     assert link.sessions[0].events == ["begin", "started", "ended"]
     assert not link.state.ready
     assert link.state.failures == 1
-    assert link.state.words == (f"{TARGET}: the connection ended (closed), next try in 1 s")
+    assert link.state.text == (f"{TARGET}: the connection ended (closed), next try in 1 s")
     link.clock.advance(1)
     assert len(link.endpoint.attempts) == 2
-    assert link.state.words.startswith(f"connecting to {TARGET} (before: ")
+    assert link.state.text.startswith(f"connecting to {TARGET} (before: ")
 
 
 def test_a_connection_lost_while_it_is_prepared(link: Link) -> None:
@@ -176,11 +176,11 @@ def test_a_peer_that_says_nothing_is_given_up_and_backed_off(link: Link) -> None
     link.clock.advance(30)
     assert wire.disconnected
     lose(lowest)
-    assert link.state.words == f"{TARGET}: opening took longer than 30 s, next try in 1 s"
+    assert link.state.text == f"{TARGET}: opening took longer than 30 s, next try in 1 s"
     link.clock.advance(1)
     lowest, _ = link.endpoint.accept()
     lose(lowest)
-    assert link.state.words.endswith("next try in 2 s")
+    assert link.state.text.endswith("next try in 2 s")
 
 
 def test_what_arrives_after_giving_up_does_not_make_it_ready(link: Link) -> None:
@@ -192,7 +192,7 @@ def test_what_arrives_after_giving_up_does_not_make_it_ready(link: Link) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "text"),
     [
         (ConnectionRefusedError(), f"refused by {TARGET}"),
         (TimeoutError(), f"no answer from {TARGET}"),
@@ -203,24 +203,24 @@ def test_what_arrives_after_giving_up_does_not_make_it_ready(link: Link) -> None
         (ValueError("invalid hostname: x"), f"cannot connect to {TARGET}: invalid hostname: x"),
     ],
 )
-def test_why_there_is_no_connection(link: Link, error: Exception, words: str) -> None:
+def test_why_there_is_no_connection(link: Link, error: Exception, text: str) -> None:
     link.endpoint.refuse(error)
-    assert link.state.words.startswith(words)
-    assert link.state.words.endswith(", next try in 1 s")
-    assert link.said == [link.state.words.removesuffix(", next try in 1 s")]
+    assert link.state.text.startswith(text)
+    assert link.state.text.endswith(", next try in 1 s")
+    assert link.said == [link.state.text.removesuffix(", next try in 1 s")]
 
 
 def test_the_pause_doubles_up_to_its_limit_and_counts_down(link: Link) -> None:
     pauses = []
     for _ in range(8):
         link.endpoint.refuse(ConnectionRefusedError())
-        pauses.append(link.state.words.rpartition("in ")[2])
+        pauses.append(link.state.text.rpartition("in ")[2])
         link.clock.advance(0.5)
         link.clock.advance(61)
     assert pauses == ["1 s", "2 s", "4 s", "8 s", "16 s", "32 s", "48 s", "48 s"]
     link.endpoint.refuse(ConnectionRefusedError())
     link.clock.advance(44)
-    assert link.state.words == f"refused by {TARGET}, next try in 4 s"
+    assert link.state.text == f"refused by {TARGET}, next try in 4 s"
 
 
 def state_that_reports_to(said: list[str], clock: Clock) -> UpstreamState:
@@ -228,7 +228,7 @@ def state_that_reports_to(said: list[str], clock: Clock) -> UpstreamState:
         target=TARGET,
         clock=clock,
         on_ready=said.append,
-        on_failure=lambda words: None,
+        on_failure=lambda text: None,
         retry_seconds_min=1,
         retry_seconds_max=60,
     )
@@ -308,9 +308,9 @@ def connect_and_lose(link: Link, *, seconds: float = 0, progress: bool = False) 
     if progress:
         link.state.progressed()
     lose(lowest)
-    words = link.state.words.rpartition("in ")[2]
+    text = link.state.text.rpartition("in ")[2]
     link.clock.advance(100)
-    return words
+    return text
 
 
 def test_an_upstream_that_only_takes_connections_is_backed_off(link: Link) -> None:
@@ -335,7 +335,7 @@ def test_a_stop_closes_although_there_is_a_producer(link: Link) -> None:
     assert wire.disconnecting
     stopped = fired(link.client.stopService())
     lose(lowest)
-    assert (stopped, link.state.words, link.state.failures) == ([None], "stopped", 0)
+    assert (stopped, link.state.text, link.state.failures) == ([None], "stopped", 0)
     assert link.clock.getDelayedCalls() == []
 
 
@@ -348,14 +348,14 @@ def test_a_stop_while_a_connection_is_prepared(link: Link) -> None:
     lowest.dataReceived(b"welcome")
     lose(lowest)
     assert link.sessions[0].events == ["begin", "ended"]
-    assert link.state.words == "stopped"
+    assert link.state.text == "stopped"
     assert link.clock.getDelayedCalls() == []
 
 
 def test_a_stop_during_an_attempt_says_nothing(link: Link) -> None:
     link.state.stopped()
     assert fired(link.client.stopService()) == [None]
-    assert (link.said, link.state.words) == ([], "stopped")
+    assert (link.said, link.state.text) == ([], "stopped")
 
 
 # TLS.
@@ -382,7 +382,7 @@ def test_an_upstream_that_does_not_speak_tls() -> None:
     lowest.dataReceived(b"220 smtp.example.com\r\n")
     assert wire.asked_to_close
     lose(lowest)
-    assert link.state.words == (
+    assert link.state.text == (
         f"{TARGET}: the peer does not speak TLS: is this a plain-text port, for tcp:// or relp://?"
         ", next try in 1 s"
     )
@@ -404,7 +404,7 @@ def test_an_upstream_with_a_certificate_of_somebody_else() -> None:
     assert wire.asked_to_close
     lose(lowest)
     assert link.sessions[0].events == ["ended"]
-    assert link.state.words == (
+    assert link.state.text == (
         f"{TARGET}: certificate 'CN=central' (for central) is not accepted: "
         "its issuer 'CN=Somebody' is not among the trusted CAs, next try in 1 s"
     )
@@ -416,18 +416,18 @@ def test_a_handshake_that_takes_too_long() -> None:
     link.clock.advance(30)
     assert wire.disconnected
     lose(lowest)
-    assert "TLS handshake and opening took longer than 30 s" in link.state.words
+    assert "TLS handshake and opening took longer than 30 s" in link.state.text
 
 
-# Words and counts.
+# Texts and counts.
 
 
 def test_our_own_errors_speak_for_themselves() -> None:
-    assert failure_words(None, Failure(UpstreamError("it refused")), False) == "it refused"
-    words = failure_words(None, Failure(ConnectionDone()), True)
-    assert words == "the connection ended (closed)"
-    words = failure_words(None, Failure(ConnectionLost()), False)
-    assert words == "the connection ended (broken off)"
+    assert failure_text(None, Failure(UpstreamError("it refused")), False) == "it refused"
+    text = failure_text(None, Failure(ConnectionDone()), True)
+    assert text == "the connection ended (closed)"
+    text = failure_text(None, Failure(ConnectionLost()), False)
+    assert text == "the connection ended (broken off)"
 
 
 def test_the_bytes_handed_to_tcp_are_counted() -> None:
@@ -474,4 +474,4 @@ def test_a_pause_is_as_long_as_the_upstream_wants() -> None:
     )
     state.failed("busy")
     assert state.retry_policy(seconds_min=100) == 100
-    assert state.words == "busy, next try in 100 s"
+    assert state.text == "busy, next try in 100 s"

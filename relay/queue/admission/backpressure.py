@@ -64,7 +64,7 @@ class SourceAdmission:
     def reason(self) -> str:
         """Why admission is closed, for people; empty while it is open."""
         return next(
-            (watermark.words for watermark in self._watermarks if self._is_full(watermark)), ""
+            (watermark.text for watermark in self._watermarks if self._is_full(watermark)), ""
         )
 
     @property
@@ -135,17 +135,17 @@ class Admission(SourceAdmission):
         """Why nothing can be stored; None while everything can."""
         self._free_bytes_min = free_bytes_min
         self._storage = Watermark(
-            Level(1, 1), words=lambda _: self.failure.reason if self.failure else ""
+            Level(1, 1), describe=lambda _: self.failure.reason if self.failure else ""
         )
         # Above the limit closes, at half of it opens: hence the ones.
         self._pending = Watermark(
             Level(pending_bytes_max + 1, pending_bytes_max // 2 + 1),
-            words=lambda pending: f"{size(pending)} wait for the disk",
+            describe=lambda pending: f"{size(pending)} wait for the disk",
         )
         self._queue = Watermark(
             Level.at(queue_bytes_max - reserve_bytes),
             Level.at(queue_bytes_max),
-            words=lambda held: (
+            describe=lambda held: (
                 f"the queue holds {size(held)} (queue_bytes_max is {size(queue_bytes_max)}"
                 + (f", reserve_bytes {size(reserve_bytes)})" if reserve_bytes else ")")
             ),
@@ -155,7 +155,7 @@ class Admission(SourceAdmission):
         self._disk = Watermark(
             Level(1, 1 - margin),
             Level(half + 1, half + 1 - margin),
-            words=lambda missing: (
+            describe=lambda missing: (
                 f"the disk has room for {size(free_bytes_min - missing)} "
                 f"(min_free_bytes is {size(free_bytes_min)})"
             ),

@@ -19,7 +19,7 @@ from relay.codec import octets_of
 from relay.model.message import SEVERITY_NAMES
 from relay.model.policy import POLICIES
 from relay.model.text import Document
-from relay.model.text import size as in_words
+from relay.model.text import size as size_text
 from relay.queue.admission.backpressure import URGENT_SEVERITY_MAX
 from relay.queue.admission.trend import Trend
 from relay.queue.admission.watermark import Level, Watermark
@@ -87,7 +87,7 @@ class QueueLimit:
         self.watermark: Watermark | None = None
         if bytes_max and when_full == "block":
             self.watermark = Watermark(
-                Level.at(self._unreserved_bytes), Level.at(bytes_max), words=self._full_words
+                Level.at(self._unreserved_bytes), Level.at(bytes_max), describe=self._full_text
             )
 
     @property
@@ -188,10 +188,10 @@ class QueueLimit:
         if self.watermark is not None:
             self.watermark.set(self.size)
 
-    def _full_words(self, size: int) -> str:
+    def _full_text(self, size: int) -> str:
         return (
-            f"the queue of {self.destination} holds {in_words(size)} (queue_bytes_max of "
-            f"destinations.{self.destination} is {in_words(self.bytes_max)})"
+            f"the queue of {self.destination} holds {size_text(size)} (queue_bytes_max of "
+            f"destinations.{self.destination} is {size_text(self.bytes_max)})"
         )
 
 

@@ -28,7 +28,7 @@ class Watermark:
     Args:
         everybody: The level for all sources.
         reserved: The level for sources that may use the reserve; None = the same.
-        words: Describes the size for people, as the reason why it is full.
+        describe: Describes the size for people, as the reason why it is full.
 
     Attributes:
         size: As it was last set.
@@ -37,20 +37,20 @@ class Watermark:
     """
 
     def __init__(
-        self, everybody: Level, reserved: Level | None = None, *, words: Callable[[int], str]
+        self, everybody: Level, reserved: Level | None = None, *, describe: Callable[[int], str]
     ) -> None:
         self.size = 0
         self.full = False
         self.reserve_full = False
         self._everybody = everybody
         self._reserved = reserved or everybody
-        self._words = words
+        self._describe = describe
         self._listeners: list[Callable[[], None]] = []
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The size as a reason, for people."""
-        return self._words(self.size)
+        return self._describe(self.size)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever `full` or `reserve_full` changes."""

@@ -21,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _PROBE = "probe"
 _PROBE_BYTES_MIN, _PROBE_BYTES_MAX = 64 * 1024, 32 * 1024 * 1024
-_FULL_WORDS = tuple(map(os.strerror, FULL))
+_FULL_MESSAGES = tuple(map(os.strerror, FULL))
 
 
 @contextmanager
@@ -101,24 +101,24 @@ def our_errors(
 
 def says_full(reason: str) -> bool:
     """Whether `reason` is that there is no room."""
-    return reason.startswith(_FULL_WORDS)
+    return reason.startswith(_FULL_MESSAGES)
 
 
-def reason_of(words: str, path: str | None, wanted_bytes: int) -> str:
+def reason_of(message: str, path: str | None, wanted_bytes: int) -> str:
     """Why `wanted_bytes` could not be written in the directory `path`.
 
     LMDB says "Input/output error" whenever the system wrote less than it should, which is what
     a full disk or a quota makes it do.  The true reason comes with the next write.
 
     Args:
-        words: What LMDB said, as in ``mdb_txn_commit: Input/output error``.
-        path: None = those words have to do.
+        message: What LMDB said, as in ``mdb_txn_commit: Input/output error``.
+        path: None = the message has to do.
     """
-    words = words.rpartition(": ")[2]
-    if path is None or words != os.strerror(errno.EIO):
-        return words
+    message = message.rpartition(": ")[2]
+    if path is None or message != os.strerror(errno.EIO):
+        return message
     found = _find_out(path, min(max(2 * wanted_bytes, _PROBE_BYTES_MIN), _PROBE_BYTES_MAX))
-    return os.strerror(found) if found else words
+    return os.strerror(found) if found else message
 
 
 def _find_out(path: str, wanted_bytes: int) -> int:

@@ -85,7 +85,7 @@ def hold_existing(path: str) -> Ownership:
     return Ownership(directory, file)
 
 
-def words_of_owner(path: str) -> str:
+def owner_text(path: str) -> str:
     """Which other process has the queue in `path`, and what to do; empty = none that we see."""
     with suppress(QueueError, OSError):
         try:

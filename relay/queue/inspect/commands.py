@@ -17,7 +17,7 @@ import msgspec
 
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
-from relay.model.text import size as in_words
+from relay.model.text import size as size_text
 from relay.queue.block import KEY, Block, BlockDamaged, decode_block, seq_of
 from relay.queue.changes import OPERATOR, Changes, RemovesOnly
 from relay.queue.files.trees import Database, Transaction
@@ -307,7 +307,7 @@ class ReplayQuarantined(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             payloads.append(payload)
         if len(self.seqs) > 1 and (size := sum(map(len, payloads))) > self.bytes_max:
             raise QueueError(
-                f"these are {in_words(size)}, and {in_words(self.bytes_max)} may be moved to the "
+                f"these are {size_text(size)}, and {size_text(self.bytes_max)} may be moved to the "
                 f"queue of {self.to} at a time now; name fewer, or say --all"
             )
         changes.append(self.to, payloads, received_at=changes.at)

@@ -254,7 +254,7 @@ class _Files:
         if tree.overflow_records:
             records = counted(tree.overflow_records, "message")
             lines.append(f"{records} went to {self._tree.overflow_path}; the log says why")
-        return [*lines, *filter(None, [self._closed.words])]
+        return [*lines, *filter(None, [self._closed.text])]
 
     def _run_in_thread(self, call: Callable[[], T]) -> Deferred[T]:
         return self._one_at_a_time.run(self._parts.run_in_thread, call)

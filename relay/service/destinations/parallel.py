@@ -60,7 +60,7 @@ class ParallelLink(Link):
 
     def _connected(self, state: UpstreamState) -> None:
         if not self._state.ready:
-            self._state.became_ready(f"{state.words}, by up to {len(self._links)} connections")
+            self._state.became_ready(f"{state.text}, by up to {len(self._links)} connections")
 
     def _lost(self, reason: str) -> None:
         if any(state.ready for state in self._states):

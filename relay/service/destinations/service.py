@@ -342,9 +342,9 @@ class DestinationStatus:
         """The state, for people."""
         lanes = self._open_lanes
         if len(lanes) < 2:
-            return self._state_text("; ".join(lane.state.words for lane in lanes))
+            return self._state_text("; ".join(lane.state.text for lane in lanes))
         backlog, live = lanes
-        return self._state_text(f"live: {live.state.words}; backlog: {backlog.state.words}")
+        return self._state_text(f"live: {live.state.text}; backlog: {backlog.state.text}")
 
     @property
     def _open_lanes(self) -> list[Lane]:
@@ -416,7 +416,7 @@ class DestinationStatus:
                 "queued_records": lane.queued,
                 "in_flight_records": lane.drain.in_flight,
                 "delivered_per_second": self._rate(lane),
-                "state": self._state_text(lane.state.words) if lane.is_open else "idle",
+                "state": self._state_text(lane.state.text) if lane.is_open else "idle",
             }
             for name, lane in zip(("backlog", "live"), lanes, strict=True)
         }

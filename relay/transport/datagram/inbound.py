@@ -254,8 +254,8 @@ class DatagramReader:
         if self._oversize.splits:
             frames, long, pieces = self._split(frames, long)
         settled = self._oversize.settle(frames, long, pieces)
-        words = f"{settled.text}, the last from {_words(sender)}"
-        self._warn(settled.kind, words, peer=sender[0])
+        text = f"{settled.text}, the last from {_shown(sender)}"
+        self._warn(settled.kind, text, peer=sender[0])
         return list(settled.frames), settled.cut, settled.pieces
 
     def _split(
@@ -283,7 +283,7 @@ class DatagramReader:
         self._counters.received_records += len(frames)
         self._counters.received_bytes += octets_of(frames)
         self._counters.dropped[reason] += len(frames)
-        text = f"{counted(len(frames), 'datagram')} dropped, the last from {_words(sender)}: {why}"
+        text = f"{counted(len(frames), 'datagram')} dropped, the last from {_shown(sender)}: {why}"
         self._warn(reason, text, peer=sender[0] if reason in _REASONS_OF_PEERS else "")
 
     def _not_stored(self, failure: Failure) -> None:
@@ -294,6 +294,6 @@ class DatagramReader:
         self._notices.warn(subject, kind, text, group=f"{subject}, {peer}" if peer else None)
 
 
-def _words(sender: Sender) -> str:
+def _shown(sender: Sender) -> str:
     host, port, credentials = sender
     return Origin("", Transport.UNIX, host, port, pid=credentials[0] if credentials else None).peer

@@ -328,7 +328,7 @@ class ClosedFiles:
             name = os.path.dirname(name)
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """What was done, for `status`; empty if nothing is to be done."""
         done = []
         if self._compress:

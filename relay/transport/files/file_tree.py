@@ -108,12 +108,12 @@ class _Diverted:
     """What a batch has for the overflow file."""
 
     payloads: list[bytes] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     """Why, for each file that they were meant for."""
 
-    def add(self, payloads: Sequence[bytes], words: str) -> None:
+    def add(self, payloads: Sequence[bytes], reason: str) -> None:
         self.payloads += payloads
-        self.words.append(words)
+        self.reasons.append(reason)
 
 
 class _Surplus(Exception):
@@ -233,9 +233,9 @@ class FileTree:
             raise
         for file in written:
             file.settled()
-        if surplus.words:
+        if surplus.reasons:
             self.overflow_records += len(surplus.payloads)
-            self._say("overflow", f"{_with_more(surplus.words)}; written to {self.overflow_path}")
+            self._say("overflow", f"{_with_more(surplus.reasons)}; written to {self.overflow_path}")
         return [text for text in moved if text]
 
     def _write(
@@ -250,7 +250,7 @@ class FileTree:
             if self._options.only:
                 raise
             self._files.pop(name, None)
-            surplus.add(group.payloads, self._overflow_words(name, group, reason))
+            surplus.add(group.payloads, self._overflow_text(name, group, reason))
             return ""
 
     def _write_to(self, name: str, group: _Group, written: list[AppendedFile]) -> str:
@@ -265,7 +265,7 @@ class FileTree:
         entry.written_at = now
         return entry.file.write(data) or moved
 
-    def _overflow_words(self, name: str, group: _Group, reason: Exception) -> str:
+    def _overflow_text(self, name: str, group: _Group, reason: Exception) -> str:
         path = os.path.join(self._options.root, name)
         records = counted(len(group.payloads), "message")
         if isinstance(reason, Unsafe):
@@ -351,8 +351,8 @@ class FileTree:
         try:
             close_file(self._options.root, name, now)
         except OSError as error:
-            words = why_not_written(error, os.path.dirname(entry.file.path))
-            self._say("rotate", f"{entry.file.path}: cannot rotate it: {words}")
+            text = why_not_written(error, os.path.dirname(entry.file.path))
+            self._say("rotate", f"{entry.file.path}: cannot rotate it: {text}")
         else:
             entry.file.close()
 
@@ -372,10 +372,10 @@ class FileTree:
                 self._say("rotate", f"{path}: cannot rotate it: {error.strerror}")
 
 
-def _with_more(words: Sequence[str]) -> str:
+def _with_more(reasons: Sequence[str]) -> str:
     """The first of the texts, and how many more there are."""
-    more = f" (and {len(words) - 1:,} more files)" if len(words) > 1 else ""
-    return f"{words[0]}{more}" if words else ""
+    more = f" (and {len(reasons) - 1:,} more files)" if len(reasons) > 1 else ""
+    return f"{reasons[0]}{more}" if reasons else ""
 
 
 def _sync(files: Sequence[AppendedFile]) -> list[str]:

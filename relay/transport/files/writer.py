@@ -101,7 +101,7 @@ class AppendedFile:
                 self._fd = self._open()
             self._data = data
             self._write_all(self._fd)
-        return self._words(moved)
+        return self._reopened(moved)
 
     def sync(self) -> str:
         """Come back when all that was written is on disk.  Returns and raises as `append`."""
@@ -124,14 +124,14 @@ class AppendedFile:
                 raise OSError(
                     errno.ENOENT, "the file is removed again and again; find out who does that"
                 )
-        return self._words(moved)
+        return self._reopened(moved)
 
     def close_if_moved(self) -> str:
         """Close the file if it was removed, renamed or replaced; returns as `append`."""
         moved = self._moved()
         if moved:
             self.close()
-        return self._words(moved)
+        return self._reopened(moved)
 
     def settled(self) -> None:
         """What was synced stays."""
@@ -171,7 +171,7 @@ class AppendedFile:
         """Bytes; of a file that is not open, and of what is no file, 0."""
         return 0 if self._fd is None else os.fstat(self._fd).st_size
 
-    def _words(self, moved: str) -> str:
+    def _reopened(self, moved: str) -> str:
         return f"{self.path} was {moved}; opened it again by its name" if moved else ""
 
     @contextlib.contextmanager

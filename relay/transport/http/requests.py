@@ -25,13 +25,13 @@ from zope.interface import implementer
 from relay.model.clock import Clock
 from relay.model.errors import UpstreamError
 from relay.model.text import printable, size
-from relay.transport.upstream import connect_failure_text, failure_words
+from relay.transport.upstream import connect_failure_text, failure_text
 from relay.wire.http.answers import Answer
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 """Of one answer with its headers; a thousand documents, all refused at length, have 1 MiB."""
 NO_CONNECTION = "connect"
-"""The cause if there is no connection; its words name the server."""
+"""The cause if there is no connection; its text names the server."""
 _IDLE_SECONDS_MAX = 20.0  # of a connection; servers close theirs after a minute or so
 _HEADER_CHARACTERS_MAX = 1000
 
@@ -40,7 +40,7 @@ class RequestFailed(UpstreamError):
     """There is no answer, or none that was whole.
 
     Attributes:
-        cause: One of few words, to count by.
+        cause: One of few names, to count by.
     """
 
     def __init__(self, cause: str, text: str) -> None:
@@ -73,7 +73,7 @@ class Requests:
     Args:
         url: With host and port.
         endpoint: Connects to it, with TLS if `secure`.
-        target: The server's usual name, for words.
+        target: The server's usual name, for messages.
         seconds_max: Of one request, from connecting to the end of the answer.
         connections_max: That stay open.
     """
@@ -131,13 +131,13 @@ class Requests:
         if isinstance(error, RequestFailed):
             return Failure(error)
         if failure.check(TimeoutError):
-            cause, words = "timeout", f"no whole answer in {self._seconds_max:g} s"
+            cause, text = "timeout", f"no whole answer in {self._seconds_max:g} s"
         elif isinstance(error, UpstreamError | ConnectionDone | ConnectionLost):
-            cause, words = "connection", "the connection ended before the answer did"
-            words = str(error) if isinstance(error, UpstreamError) else words
+            cause, text = "connection", "the connection ended before the answer did"
+            text = str(error) if isinstance(error, UpstreamError) else text
         else:
-            cause, words = "broken answer", f"broken answer: {printable(repr(error))}"
-        return Failure(RequestFailed(cause, words))
+            cause, text = "broken answer", f"broken answer: {printable(repr(error))}"
+        return Failure(RequestFailed(cause, text))
 
 
 def _innermost(failure: Failure) -> Failure:
@@ -232,8 +232,8 @@ class _Connection(ProtocolWrapper):
         if self._read_bytes <= ANSWER_BYTES_MAX:
             ProtocolWrapper.dataReceived(self, data)
         elif self._why is None:
-            words = f"the answer is larger than {size(ANSWER_BYTES_MAX)}"
-            self._why = RequestFailed("answer too large", words)
+            text = f"the answer is larger than {size(ANSWER_BYTES_MAX)}"
+            self._why = RequestFailed("answer too large", text)
             self.loseConnection()
 
     def loseConnection(self) -> None:
@@ -243,7 +243,7 @@ class _Connection(ProtocolWrapper):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._why is None and not reason.check(ConnectionDone, ConnectionLost):
-            self._why = UpstreamError(failure_words(self.transport, reason, self.factory.secure))
+            self._why = UpstreamError(failure_text(self.transport, reason, self.factory.secure))
         ProtocolWrapper.connectionLost(self, reason if self._why is None else Failure(self._why))
 
 

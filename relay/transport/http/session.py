@@ -51,12 +51,12 @@ class Batches:
 class _Item:
     """A record of the session."""
 
-    __slots__ = ("failures", "fate", "in_company", "record", "words")
+    __slots__ = ("failures", "fate", "in_company", "reason", "record")
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self.fate: Fate | None = None  # DELIVERED or REFUSED; None = not decided
-        self.words = ""  # why it was refused
+        self.reason = ""  # why it was refused
         self.failures = 0  # of the server with it, since one at which others were taken
         self.in_company = False  # of records of the same request that were taken
 
@@ -70,11 +70,11 @@ class SessionParts:
     to_record: Callable[[int, bytes], Record]
     """Makes what a request brings of a seq and a record of the queue."""
     on_failure: Callable[[str], None]
-    """Called once with words if the drain wants another session."""
+    """Called once with text if the drain wants another session."""
     causes: Counter[str]
     """Records that a request did not deliver, by cause."""
     how: str
-    """The state in words while all is well."""
+    """The state as text while all is well."""
 
 
 class HttpSession:
@@ -193,7 +193,7 @@ class HttpSession:
         again: list[_Item] = []
         for item, verdict in zip(batch, verdicts, strict=True):
             if verdict.fate in (Fate.DELIVERED, Fate.REFUSED):
-                item.fate, item.words = verdict.fate, verdict.words
+                item.fate, item.reason = verdict.fate, verdict.words
                 item.in_company = company or item.failures > 0
             else:
                 again.append(item)
@@ -221,15 +221,15 @@ class HttpSession:
         if "pause" in self._timers and (self._holds or not is_hold):
             return  # requests that were sent together have failed together
         self._in_trouble = True
-        seconds, words = outcome.pause, verdict.words
+        seconds, reason = outcome.pause, verdict.words
         if is_hold:
             seconds = min(_HOLD_SECONDS_MIN * 2**self._holds, _HOLD_SECONDS_MAX)
             self._holds = min(self._holds + 1, 30)
-            words = f"held, nothing is lost: {words}"
+            reason = f"held, nothing is lost: {reason}"
         if verdict.until_midnight:
             seconds = min(seconds, _DAY_SECONDS - self._now() % _DAY_SECONDS)
         state = self._parts.state
-        state.failed(words if verdict.cause == NO_CONNECTION else f"{state.target}: {words}")
+        state.failed(reason if verdict.cause == NO_CONNECTION else f"{state.target}: {reason}")
         delay = state.retry_policy(seconds_min=seconds)
         self._timers.set("pause", delay, self._resume)
 
@@ -268,9 +268,9 @@ class HttpSession:
         else:
             is_alone = False
         self._forget(1)
-        words = head.words
-        if not self._parts.drain.refused(self, words, in_row=in_row, others_taken=not is_alone):
-            self._end(f"refused: {words}")
+        reason = head.reason
+        if not self._parts.drain.refused(self, reason, in_row=in_row, others_taken=not is_alone):
+            self._end(f"refused: {reason}")
         return True
 
     def _leading(self, fate: Fate) -> int:
@@ -286,10 +286,10 @@ class HttpSession:
         for _ in range(count):
             self._held_bytes -= len(self._items.popleft().record.payload)
 
-    def _end(self, words: str) -> None:
+    def _end(self, reason: str) -> None:
         if not self._closed:
             self.close()
-            self._parts.on_failure(f"{self._parts.state.target}: {words}")
+            self._parts.on_failure(f"{self._parts.state.target}: {reason}")
 
 
 def _of_its_own(verdict: Verdict, item: _Item, company: bool) -> Verdict:

@@ -103,7 +103,7 @@ class Journalctl(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         self._timers.cancel_all()
         status: Any = reason.value
-        self._ended(status.exitCode == 0, self._words(status))
+        self._ended(status.exitCode == 0, self._ending(status))
 
     def pause(self) -> None:
         self.transport.pauseProducing()
@@ -122,7 +122,7 @@ class Journalctl(ProcessProtocol):
         with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess(name)
 
-    def _words(self, status: Any) -> str:
+    def _ending(self, status: Any) -> str:
         """How it ended (ProcessDone or ProcessTerminated)."""
         if status.signal is not None:
             how = f"journalctl was ended by {signal.Signals(status.signal).name}"

@@ -165,5 +165,5 @@ class OwnLog:
 
     def _not_stored(self, failure: Failure, count: int) -> None:
         failure.trap(QueueError)
-        words = f"{counted(count, 'message')} lost: {failure.getErrorMessage()}"
-        self._reception.warn("not-stored", words)
+        text = f"{counted(count, 'message')} lost: {failure.getErrorMessage()}"
+        self._reception.warn("not-stored", text)

@@ -200,9 +200,9 @@ class LineSession:
 
     def _refuse(self) -> bool:
         """Have the first line of the batch set aside; returns as `_count_read`."""
-        words, self._refusal = f"too long: {self._refusal}", ""
-        if not self._drain.refused(self, words):
-            self.fail(words)
+        text, self._refusal = f"too long: {self._refusal}", ""
+        if not self._drain.refused(self, text):
+            self.fail(text)
             return False
         self._in_flight -= 1
         self._batch = self._batch[self._batch.index(b"\n") + 1 :]

@@ -117,12 +117,12 @@ class Program(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self._ended = True
-        error, words = reason.value, "the program ended"
+        error, text = reason.value, "the program ended"
         if isinstance(error, ProcessTerminated):
-            words = (
+            text = (
                 f"the program was ended by signal {error.signal}"
                 if error.signal
                 else f"the program ended with status {error.exitCode}"
             )
-        self._on_end(words)
+        self._on_end(text)
         self._has_ended()

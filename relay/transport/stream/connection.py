@@ -474,9 +474,9 @@ class InboundFactory(Factory):
             self.counters.connections_refused += 1
             # One rate limit for all peers, which did not cause it.
             source = f"source {origin.source}"
-            words = f"refused: {lack}"
+            text = f"refused: {lack}"
             self.reception.notices.warn(
-                f"{source}, {origin.peer}", "descriptors", words, group=source
+                f"{source}, {origin.peer}", "descriptors", text, group=source
             )
         return not lack
 
@@ -495,7 +495,7 @@ class InboundFactory(Factory):
         """Drop and count what admission refuses of a sender that does not wait.
 
         Returns:
-            The other messages, and how many were dropped, in words; empty if none.
+            The other messages, and how many were dropped, as text; empty if none.
         """
         taken = indexes_let_in(self.admission, frames)
         refused = len(frames) - len(taken)

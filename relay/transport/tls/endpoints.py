@@ -153,7 +153,7 @@ class _Endpoint:
     """One end of TLS connections.
 
     Args:
-        peer: The role of the other end, for words.
+        peer: The role of the other end, for messages.
     """
 
     def __init__(

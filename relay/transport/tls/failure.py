@@ -20,13 +20,13 @@ TLS_ALERT = b"\x15\x03"
 
 class TlsFailure(NamedTuple):
     kind: str
-    """One of a few words; empty = not a TLS failure."""
+    """One of a few names; empty = not a TLS failure."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class TlsEnd:
-    """Our end of a connection, for words; `TlsListener` and `TlsUpstream` leave it with it."""
+    """Our end of a connection, for messages; `TlsListener` and `TlsUpstream` leave it with it."""
 
     peer: str
     """The role of the other end: receiver or sender."""

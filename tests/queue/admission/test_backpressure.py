@@ -132,7 +132,7 @@ def relay() -> Admission:
 
 
 def test_a_full_destination_closes_for_those_who_feed_it_and_nobody_else(relay: Admission) -> None:
-    watermark = Watermark(Level(10, 10), words="{} in central".format)
+    watermark = Watermark(Level(10, 10), describe="{} in central".format)
     feeding, other = relay.for_source([watermark]), relay.for_source([])
     producers = [Producer(), Producer()]
     feeding.register(producers[0])

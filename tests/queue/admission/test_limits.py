@@ -40,7 +40,7 @@ def test_a_block_closes_for_everybody_before_it_closes_for_the_reserve() -> None
         block.settle(0, used)
         found.append((watermark.full, watermark.reserve_full))
     assert found == [(False, False), (True, False), (True, False), (True, True)]
-    assert watermark.words == (
+    assert watermark.text == (
         "the queue of central holds 1,000 B (queue_bytes_max of destinations.central is 1,000 B)"
     )
     assert block.report()["blocks_sources"]

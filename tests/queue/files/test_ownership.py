@@ -10,10 +10,10 @@ import pytest
 from relay.model.errors import QueueError, QueueInUse
 from relay.queue.files.ownership import (
     hold_existing,
+    owner_text,
     sync_names,
     take_ownership,
     why_refused,
-    words_of_owner,
 )
 
 
@@ -22,12 +22,12 @@ def test_a_directory_has_one_owner_at_a_time_and_names_it(tmp_path: Path) -> Non
     first = take_ownership(path)
     with pytest.raises(QueueInUse, match=f"in use by process {os.getpid()};"):
         take_ownership(path)
-    assert words_of_owner(path) == (
+    assert owner_text(path) == (
         f"queue {path} is in use by process {os.getpid()}; stop that relay or give this one "
         "another state_dir"
     )
     first.release()
-    assert words_of_owner(path) == words_of_owner(str(tmp_path / "none")) == ""
+    assert owner_text(path) == owner_text(str(tmp_path / "none")) == ""
     take_ownership(path).release()
 
 

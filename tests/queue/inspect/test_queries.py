@@ -239,7 +239,7 @@ def test_damage_is_found_by_checksums_only(tmp_path: Path) -> None:
 
 
 def test_blocks_that_are_missing_are_found(tmp_path: Path) -> None:
-    for first, words in (
+    for first, text in (
         (1, ["records 1 to 2 in no block"]),
         (3, ["the block of record 1 has 2 records, the numbers around it leave room for 4"]),
         (5, ["the block of record 3 has 2 records, the numbers around it leave room for 3"]),
@@ -249,7 +249,7 @@ def test_blocks_that_are_missing_are_found(tmp_path: Path) -> None:
                 append(store, a=block)
         put(tmp_path / str(first), "blocks/a", first, None)
         with looked_at(tmp_path / str(first)) as store:
-            assert checked(store).problems == words
+            assert checked(store).problems == text
 
 
 def test_a_queue_without_any_block_is_found(tmp_path: Path) -> None:

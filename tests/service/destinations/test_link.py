@@ -205,7 +205,7 @@ def test_a_link_may_have_several_targets_each_with_an_outlet_of_its_own() -> Non
         local.clock,
     )
     link.start()
-    assert local.state.words == "sending to second"
+    assert local.state.text == "sending to second"
     assert (len(local.drain.sessions), local.state.failures) == (1, 1)
     assert fired(ensureDeferred(link.stop())) == [None]
     assert local.drain.sessions[0].closed

@@ -68,7 +68,7 @@ def test_all_links_do_what_is_asked_for() -> None:
     lane = Lane()
     lane.link.start()
     assert len(lane.links) == 3 and lane.all_had("start")
-    assert lane.state.words == "connecting to up"
+    assert lane.state.text == "connecting to up"
     lane.link.connect()
     assert lane.all_had("connect")
     lane.link.cut("why")
@@ -83,7 +83,7 @@ def test_it_is_connected_while_one_of_them_is() -> None:
     one, other, _ = [link.state for link in lane.links]
     one.became_ready("connected to up")
     assert lane.state.ready
-    assert lane.state.words == "connected to up, by up to 3 connections"
+    assert lane.state.text == "connected to up, by up to 3 connections"
     other.became_ready("connected to up")
     assert lane.state.connects == 1
     one.failed("up: gone")
@@ -93,7 +93,7 @@ def test_it_is_connected_while_one_of_them_is() -> None:
     assert lane.state.unexpected_bytes == 12
     other.failed("up: gone too")
     assert not lane.state.ready
-    assert lane.state.words == "not connected (before: up: gone too)"
+    assert lane.state.text == "not connected (before: up: gone too)"
     one.became_ready("connected to up")
     one.renewed("balance")
     assert not lane.state.ready and lane.state.failures == 2

@@ -175,10 +175,10 @@ def local(setup: Setup) -> Local:
 
 def test_a_session_gets_the_queue(local: Local, setup: Setup) -> None:
     local.service.startService()
-    assert local.state.words == "connecting to /var/log/x"
+    assert local.state.text == "connecting to /var/log/x"
     session = local.open()
     assert session.sent == [b"1", b"2", b"3"]
-    assert local.state.words == "appending to /var/log/x"
+    assert local.state.text == "appending to /var/log/x"
     setup.queue.account = Ledger(next_seq=5)
     setup.queue.stored(5, ())
     assert session.sent[3:] == [b"4"]
@@ -189,14 +189,14 @@ def test_a_session_gets_the_queue(local: Local, setup: Setup) -> None:
 def test_a_session_that_cannot_be_made_is_tried_again(local: Local, setup: Setup) -> None:
     local.service.startService()
     local.opening[0].errback(Failure(PermissionError(13, "Permission denied")))
-    assert "/var/log/x: Permission denied, next try in 2 s" in local.state.words
+    assert "/var/log/x: Permission denied, next try in 2 s" in local.state.text
     assert setup.notices.said == [
         ("destination out", "connection", "/var/log/x: Permission denied")
     ]
     setup.clock.advance(1.25)
     assert len(local.opening) == 2
     local.opening[1].errback(Failure(OSError("something")))
-    assert "/var/log/x: something, next try in" in local.state.words
+    assert "/var/log/x: something, next try in" in local.state.text
     setup.clock.advance(1.25)
     assert len(local.opening) == 2  # the second pause is twice as long
     setup.clock.advance(1.25)
@@ -249,7 +249,7 @@ def test_what_would_be_tried_after_a_pause_is_tried_now(
     local.opening[-1].errback(Failure(OSError("something")))
     attempts = len(local.opening)
     getattr(local.service, by)()
-    assert local.state.words.startswith("connecting to /var/log/x")
+    assert local.state.text.startswith("connecting to /var/log/x")
     setup.clock.advance(0)
     assert len(local.opening) == attempts + 1
     local.service.connect()  # one attempt at a time
@@ -269,7 +269,7 @@ def test_a_stop_waits_a_second_for_answers(local: Local, setup: Setup) -> None:
     local.drain.acknowledged(session, 3)
     assert (stopped, session.closed) == ([None], True)
     assert setup.clock.getDelayedCalls() == []
-    assert local.state.words == "stopped"
+    assert local.state.text == "stopped"
 
 
 def test_a_stop_does_not_wait_longer(local: Local, setup: Setup) -> None:
@@ -293,7 +293,7 @@ def test_a_session_that_comes_after_the_stop(local: Local, setup: Setup) -> None
     assert fired(local.service.stopService()) == [None]
     session = local.open()
     assert (session.sent, session.closed) == ([], True)
-    assert local.state.words == "stopped"
+    assert local.state.text == "stopped"
 
 
 def test_a_session_that_fails_after_the_stop(local: Local, setup: Setup) -> None:
@@ -301,7 +301,7 @@ def test_a_session_that_fails_after_the_stop(local: Local, setup: Setup) -> None
     assert fired(local.service.stopService()) == [None]
     local.opening[0].errback(Failure(OSError(2, "missing")))
     assert setup.clock.getDelayedCalls() == []
-    assert (local.state.words, setup.notices.said) == ("stopped", [])
+    assert (local.state.text, setup.notices.said) == ("stopped", [])
 
 
 def test_the_report(local: Local, setup: Setup) -> None:
@@ -691,10 +691,10 @@ def test_a_connection_that_waits_for_its_next_try_is_made_now(
         stream.endpoint.attempts[-1][1].errback(Failure(OSError("something")))
         setup.clock.advance(60)
     stream.endpoint.attempts[-1][1].errback(Failure(OSError("something")))
-    assert "next try in" in stream.state.words
+    assert "next try in" in stream.state.text
     attempts = len(stream.endpoint.attempts)
     getattr(stream.service, by)()
-    assert stream.state.words.startswith("connecting to up:514")
+    assert stream.state.text.startswith("connecting to up:514")
     setup.clock.advance(0)
     assert len(stream.endpoint.attempts) == attempts + 1
     stream.service.connect()  # one attempt at a time
@@ -726,7 +726,7 @@ def test_a_connection_can_be_cut(stream: Stream, setup: Setup) -> None:
     stream.service.break_link("its queue is being purged")
     assert wire.disconnected
     lose(lowest)
-    assert "its queue is being purged" in stream.state.words
+    assert "its queue is being purged" in stream.state.text
 
 
 def test_a_lost_connection_is_made_again_and_the_rest_sent_again(
@@ -771,7 +771,7 @@ def test_a_stop_with_a_connection_that_does_not_answer_or_close(
     assert wire.disconnected
     lose(lowest)
     assert stopped == [None]
-    assert stream.state.words == "stopped"
+    assert stream.state.text == "stopped"
     assert setup.clock.getDelayedCalls() == []
 
 
@@ -789,7 +789,7 @@ def test_a_stop_while_a_connection_is_prepared(stream: Stream, setup: Setup) -> 
 def test_a_stop_during_an_attempt(stream: Stream, setup: Setup) -> None:
     stream.service.startService()
     assert fired(stream.service.stopService()) == [None]
-    assert (setup.notices.said, stream.state.words) == ([], "stopped")
+    assert (setup.notices.said, stream.state.text) == ([], "stopped")
 
 
 def test_a_stop_while_it_waits_to_connect_again(stream: Stream, setup: Setup) -> None:
@@ -802,9 +802,9 @@ def test_a_stop_while_it_waits_to_connect_again(stream: Stream, setup: Setup) ->
 def test_there_is_nothing_to_reopen(stream: Stream, local: Local) -> None:
     for one in (stream, local):
         one.service.startService()
-        before = (one.state.words, one.state.failures)
+        before = (one.state.text, one.state.failures)
         one.service.reopen()
-        assert (one.state.words, one.state.failures) == before
+        assert (one.state.text, one.state.failures) == before
 
 
 def test_a_live_lane_that_reconnects_for_a_move_is_not_called_connected(setup: Setup) -> None:

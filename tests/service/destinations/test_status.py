@@ -19,7 +19,7 @@ from tests.flow_fakes import new_refusals
 
 class State:
     def __init__(self, text: str) -> None:
-        self.words = text
+        self.text = text
         self.ready = self.exactly_once = True
         self.connects, self.failures, self.truncated_records = 2, 1, 3
         self.unexpected_bytes = 4

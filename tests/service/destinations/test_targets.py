@@ -106,8 +106,8 @@ class Destination:
         return protocol
 
     @property
-    def words(self) -> str:
-        return self.states[0].words
+    def text(self) -> str:
+        return self.states[0].text
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -126,7 +126,7 @@ class Destination:
 
 def test_the_first_target_is_preferred() -> None:
     there = Destination("a", "b")
-    assert there.words == "connected to a:1"
+    assert there.text == "connected to a:1"
     assert there.endpoints["b"].attempts == 0
     assert list(there.targets.details()) == [
         "target a:1: active, 1 connection",
@@ -138,7 +138,7 @@ def test_the_next_one_takes_over_without_a_pause() -> None:
     there = Destination("a", "b")
     there.endpoints["a"].go_away()
     there.advance(0)
-    assert there.words == "connected to b:1"
+    assert there.text == "connected to b:1"
     assert list(there.targets.details()) == [
         "target a:1: not used: a:1: the connection ended (closed)",
         "target b:1: active, 1 connection",
@@ -152,7 +152,7 @@ def test_a_target_that_refuses_is_passed_over() -> None:
     there.endpoints["a"].go_away()
     there.advance(0)
     there.advance(0)
-    assert there.words == "connected to c:1"
+    assert there.text == "connected to c:1"
 
 
 def test_while_all_are_away_each_is_tried_in_turn_with_pauses() -> None:
@@ -161,14 +161,14 @@ def test_while_all_are_away_each_is_tried_in_turn_with_pauses() -> None:
     there.endpoints["a"].go_away()
     there.advance(0)
     assert (there.endpoints["a"].attempts, there.endpoints["b"].attempts) == (1, 1)
-    assert there.words == "refused by b:1, next try in 2 s"
+    assert there.text == "refused by b:1, next try in 2 s"
     there.advance(2)
     assert (there.endpoints["a"].attempts, there.endpoints["b"].attempts) == (2, 1)
     there.advance(4)
     assert (there.endpoints["a"].attempts, there.endpoints["b"].attempts) == (2, 2)
     there.endpoints["a"].accepts = True
     there.advance(8)
-    assert there.words == "connected to a:1"
+    assert there.text == "connected to a:1"
 
 
 def test_a_target_that_is_back_is_used_after_some_good_probes() -> None:
@@ -189,10 +189,10 @@ def test_a_target_that_is_back_is_used_after_some_good_probes() -> None:
     there.advance(10)  # it begins anew
     there.endpoints["a"].accepts = True
     there.advance(10)
-    assert there.words == "connected to b:1"
+    assert there.text == "connected to b:1"
     there.advance(10)
     assert "a:1 is used again: 2 probes succeeded" in there.said
-    assert there.words == "connected to a:1"
+    assert there.text == "connected to a:1"
     assert there.spread() == [1, 0]
     assert there.states[0].failures == 1  # the way back is none
     attempts = there.endpoints["b"].attempts
@@ -208,12 +208,12 @@ def test_nothing_moves_before_what_was_sent_is_answered() -> None:
     sending.in_flight = 1
     there.endpoints["a"].accepts = True
     there.advance(10)
-    assert there.words == "connected to b:1"
+    assert there.text == "connected to b:1"
     sending.in_flight = 0
     sending.retire_if_idle()
     there.settle()
     there.advance(0)
-    assert there.words == "connected to a:1"
+    assert there.text == "connected to a:1"
 
 
 def test_an_upstream_that_does_not_close_cannot_hold_the_way_back_up() -> None:
@@ -228,7 +228,7 @@ def test_an_upstream_that_does_not_close_cannot_hold_the_way_back_up() -> None:
     assert wire.disconnected
     lose(held)
     there.clock.advance(0)
-    assert there.words == "connected to a:1"
+    assert there.text == "connected to a:1"
 
 
 def test_balance_spreads_connections_and_renews_them() -> None:
@@ -315,7 +315,7 @@ def test_a_target_that_is_not_to_blame_is_used_again_after_the_usual_pause() -> 
     there = Destination("a", "b")
     there.protocols[-1].give_up("the numbers begin again", blameless=True)
     lose(there.endpoints["a"].open.pop()[0])
-    assert there.words == "a:1: the numbers begin again, next try in 1 s"
+    assert there.text == "a:1: the numbers begin again, next try in 1 s"
     there.advance(1)
-    assert there.words == "connected to a:1"
+    assert there.text == "connected to a:1"
     assert there.endpoints["b"].attempts == 0

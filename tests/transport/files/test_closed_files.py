@@ -196,8 +196,8 @@ def test_a_failure_leaves_the_original(setup: Setup, monkeypatch: pytest.MonkeyP
         patch.setattr(os, "fsync", fail_with(OSError(errno.ENOSPC, "No space left on device")))
         setup.files(compress="zstd").compress()
     assert setup.names() == [f"web/a.{STAMP}"]
-    words = f"{setup.root}/web: cannot compress: No space left on device"
-    assert setup.warnings == [("compress", words)]
+    text = f"{setup.root}/web: cannot compress: No space left on device"
+    assert setup.warnings == [("compress", text)]
 
 
 def test_compression_ends_when_the_relay_stops(

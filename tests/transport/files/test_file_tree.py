@@ -210,8 +210,8 @@ def test_a_directory_that_becomes_a_link_is_noticed(tree: Tree) -> None:
 def test_a_renamed_file_is_made_again(tree: Tree) -> None:
     tree.add(("a", "one"), ("b", "one"))
     (tree.root / "a").rename(tree.root / "a.1")
-    words = f"{tree.root}/a was renamed or replaced; opened it again by its name"
-    assert tree.add(("a", "two"), ("b", "two")) == words
+    text = f"{tree.root}/a was renamed or replaced; opened it again by its name"
+    assert tree.add(("a", "two"), ("b", "two")) == text
     assert tree.texts() == {"a": "two\n", "a.1": "one\n", "b": "one\ntwo\n"}
     (tree.root / "a").unlink()
     (tree.root / "b").rename(tree.root / "b.1")
@@ -312,7 +312,7 @@ def test_what_was_closed_is_compressed_and_removed_in_time(tmp_path: Path) -> No
     tree.closed.compress()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names[1:] == ["x", "x.20270115T080003Z.gz", "x.20270115T080004Z.gz"]
-    assert tree.closed.words == "compressed 2 closed files, removed 2 old files"
+    assert tree.closed.text == "compressed 2 closed files, removed 2 old files"
 
 
 def test_only_the_file_that_grew_is_rotated(tmp_path: Path) -> None:

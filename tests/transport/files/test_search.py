@@ -62,7 +62,7 @@ def test_what_is_no_regular_file_is_said(tmp_path: Path) -> None:
         bound.bind(str(tmp_path / "s.log"))
     found = FileSearch(f"{tmp_path}/*.log").run()
     assert found.files == {}
-    assert [(os.path.basename(path), words.split(",")[0]) for path, words in found.problems] == [
+    assert [(os.path.basename(path), text.split(",")[0]) for path, text in found.problems] == [
         ("folder.log", "is a directory"),
         ("pipe.log", "is a FIFO"),
         ("s.log", "is a socket"),

@@ -119,8 +119,8 @@ def test_a_connection_that_is_lost(begin: bytes) -> None:
     answers = server.post()
     server.say(begin)
     lose(server.connections[0], ConnectionLost())
-    words = "the connection ended before the answer did"
-    assert failure(answers) == ("connection", words)
+    text = "the connection ended before the answer did"
+    assert failure(answers) == ("connection", text)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_what_is_no_http_is_a_broken_answer(data: bytes) -> None:
     server.say(data)
     if not answers:
         lose(server.connections[0], ConnectionLost())
-    cause, words = failure(answers)
-    assert cause in ("broken answer", "connection") and words.isprintable()
+    cause, text = failure(answers)
+    assert cause in ("broken answer", "connection") and text.isprintable()
     assert server.wires[0].disconnected
 
 

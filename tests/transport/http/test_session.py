@@ -59,7 +59,7 @@ class Dialogue:
         self.state = UpstreamState(
             target="es",
             clock=self.clock,
-            on_ready=lambda words: None,
+            on_ready=lambda text: None,
             on_failure=self.failures.append,
             retry_seconds_min=1,
             retry_seconds_max=60,
@@ -173,7 +173,7 @@ def test_only_what_is_not_decided_is_sent_again_after_a_pause() -> None:
     d.clock.advance(0.1)
     assert d.asked == ["bd"]
     d.answer(DELIVERED)
-    assert (d.acknowledged, d.state.ready, d.state.words) == (8, True, "sending")
+    assert (d.acknowledged, d.state.ready, d.state.text) == (8, True, "sending")
     assert d.causes == {"status 503": 2}
     assert "detach" not in d.drain.events
 
@@ -205,7 +205,7 @@ def test_the_server_says_how_long_to_wait() -> None:
     d.send("abcd")
     d.answer(RETRY, pause=30.0)
     d.clock.advance(29)
-    assert (d.asked, d.state.words) == ([], "es: 503 busy, next try in 1 s")
+    assert (d.asked, d.state.text) == ([], "es: 503 busy, next try in 1 s")
     d.clock.advance(1)
     assert d.asked == ["abcd"]
 
@@ -236,7 +236,7 @@ def test_a_held_destination_is_probed_with_one_record_and_growing_pauses() -> No
     d = Dialogue()
     d.send("abcd")
     d.answer(HOLD)
-    assert d.state.words == "es: held, nothing is lost: 401 who are you, next try in 30 s"
+    assert d.state.text == "es: held, nothing is lost: 401 who are you, next try in 30 s"
     for seconds in (30, 60, 120, 240, 480, 900, 900):
         d.clock.advance(seconds - 1)
         assert d.asked == []
@@ -262,7 +262,7 @@ def test_a_forbidden_index_that_its_sender_has_chosen_holds_nobody_else() -> Non
     d.index = b""  # that of the destination
     d.send("efgh")
     d.answer(forbidden)
-    assert d.state.words.startswith("es: held, nothing is lost: 403 security_exception")
+    assert d.state.text.startswith("es: held, nothing is lost: 403 security_exception")
 
 
 def test_a_document_at_which_the_server_fails_each_time_stops_nobody_for_good() -> None:

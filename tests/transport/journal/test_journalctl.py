@@ -80,7 +80,7 @@ def test_output_goes_to_the_owner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "stderr", "words"),
+    ("reason", "stderr", "text"),
     [
         (ProcessDone(0), b"", (True, "journalctl ended with status 0")),
         (ProcessTerminated(1), b"", (False, "journalctl ended with status 1")),
@@ -100,11 +100,11 @@ def test_output_goes_to_the_owner() -> None:
         ),
     ],
 )
-def test_its_end_in_words(reason: Exception, stderr: bytes, words: tuple[bool, str]) -> None:
+def test_its_end_in_words(reason: Exception, stderr: bytes, text: tuple[bool, str]) -> None:
     run = Run()
     for start in range(0, len(stderr), 1000):
         run.protocol.childDataReceived(2, stderr[start : start + 1000])
-    assert run.end(reason) == words
+    assert run.end(reason) == text
 
 
 def test_its_last_words_are_bounded() -> None:

@@ -252,9 +252,9 @@ def test_a_cursor_that_journalctl_does_not_take() -> None:
 def test_other_failures_leave_the_cursor_alone() -> None:
     journal = Journal(b"i=5")
     journal.end(1, b"Failed to open journal: Permission denied\n")
-    words = "journalctl ended with status 1: Failed to open journal: Permission denied"
-    assert journal.notices.said == [("source j", "journalctl", f"{words}; next try in 1 s")]
-    assert journal.reader.state == f"{words}; next try in 1 s"
+    text = "journalctl ended with status 1: Failed to open journal: Permission denied"
+    assert journal.notices.said == [("source j", "journalctl", f"{text}; next try in 1 s")]
+    assert journal.reader.state == f"{text}; next try in 1 s"
     assert not journal.reader.is_reading
     journal.reactor.advance(1)
     assert journal.runs == ["--cursor=i=5"] * 2

@@ -146,8 +146,8 @@ def test_what_may_not_be_left_out_ends_the_session_without_a_byte_of_it(setup: S
     assert setup.failures == []
     assert os.read(setup.reading, 100_000) == b"one\n"
     setup.clock.advance(1)
-    (words,) = setup.failures
-    assert words.startswith("too long: 70,001 bytes")
+    (text,) = setup.failures
+    assert text.startswith("too long: 70,001 bytes")
     assert setup.drain.acknowledged_records == 1
     assert os.read(setup.reading, 1) == b""
 

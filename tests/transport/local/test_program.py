@@ -85,16 +85,16 @@ def test_its_errors_are_printable_and_short(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"),
+    ("reason", "text"),
     [
         (ProcessDone(0), "the program ended"),
         (ProcessTerminated(3), "the program ended with status 3"),
         (ProcessTerminated(signal=9), "the program was ended by signal 9"),
     ],
 )
-def test_how_it_ended(setup: Setup, reason: Any, words: str) -> None:
+def test_how_it_ended(setup: Setup, reason: Any, text: str) -> None:
     setup.program.processEnded(Failure(reason))
-    assert setup.ends == [words]
+    assert setup.ends == [text]
 
 
 def test_one_that_does_not_end_with_its_input_is_ended(setup: Setup) -> None:

@@ -47,7 +47,7 @@ class Connection:
         self.state = UpstreamState(
             target="up",
             clock=self.clock,
-            on_ready=lambda words: None,
+            on_ready=lambda text: None,
             on_failure=self.failures.append,
             retry_seconds_min=1,
             retry_seconds_max=60,
@@ -82,12 +82,12 @@ def test_it_speaks_first_and_is_ready_when_it_was_answered() -> None:
     connection.protocol.dataReceived(WELCOME)
     assert connection.drain.events == ["attach"]
     assert connection.protocol.room == 10
-    assert connection.state.words == "connected to up, every message acknowledged"
+    assert connection.state.text == "connected to up, every message acknowledged"
     assert connection.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize(
-    ("secure", "shaken", "words"),
+    ("secure", "shaken", "text"),
     [
         (
             False,
@@ -104,14 +104,14 @@ def test_it_speaks_first_and_is_ready_when_it_was_answered() -> None:
     ],
 )
 def test_an_upstream_that_hangs_up_before_the_session_is_open(
-    secure: bool, shaken: bool, words: str
+    secure: bool, shaken: bool, text: str
 ) -> None:
     connection = Connection(secure=secure)
     if shaken:
         connection.protocol.handshakeCompleted()
     connection.protocol.ready.addErrback(lambda _: None)
     connection.protocol.lost_unprepared(_closed())
-    assert connection.failures == [f"up: the connection ended (closed){words}"]
+    assert connection.failures == [f"up: the connection ended (closed){text}"]
 
 
 def test_an_upstream_that_answers_with_an_alert_of_tls() -> None:
@@ -185,8 +185,8 @@ def test_a_refused_message_ends_the_session(connection: Connection) -> None:
     assert connection.clock.getDelayedCalls() == []
 
 
-def refusal(txnr: int, words: bytes = b"500 no") -> bytes:
-    return encode_frame(txnr, b"rsp", words)
+def refusal(txnr: int, text: bytes = b"500 no") -> bytes:
+    return encode_frame(txnr, b"rsp", text)
 
 
 def test_a_refusal_waits_for_the_answers_to_what_was_sent_behind_it(
@@ -388,7 +388,7 @@ def test_a_lineage_is_offered_and_the_answer_decides() -> None:
         {b"relp_version": [b"0"], b"commands": [b"syslog"]}
     ]
     assert connection.state.exactly_once
-    assert connection.state.words == "connected to up, every message acknowledged, exactly once"
+    assert connection.state.text == "connected to up, every message acknowledged, exactly once"
     lose(connection.protocol)
     assert not connection.state.exactly_once
 
@@ -488,4 +488,4 @@ def test_messages_are_compressed_over_long_lines(
     connection.wire.clear()
     connection.protocol.send([TEXT])
     assert connection.wire.value().startswith(b"0 syslogrelayz ") is packs
-    assert connection.state.words.endswith(", compressed") is packs
+    assert connection.state.text.endswith(", compressed") is packs

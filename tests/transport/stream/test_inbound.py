@@ -138,7 +138,7 @@ def test_a_wrong_count_is_counted_and_said_and_the_connection_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("opening", "reason", "words"),
+    ("opening", "reason", "text"),
     [
         (
             b"\x16\x03\x01\x00\x05\n<13>x\n",
@@ -153,7 +153,7 @@ def test_a_wrong_count_is_counted_and_said_and_the_connection_goes_on(
     ],
 )
 def test_another_protocol_is_refused_in_words_and_nothing_of_it_is_stored(
-    connection: Connection, opening: bytes, reason: str, words: str
+    connection: Connection, opening: bytes, reason: str, text: str
 ) -> None:
     for byte in opening:
         connection.protocol.dataReceived(bytes([byte]))
@@ -163,9 +163,7 @@ def test_another_protocol_is_refused_in_words_and_nothing_of_it_is_stored(
     assert connection.intake.batches == []
     assert connection.counters.protocol_errors == 1
     assert connection.counters.connections_closed == {f"{reason}-protocol": 1}
-    assert connection.notices.said == [
-        ("source in, 192.168.1.1:54321", reason, f"refused: {words}")
-    ]
+    assert connection.notices.said == [("source in, 192.168.1.1:54321", reason, f"refused: {text}")]
 
 
 def test_of_a_stream_that_ends_inside_a_frame_the_frame_is_kept_as_far_as_it_came(

@@ -44,7 +44,7 @@ class Connection:
         self.state = UpstreamState(
             target="up",
             clock=self.clock,
-            on_ready=lambda words: None,
+            on_ready=lambda text: None,
             on_failure=self.failures.append,
             retry_seconds_min=1,
             retry_seconds_max=60,
@@ -72,7 +72,7 @@ def connection() -> Connection:
 def test_it_is_ready_at_once(connection: Connection) -> None:
     assert connection.drain.events == ["attach"]
     assert (
-        connection.state.words
+        connection.state.text
         == "connected to up, delivered to its TCP, not confirmed by the receiver"
     )
     assert connection.clock.getDelayedCalls() == []
@@ -201,8 +201,8 @@ def test_an_upstream_that_hangs_up_soon_may_expect_something_else(
 ) -> None:
     connection.clock.advance(seconds)
     lose(connection.protocol)
-    words = " soon after it was opened: is this a port for TLS (tls://) or RELP (relp://)?"
-    assert connection.failures[0].endswith(words) is (seconds == 1)
+    text = " soon after it was opened: is this a port for TLS (tls://) or RELP (relp://)?"
+    assert connection.failures[0].endswith(text) is (seconds == 1)
 
 
 def test_an_upstream_that_answers_with_an_alert_of_tls(connection: Connection) -> None:
@@ -257,7 +257,7 @@ def test_it_is_renewed_when_all_is_delivered() -> None:
     assert connection.drain.acknowledged_records == 1
     lose(connection.protocol)
     assert connection.failures == []
-    assert connection.state.words == "connecting anew: somebody wants it"
+    assert connection.state.text == "connecting anew: somebody wants it"
     assert connection.state.retry_policy() == 0.0
 
 

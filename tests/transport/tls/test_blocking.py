@@ -144,30 +144,30 @@ def refuse(below: socket.socket, tls: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trusts", "server_name", "words"),
+    ("trusts", "server_name", "text"),
     [
         (AUTHORITY, "other.example.com", f"is for {NAME}, expected other.example.com"),
         (STRANGER, NAME, "its issuer 'CN=Ours' is not among the trusted CAs in /etc/ca.pem"),
     ],
 )
-def test_a_server_that_is_another(trusts: Issued, server_name: str, words: str) -> None:
-    with Server(refuse) as server, pytest.raises(ConnectionError, match=words):
+def test_a_server_that_is_another(trusts: Issued, server_name: str, text: str) -> None:
+    with Server(refuse) as server, pytest.raises(ConnectionError, match=text):
         connection(server, None, trusts, server_name).handshake()
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "text"),
     [
         (b"0 serverclose 0\n", "the peer does not speak TLS"),
         (b"", "the connection ended during the TLS handshake"),
     ],
 )
-def test_a_server_that_does_not_speak_tls(answer: bytes, words: str) -> None:
+def test_a_server_that_does_not_speak_tls(answer: bytes, text: str) -> None:
     def script(below: socket.socket, tls: Any) -> None:
         below.recv(65536)
         below.sendall(answer)
 
-    with Server(script) as server, pytest.raises(ConnectionError, match=words):
+    with Server(script) as server, pytest.raises(ConnectionError, match=text):
         connection(server).handshake()
 
 

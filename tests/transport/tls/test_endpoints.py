@@ -63,14 +63,14 @@ def client(signed_by: str = OURS, days: int = 1) -> Issued:
 
 @implementer(IHandshakeListener)
 class Side(Protocol):
-    """One end: what it was told, and the words for how it ended."""
+    """One end: what it was told, and the text on how it ended."""
 
     transport: Any
 
     def __init__(self) -> None:
         self.done = False
         self.received = b""
-        self.words = ""
+        self.text = ""
         self.identity: str | None = None
 
     def handshakeCompleted(self) -> None:
@@ -84,7 +84,7 @@ class Side(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         assert reason.value is not None
-        self.kind, self.words = tls_failure(self.transport, reason.value)
+        self.kind, self.text = tls_failure(self.transport, reason.value)
 
 
 class Sides:
@@ -173,17 +173,15 @@ def test_the_name_is_sent_and_an_address_is_not() -> None:
 def test_another_name(server_name: str) -> None:
     sides = Sides(listener(), upstream(server_name=server_name))
     assert not sides.client.done
-    assert sides.server.words.startswith(
-        f"the sender does not accept the certificate in {OWN_FILE}"
-    )
-    assert sides.client.words == f"the certificate is for {NAMES}, expected {server_name}"
+    assert sides.server.text.startswith(f"the sender does not accept the certificate in {OWN_FILE}")
+    assert sides.client.text == f"the certificate is for {NAMES}, expected {server_name}"
 
 
 def test_an_authority_that_is_not_trusted() -> None:
     sides = Sides(listener(), upstream(trusts="Somebody else"))
     assert not sides.client.done
-    assert sides.server.words.startswith("the sender's trusted_ca does not know the issuer of ")
-    assert sides.client.words == (
+    assert sides.server.text.startswith("the sender's trusted_ca does not know the issuer of ")
+    assert sides.client.text == (
         f"certificate 'CN={NAME}' (for {NAMES}) is not accepted: "
         f"its issuer 'CN={OURS}' is not among the trusted CAs in {CA_FILE}"
     )
@@ -192,9 +190,9 @@ def test_an_authority_that_is_not_trusted() -> None:
 def test_a_certificate_that_has_expired() -> None:
     old = server(NAME, days=-1)
     sides = Sides(listener(old), upstream())
-    assert "(CN=central.example.com) has expired; it is valid until " in sides.server.words
+    assert "(CN=central.example.com) has expired; it is valid until " in sides.server.text
     end = f"{old.certificate.not_valid_after_utc:%Y-%m-%d %H:%M}"
-    assert sides.client.words == (
+    assert sides.client.text == (
         f"certificate 'CN={NAME}' (for {NAME}) is not accepted: "
         f"it has expired at {end} UTC (check the clocks)"
     )
@@ -205,15 +203,15 @@ def test_a_certificate_that_is_not_valid_yet() -> None:
         "x", [x509.DNSName(NAME)], signed_by=authority(OURS), days_from=0.5, days_to=1
     )
     sides = Sides(listener(early), upstream())
-    assert "it is not valid before 2" in sides.client.words
+    assert "it is not valid before 2" in sides.client.text
     sides = Sides(listener(peer_verify="required"), upstream(early))
     assert not sides.server.done
-    assert "it is not valid before 2" in sides.server.words
+    assert "it is not valid before 2" in sides.server.text
 
 
 def test_a_certificate_for_something_else() -> None:
     sides = Sides(listener(client()), upstream(server_name="web-1.example.com"))
-    assert "its extended key usage is for something else" in sides.client.words
+    assert "its extended key usage is for something else" in sides.client.text
 
 
 def test_no_verification_accepts_whatever_answers() -> None:
@@ -239,11 +237,11 @@ def test_without_authorities_those_of_the_system_are_trusted(
     system_trusts(monkeypatch, tmp_path, OURS)
     assert Sides(listener(), upstream(trusts=None)).client.done
     sides = Sides(listener(), upstream(trusts=None, server_name="other.example.com"))
-    assert sides.client.words == f"the certificate is for {NAMES}, expected other.example.com"
+    assert sides.client.text == f"the certificate is for {NAMES}, expected other.example.com"
     system_trusts(monkeypatch, tmp_path, "Somebody else")
     sides = Sides(listener(), upstream(trusts=None))
     assert not sides.client.done
-    assert sides.client.words.endswith(
+    assert sides.client.text.endswith(
         f"its issuer 'CN={OURS}' is not among the trusted CAs of the system"
     )
 
@@ -274,7 +272,7 @@ def test_a_system_store_that_is_of_no_use_refuses_in_words(
         (tmp_path / "system.pem").write_bytes(content)
     sides = Sides(listener(), upstream(trusts=None))
     assert not sides.client.done
-    assert sides.client.words.endswith(" is not among the trusted CAs of the system")
+    assert sides.client.text.endswith(" is not among the trusted CAs of the system")
 
 
 # The other way.
@@ -289,10 +287,10 @@ def test_a_client_with_a_certificate() -> None:
 def test_a_client_without_a_certificate() -> None:
     sides = Sides(listener(peer_verify="required"), upstream())
     assert not sides.server.done
-    assert sides.server.words == (
+    assert sides.server.text == (
         f"the peer sent no certificate, expected one signed by a CA in {CA_FILE}"
     )
-    assert sides.client.words == (
+    assert sides.client.text == (
         "the receiver requires a client certificate: set `certificate` and `private_key`"
     )
 
@@ -305,7 +303,7 @@ def test_a_certificate_is_optional_but_has_to_be_valid() -> None:
     for invalid in (client("Somebody else"), client(days=-1), alone()):
         sides = Sides(optional, upstream(invalid))
         assert (sides.server.done, sides.server.identity) == (False, None)
-        assert " is not accepted: " in sides.server.words
+        assert " is not accepted: " in sides.server.text
 
 
 def test_nobody_is_known_by_a_certificate_that_was_not_verified() -> None:
@@ -331,10 +329,10 @@ def test_nobody_is_known_by_a_certificate_that_was_not_verified() -> None:
 def test_a_client_with_a_bad_certificate(issued: Issued, why: str) -> None:
     sides = Sides(listener(peer_verify="required"), upstream(issued))
     assert not sides.server.done
-    assert sides.server.words.startswith(
+    assert sides.server.text.startswith(
         "certificate 'CN=web-1.example.com' (for web-1.example.com) is not accepted: " + why
     )
-    assert sides.client.words.startswith("the receiver")
+    assert sides.client.text.startswith("the receiver")
 
 
 # Names and fingerprints of clients.
@@ -352,11 +350,11 @@ def test_a_client_with_another_name() -> None:
     for peer_verify in ("required", "optional"):
         sides = Sides(listener(peer_verify=peer_verify, policy=policy), upstream(client()))
         assert not sides.server.done
-        assert sides.server.words == (
+        assert sides.server.text == (
             "the certificate is for web-1.example.com, "
             "expected web-2.example.com or *.web-1.example.com"
         )
-        assert sides.client.words.startswith("the receiver")
+        assert sides.client.text.startswith("the receiver")
 
 
 def test_a_name_is_no_excuse_for_an_authority() -> None:
@@ -399,7 +397,7 @@ def test_a_fingerprint_that_is_off_by_one_bit(trusts: str | None) -> None:
     sides = Sides(ours, upstream(issued))
     assert not sides.server.done
     where = f" in {CA_FILE}" if trusts else ""
-    assert sides.server.words == (
+    assert sides.server.text == (
         "certificate 'CN=alone.example.com' (for alone.example.com) is not accepted: it is "
         f"self-signed and not among the trusted CAs{where}; nor is its fingerprint "
         f"{fingerprint(issued)} in peer_fingerprints"
@@ -414,11 +412,11 @@ def test_without_a_fingerprint_authority_and_name_have_to_hold() -> None:
     other = make_leaf(authority(OURS), ["web-2.example.com"], purpose="client", days=1)
     assert not Sides(ours, upstream(other)).server.done
     known = "one of peer_fingerprints"
-    assert Sides(ours, upstream()).server.words == (
+    assert Sides(ours, upstream()).server.text == (
         f"the peer sent no certificate, expected one signed by a CA in {CA_FILE} or {known}"
     )
     ours = listener(peer_verify="required", trusts=None, policy=policy)
-    assert Sides(ours, upstream()).server.words.endswith(f"no certificate, expected {known}")
+    assert Sides(ours, upstream()).server.text.endswith(f"no certificate, expected {known}")
 
 
 def test_a_fingerprint_does_not_hold_for_ever() -> None:
@@ -426,7 +424,7 @@ def test_a_fingerprint_does_not_hold_for_ever() -> None:
     policy = PeerPolicy(fingerprints=(fingerprint(issued),))
     sides = Sides(listener(peer_verify="required", trusts=None, policy=policy), upstream(issued))
     assert not sides.server.done
-    assert "it has expired" in sides.server.words
+    assert "it has expired" in sides.server.text
 
 
 def test_the_chain_of_a_known_certificate_may_be_incomplete() -> None:
@@ -462,8 +460,8 @@ def test_a_client_that_was_revoked() -> None:
     ours = listener(peer_verify="required", crl=crl)
     sides = Sides(ours, upstream(client()))
     assert not sides.server.done
-    assert sides.server.words.endswith(f" is not accepted: it was revoked in {CRL_FILE}")
-    assert "was revoked" in sides.client.words
+    assert sides.server.text.endswith(f" is not accepted: it was revoked in {CRL_FILE}")
+    assert "was revoked" in sides.client.text
     other = make_leaf(authority(OURS), ["web-2.example.com"], purpose="client", days=1)
     assert Sides(ours, upstream(other)).server.done
 
@@ -472,12 +470,12 @@ def test_a_known_fingerprint_that_was_revoked() -> None:
     policy = PeerPolicy(fingerprints=(fingerprint(client()),))
     crl = make_crl(authority(OURS), [client()])
     ours = listener(peer_verify="required", crl=crl, policy=policy)
-    assert "it was revoked" in Sides(ours, upstream(client())).server.words
+    assert "it was revoked" in Sides(ours, upstream(client())).server.text
 
 
 def test_a_server_that_was_revoked() -> None:
     sides = Sides(listener(), upstream(crl=make_crl(authority(OURS), [server()])))
-    assert sides.client.words.endswith(f" is not accepted: it was revoked in {CRL_FILE}")
+    assert sides.client.text.endswith(f" is not accepted: it was revoked in {CRL_FILE}")
     assert Sides(listener(), upstream(crl=make_crl(authority(OURS)))).client.done
 
 
@@ -497,7 +495,7 @@ def test_a_server_that_was_revoked() -> None:
 def test_a_revocation_list_has_to_be_there_and_valid(crl: bytes, why: str) -> None:
     sides = Sides(listener(peer_verify="required", crl=crl), upstream(client()))
     assert not sides.server.done
-    assert sides.server.words.endswith(why)
+    assert sides.server.text.endswith(why)
 
 
 # New material.
@@ -577,10 +575,8 @@ def test_no_session_goes_on_without_a_certificate(version: int) -> None:
     assert not Sides(ours, Odd(theirs, session)).server.done
 
 
-@pytest.mark.parametrize(
-    ("allowed", "words"), [(False, "TLS failed: no renegotiation"), (True, "")]
-)
-def test_nothing_is_negotiated_again(allowed: bool, words: str) -> None:
+@pytest.mark.parametrize(("allowed", "text"), [(False, "TLS failed: no renegotiation"), (True, "")])
+def test_nothing_is_negotiated_again(allowed: bool, text: str) -> None:
     """Each time would cost us a handshake and the peer nothing."""
     ours = listener()
     if allowed:  # by another context, so that the test can fail
@@ -594,7 +590,7 @@ def test_nothing_is_negotiated_again(allowed: bool, words: str) -> None:
         handle.do_handshake()
     sides.client.transport._flushSendBIO()
     sides.pair.pump()
-    assert sides.client.words == words
+    assert sides.client.text == text
 
 
 def test_the_least_version() -> None:
@@ -615,21 +611,21 @@ NOT_TLS = "the peer does not speak TLS, which this port requires: configure it t
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "text"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "the peer speaks HTTP, not TLS"),
         (b"<13>1 - - - - - - plain syslog\n", NOT_TLS),
         (b"1 open 21 relp_version=0\ncommands=syslog\n", NOT_TLS),
     ],
 )
-def test_a_client_that_does_not_speak_tls(data: bytes, words: str) -> None:
+def test_a_client_that_does_not_speak_tls(data: bytes, text: str) -> None:
     server = Side()
     below = TLSMemoryBIOFactory(listener(), False, _only(server), clock=Clock())
     protocol = below.buildProtocol(None)
     protocol.makeConnection(Wire())
     protocol.dataReceived(data)
     lose(protocol)
-    assert server.words == words
+    assert server.text == text
 
 
 class Transport:
@@ -641,15 +637,15 @@ def test_errors_that_have_nothing_to_do_with_tls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "text"),
     [
         (SSL.Error([("SSL", "", "something new")]), "TLS failed: something new"),
         (SSL.Error([]), "TLS failed: the connection ended during the handshake"),
         (SSL.SysCallError(-1, "broken"), "TLS failed: the connection ended during the handshake"),
     ],
 )
-def test_errors_that_nobody_knows(error: Exception, words: str) -> None:
-    assert tls_failure(Transport(), error).text == words
+def test_errors_that_nobody_knows(error: Exception, text: str) -> None:
+    assert tls_failure(Transport(), error).text == text
 
 
 # Contexts and names.

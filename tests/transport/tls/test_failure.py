@@ -37,31 +37,31 @@ def limited_to_tls_1_2(end: Any) -> Any:
     return end
 
 
-def words(server_end: TlsListener, client_end: TlsUpstream) -> tuple[str, str]:
+def text(server_end: TlsListener, client_end: TlsUpstream) -> tuple[str, str]:
     sides = Sides(server_end, client_end)
-    return sides.server.words, sides.client.words
+    return sides.server.text, sides.client.text
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["TLS 1.3", "TLS 1.2"])
 def test_no_client_certificate(old: bool) -> None:
     theirs = upstream()
-    _, said = words(listener(peer_verify="required"), limited_to_tls_1_2(theirs) if old else theirs)
+    _, said = text(listener(peer_verify="required"), limited_to_tls_1_2(theirs) if old else theirs)
     assert said.startswith("the receiver requires a client certificate")
     assert "set `certificate` and `private_key`" in said
 
 
 def test_an_issuer_that_the_other_end_does_not_know() -> None:
-    _, said = words(listener(peer_verify="required"), upstream(client("Somebody else")))
+    _, said = text(listener(peer_verify="required"), upstream(client("Somebody else")))
     assert said == (
         f"the receiver's trusted_ca does not know the issuer of {CLIENT}: CN=Somebody else"
     )
-    said, _ = words(listener(), upstream(trusts="Somebody else"))
+    said, _ = text(listener(), upstream(trusts="Somebody else"))
     assert said == f"the sender's trusted_ca does not know the issuer of {SERVER}: CN={OURS}"
 
 
 def test_a_certificate_that_is_over() -> None:
     old = client(days=-1)
-    _, said = words(listener(peer_verify="required"), upstream(old))
+    _, said = text(listener(peer_verify="required"), upstream(old))
     end = f"{old.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
     assert said == (
         f"the receiver says that {CLIENT} has expired; it is valid until {end}: replace it, or set "
@@ -69,24 +69,24 @@ def test_a_certificate_that_is_over() -> None:
     )
     revoked = client()
     crl = make_crl(authority(OURS), [revoked])
-    _, said = words(listener(peer_verify="required", crl=crl), upstream(revoked))
+    _, said = text(listener(peer_verify="required", crl=crl), upstream(revoked))
     assert said == f"the receiver says that {CLIENT} was revoked: replace it"
 
 
 def test_a_certificate_for_something_else() -> None:
-    _, said = words(listener(peer_verify="required"), upstream(server("web-1.example.com")))
+    _, said = text(listener(peer_verify="required"), upstream(server("web-1.example.com")))
     assert said == (
         f"the receiver rejects {CLIENT} for this purpose: its extended key usage has to "
         "allow clientAuth"
     )
-    said, _ = words(
+    said, _ = text(
         listener(make_leaf(authority(OURS), [NAME], purpose="client", days=1)), upstream()
     )
     assert said.endswith("its extended key usage has to allow serverAuth")
 
 
 def test_a_name_that_is_not_wanted() -> None:
-    said, _ = words(listener(), upstream(server_name="other.example.com"))
+    said, _ = text(listener(), upstream(server_name="other.example.com"))
     assert said == (
         f"the sender does not accept {SERVER}, which is for {NAME}, 127.0.0.1, ::1: it may expect "
         "another name (`server_name` there), or not trust the issuer; its log says why"
@@ -95,13 +95,13 @@ def test_a_name_that_is_not_wanted() -> None:
 
 def test_no_version_in_common() -> None:
     strict = TlsOptions(version_min="1.3")
-    both = words(listener(options=strict), limited_to_tls_1_2(upstream()))
+    both = text(listener(options=strict), limited_to_tls_1_2(upstream()))
     version = "supports no version of TLS from {} on (`tls_version_min`)"
     assert both == (
         f"the sender {version.format('1.3')}",
         f"the receiver {version.format('1.2')}",
     )
-    _, said = words(limited_to_tls_1_2(listener()), upstream(options=strict))
+    _, said = text(limited_to_tls_1_2(listener()), upstream(options=strict))
     assert said == f"the receiver {version.format('1.3')}"
 
 
@@ -110,7 +110,7 @@ def test_no_cipher_in_common() -> None:
         TlsOptions(ciphers=name)
         for name in ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384")
     )
-    said = words(
+    said = text(
         limited_to_tls_1_2(listener(options=one)), limited_to_tls_1_2(upstream(options=other))
     )
     assert said[0] == "the sender offers no cipher allowed here (`tls_ciphers`)"

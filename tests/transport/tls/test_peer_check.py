@@ -187,8 +187,8 @@ def test_trouble_without_fingerprints_is_refused_at_once() -> None:
     peer, issuer = leaf("a.example"), leaf("issuer.example")
     assert check(PeerPolicy(), (peer, 20, 0))[0] == [False]
     assert check(PeerPolicy(), (issuer, 19, 1))[0] == [False]
-    _, words = check(PeerPolicy(), (peer, 999, 0))
-    assert words == ("certificate 'CN=a.example' (for a.example) is not accepted: X.509 error 999")
+    _, text = check(PeerPolicy(), (peer, 999, 0))
+    assert text == ("certificate 'CN=a.example' (for a.example) is not accepted: X.509 error 999")
 
 
 @pytest.mark.parametrize("code", [2, 3, 18, 20, 21])
@@ -207,9 +207,9 @@ def test_trouble_with_an_issuer_waits_for_the_fingerprint() -> None:
     peer, issuer = leaf("a.example"), leaf("issuer.example")
     calls = ((issuer, 19, 1), (issuer, 0, 1), (peer, 0, 0))
     assert check(pinned(peer), *calls) == ([True, True, True], "")
-    heard, words = check(pinned(issuer), *calls)
+    heard, text = check(pinned(issuer), *calls)
     assert heard == [True, True, False]
-    assert "its root is not among the trusted CAs; nor is its fingerprint SHA-256:" in words
+    assert "its root is not among the trusted CAs; nor is its fingerprint SHA-256:" in text
 
 
 def test_trouble_that_comes_after_the_decision() -> None:
