@@ -48,8 +48,8 @@ if TYPE_CHECKING or not IS_COMPILED:
         fitting,
         joined,
         new_frames,
-        octets_of,
         runs,
+        total_bytes,
     )
 else:
     from relay.codec.blocks import cut_records, encode_records, node_of, runs
@@ -61,7 +61,7 @@ else:
         encode_consecutive_answers,
         encode_syslog,
         fitting,
-        octets_of,
+        total_bytes,
     )
     from relay.codec.payloads import built, joined, new_frames
 

@@ -42,8 +42,8 @@ cdef inline char *put_number(char *to, Py_ssize_t number, Py_ssize_t digits) noe
     return to + digits
 
 
-def octets_of(payloads) -> int:
-    """`relay.codec.reference.octets_of`."""
+def total_bytes(payloads) -> int:
+    """`relay.codec.reference.total_bytes`."""
     cdef Row row = row_of(payloads)
     cdef Py_ssize_t total = 0
     cdef Py_ssize_t i

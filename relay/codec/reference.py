@@ -40,8 +40,8 @@ def cut_run(buffer: bytes, first_txnr: int, data_bytes_max: int) -> tuple[list[b
     return messages, start
 
 
-def octets_of(payloads: Sequence[bytes]) -> int:
-    """Octets of all `payloads`."""
+def total_bytes(payloads: Sequence[bytes]) -> int:
+    """Bytes of all `payloads`."""
     return sum(map(len, payloads))
 
 

@@ -134,16 +134,16 @@ cdef inline bint read_tag_with_blanks(
     """Read ``Media Server[12]:``, a name of two to four words."""
     cdef Py_ssize_t stop = end_of_part(p, at, end)
     cdef Py_ssize_t digits, part
-    cdef int words = 1
+    cdef int count = 1
     if stop == at:
         return False
-    while words < 4 and is_at(p, stop, end, c" "):
+    while count < 4 and is_at(p, stop, end, c" "):
         part = end_of_part(p, stop + 1, end)
         if part == stop + 1:
             return False
         stop = part
-        words += 1
-    if words == 1 or not is_at(p, stop, end, c"["):
+        count += 1
+    if count == 1 or not is_at(p, stop, end, c"["):
         return False
     digits = stop + 1
     while digits < end and is_digit(p[digits]):

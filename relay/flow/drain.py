@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
-from relay.codec import octets_of
+from relay.codec import total_bytes
 from relay.flow.late_acknowledgements import LateAcknowledgements
 from relay.flow.pacing import Allowance
 from relay.flow.pump import Fill, Pump, Session
@@ -185,7 +185,7 @@ class Drain:
         session.send(payloads)
         # After the rest: the other lane may send now, and looks at this drain for that.
         if self._allowance.pace is not None:
-            self._allowance.pace.sent(len(payloads), octets_of(payloads))
+            self._allowance.pace.sent(len(payloads), total_bytes(payloads))
 
     def acknowledged(self, session: Session, count: int) -> bool:
         """The `count` oldest records that `session` was sent are with the upstream.

@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from relay.codec import Lines, joined, octets_of
+from relay.codec import Lines, joined, total_bytes
 from relay.codec.messages import Messages
 from relay.flow.authorisation import Authorise
 from relay.flow.marks import NO_MARKS, Marks
@@ -138,7 +138,7 @@ class Intake:
             batches = self._without_loops(self._reading.guard, batches)
         for frames, origin, cut, pieces, _ in batches:
             counters.received_records += len(frames)
-            counters.received_bytes += octets_of(frames)
+            counters.received_bytes += total_bytes(frames)
             marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
             if cut and self._quarantine.long:
                 frames, marks = self._without_long(frames, origin, marks, refusals)
@@ -225,7 +225,7 @@ class Intake:
         batches, dropped = guard.sorted_out(batches)
         for reason, frames in dropped.items():
             self._counters.received_records += len(frames)
-            self._counters.received_bytes += octets_of(frames)
+            self._counters.received_bytes += total_bytes(frames)
             self._counters.dropped[reason] += len(frames)
         return batches
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import ensureDeferred
 from twisted.python.failure import Failure
 
-from relay.codec import octets_of
+from relay.codec import total_bytes
 from relay.flow.pacing import Allowance
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import DamagedRange, QueueError
@@ -47,7 +47,7 @@ def limited(fill: Fill, limit: SizeLimit) -> Fill:
 
     def within(records: Sequence[bytes]) -> Sequence[bytes]:
         payloads = fill(records)
-        if octets_of(payloads) > limit.bytes_max:
+        if total_bytes(payloads) > limit.bytes_max:
             for index, payload in enumerate(payloads):
                 if len(payload) > limit.bytes_max:
                     text = f"too-long: {len(payload):,} bytes, and the limit of {limit.whose} is"

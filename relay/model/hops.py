@@ -36,7 +36,7 @@ def joined_hops(*lists: bytes) -> bytes:
 
 
 def ring_of(hops: bytes, own: bytes) -> str:
-    """The way from the first visit here to the second, in words."""
+    """The way from the first visit here to the second, for people."""
     way = hops.split()
     way = way[way.index(own) :] if own in way else way
     names = [f"{name} ({id})" for id, _, name in (hop.decode().partition("@") for hop in way)]

@@ -37,7 +37,7 @@ class SizeLimit(NamedTuple):
     policy: str
     """truncate, drop, split or quarantine."""
     whose: str
-    """In words."""
+    """For people."""
 
 
 @dataclass(frozen=True, slots=True)

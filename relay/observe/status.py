@@ -130,19 +130,19 @@ def _changes(old: Document, report: Document) -> str:
         return int(report[key] - old[key])
 
     if "queued_records" not in report:  # a source; both have received_records
-        words = f"{report['id']}: received {more('received_records')}"
+        line = f"{report['id']}: received {more('received_records')}"
     else:
-        words = f"{report['id']}: delivered {more('delivered_records')}"
-        words += f", queued {report['queued_records']}{_fill(report.get('limit'))}"
+        line = f"{report['id']}: delivered {more('delivered_records')}"
+        line += f", queued {report['queued_records']}{_fill(report.get('limit'))}"
         if (set_aside := more("quarantined_records")) > 0:  # less: replayed or purged
-            words += f", set aside {set_aside}"
+            line += f", set aside {set_aside}"
     if dropped := _dropped(report) - _dropped(old):
-        words += f", dropped {dropped}"
+        line += f", dropped {dropped}"
     if not report.get("ready", True):
-        words += f" ({report['state']})"
+        line += f" ({report['state']})"
     if (seconds := report.get("stalled_seconds")) is not None:
-        words += f" (nothing acknowledged for {seconds:.0f} s)"
-    return words
+        line += f" (nothing acknowledged for {seconds:.0f} s)"
+    return line
 
 
 def _fill(limit: Document | None) -> str:

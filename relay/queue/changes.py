@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from relay.codec import octets_of
+from relay.codec import total_bytes
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.block import (
@@ -118,7 +118,7 @@ class Changes(TransactionView):
                     f"queue of {destination}: there are blocks beyond record {ledger.next_seq}"
                 )
             ledger.next_seq += len(run)
-            ledger.queued_bytes += octets_of(run)
+            ledger.queued_bytes += total_bytes(run)
 
     def forget(self, destination: str, upto: int) -> None:
         """Let the records before `upto` leave the queue, and blocks that have none left."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from relay.codec import fitting, joined, octets_of
+from relay.codec import fitting, joined, total_bytes
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.committer import RunInThread
@@ -125,7 +125,7 @@ class _Ahead:
 
     def add(self, payloads: Sequence[bytes]) -> None:
         if payloads:
-            size = octets_of(payloads)
+            size = total_bytes(payloads)
             self._runs.append((payloads, size))
             self.records += len(payloads)
             self.size += size + RECORD_BYTES * len(payloads)
@@ -144,7 +144,7 @@ class _Ahead:
             piece = run if stop - start == len(run) else run[start:stop]
             pieces.append(piece)
             records_max -= len(piece)
-            bytes_max -= size if piece is run else octets_of(piece)
+            bytes_max -= size if piece is run else total_bytes(piece)
             self._forget(stop)
         return joined(pieces)
 

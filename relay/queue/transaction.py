@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from twisted.internet.defer import Deferred
 
-from relay.codec import joined, octets_of
+from relay.codec import joined, total_bytes
 from relay.model.seq import SeqRange
 
 RECORD_BYTES = 64
@@ -158,9 +158,9 @@ def size_of(
     """
     size = 0
     for run in payloads.values():
-        size += octets_of(run) + record_bytes * len(run)
+        size += total_bytes(run) + record_bytes * len(run)
     for refusal in refusals:
-        size += octets_of(refusal.frames) + record_bytes * len(refusal.frames)
+        size += total_bytes(refusal.frames) + record_bytes * len(refusal.frames)
     return size
 
 

@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from relay.codec import octets_of
+from relay.codec import total_bytes
 from relay.flow.pump import Session, SessionDrain
 from relay.transport.upstream import UpstreamState
 
@@ -78,7 +78,7 @@ class Part:
         """Send records, of which the first one has `number`."""
         assert self.session is not None
         self._window.append((number, payloads))
-        self.bytes += octets_of(payloads)
+        self.bytes += total_bytes(payloads)
         self.session.send(payloads)
 
     def take(self, count: int) -> list[tuple[int, int]]:
@@ -89,7 +89,7 @@ class Part:
             done, rest = payloads[:count], payloads[count:]
             if rest:
                 self._window.appendleft((number + len(done), rest))
-            self.bytes -= octets_of(done)
+            self.bytes -= total_bytes(done)
             taken.append((number, number + len(done)))
             count -= len(done)
         return taken

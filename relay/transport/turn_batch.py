@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.codec import octets_of
+from relay.codec import total_bytes
 from relay.model.clock import Clock, DelayedCall
 from relay.model.origin import Received
 
@@ -85,7 +85,7 @@ class TurnBatch:
         """
         self._parts.append(_Part(received, positions, stored, failed))
         self._records += len(received.frames)
-        self._bytes += octets_of(received.frames)
+        self._bytes += total_bytes(received.frames)
         if self._records >= RECORDS_ENOUGH or self._bytes >= BYTES_ENOUGH:
             self._hand_over()
         elif self._call is None and not self._is_held:

@@ -28,7 +28,7 @@ _VECTORS = (
     *("wire/vectors/field.json", "wire/vectors/parse.json", "rewrite/vectors/ewmm.json"),
     "wire/vectors/relp.json",
 )
-_EDITED_OCTETS = 90  # from the start of a line; what is behind them is MSG
+_EDITED_BYTES = 90  # from the start of a line; what is behind them is MSG
 _LINES_OF_A_KIND = 60
 
 TOKENS = [
@@ -63,7 +63,7 @@ WHOLE = [
 
 @cache
 def field_lines() -> tuple[bytes, ...]:
-    """All texts in the vectors, in UTF-8 and as the octets that they stand for."""
+    """All texts in the vectors, in UTF-8 and as the bytes that they stand for."""
     found: dict[bytes, None] = {}
     for name in _VECTORS:
         for text in _texts(json.loads((Path(__file__).parent.parent / name).read_text())):
@@ -95,7 +95,7 @@ def pool() -> tuple[bytes, ...]:
 def edited(source: Random, line: bytes) -> bytes:
     """A line with one to three random edits near its start."""
     for _ in range(source.randint(1, 3)):
-        at = source.randint(0, min(len(line), _EDITED_OCTETS))
+        at = source.randint(0, min(len(line), _EDITED_BYTES))
         rest, token = line[at:], source.choice(TOKENS)
         other = source.choice(pool())
         line = line[:at] + source.choice(
@@ -120,7 +120,7 @@ def _edited_lines(draw: st.DrawFn) -> bytes:
     """Like `edited`, in a form that hypothesis can make smaller."""
     line: bytes = draw(st.sampled_from(pool()))
     for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, min(len(line), _EDITED_OCTETS)))
+        at = draw(st.integers(0, min(len(line), _EDITED_BYTES)))
         put = draw(st.sampled_from(TOKENS) | st.binary(max_size=2))
         line = line[:at] + put + line[at + draw(st.integers(0, 8)) :]
     return line

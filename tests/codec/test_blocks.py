@@ -48,14 +48,14 @@ def test_runs(row: list[bytes], run_bytes: int) -> None:
 def test_a_damaged_block_is_never_read_beyond_its_end(row: list[bytes], data: Any) -> None:
     value = bytearray(encode(row, 1.0)[:200])
     value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
-    octets = bytes(value[: data.draw(st.integers(0, len(value)))])
+    cut = bytes(value[: data.draw(st.integers(0, len(value)))])
     count = data.draw(st.integers(-1, 60))
-    if count < 1 or LENGTHS_AT + 4 * count > len(octets):
+    if count < 1 or LENGTHS_AT + 4 * count > len(cut):
         with pytest.raises(ValueError, match="are not in"):
-            blocks.cut_records(octets, LENGTHS_AT, count)
+            blocks.cut_records(cut, LENGTHS_AT, count)
     else:
-        assert blocks.cut_records(octets, LENGTHS_AT, count) == reference.cut_records(
-            octets, LENGTHS_AT, count
+        assert blocks.cut_records(cut, LENGTHS_AT, count) == reference.cut_records(
+            cut, LENGTHS_AT, count
         )
 
 
@@ -75,10 +75,10 @@ def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
 
 
 def test_an_error_of_the_checksum_is_passed_on() -> None:
-    def fail(octets: memoryview) -> int:
-        raise RuntimeError(f"{len(octets)} octets")
+    def fail(cut: memoryview) -> int:
+        raise RuntimeError(f"{len(cut)} bytes")
 
-    with pytest.raises(RuntimeError, match="17 octets"):
+    with pytest.raises(RuntimeError, match="17 bytes"):
         blocks.encode_records(1, bytes(12), [b"x"], fail)
 
 

@@ -1,4 +1,4 @@
-"""Forms that compiled code writes: their writers in Python are the reference, octet by octet."""
+"""Forms that compiled code writes: their writers in Python are the reference, byte by byte."""
 
 from __future__ import annotations
 
@@ -168,8 +168,8 @@ def test_stamps_around_the_ends_of_years_and_of_daylight_saving_time(
 
 
 LONG = [
-    start + octet * 3000 + end
-    for octet in (b"\xff", b'"', b"\x01", b"\\", b"a", b" ", b"\xc3\xa9", b"{", b"[", b":", b"=")
+    start + byte * 3000 + end
+    for byte in (b"\xff", b'"', b"\x01", b"\\", b"a", b" ", b"\xc3\xa9", b"{", b"[", b":", b"=")
     for start, end in (
         (b"<13>", b""),
         (b"<13>Oct 11 22:14:15 ", b" su: x"),
@@ -292,7 +292,7 @@ def test_tag_and_app_name_put_a_program_that_is_no_tag_into_the_text(
         (b'<13>1 - h a p m [x y="\n"] hi', b'a p m [x y="#012"] hi'),
     ],
 )
-def test_rfc5424_has_room_for_48_octets_of_a_program(text: bytes, payload: bytes) -> None:
+def test_rfc5424_has_room_for_48_bytes_of_a_program(text: bytes, payload: bytes) -> None:
     assert written("rfc5424", text) == payload
 
 
@@ -410,7 +410,7 @@ def _native(pieces: Any, policy: str = "as-read", **changed: Any) -> Any:
     from relay.codec import forms, stamps
     from relay.wire.headers.timestamp import CONVERSIONS
 
-    words: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "format_tag": lambda app_name, procid: b"tag",
         "format_host": lambda host: b"host",
         "format_hostname": lambda host: b"hostname",
@@ -418,9 +418,9 @@ def _native(pieces: Any, policy: str = "as-read", **changed: Any) -> Any:
         "ends": lambda origin, tags: (b"e", b"b", b"a"),
         "reference": lambda messages, origin: [b"reference"],
     }
-    words.update(changed)
-    row = [words.pop(name) for name in ("bind", "ends", "reference")]
-    return forms.Form(pieces, policy, stamps.Stamps(UTC, CONVERSIONS), *row, **words)
+    arguments.update(changed)
+    row = [arguments.pop(name) for name in ("bind", "ends", "reference")]
+    return forms.Form(pieces, policy, stamps.Stamps(UTC, CONVERSIONS), *row, **arguments)
 
 
 @pytest.mark.parametrize(

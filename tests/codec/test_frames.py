@@ -24,10 +24,10 @@ numbers = st.sampled_from([1, 2, 9, 10, 98, 99, 999_999_998, 999_999_999]) | st.
 
 
 @given(rows, st.integers(0, 14), st.integers(0, 14), st.integers(0, 2500))
-def test_sizes(payloads: Sequence[bytes], start: int, stop: int, octets_max: int) -> None:
-    assert frames.octets_of(payloads) == reference.octets_of(payloads)
-    expected = reference.fitting(payloads, start, max(start, stop), octets_max)
-    assert frames.fitting(payloads, start, max(start, stop), octets_max) == expected
+def test_sizes(payloads: Sequence[bytes], start: int, stop: int, bytes_max: int) -> None:
+    assert frames.total_bytes(payloads) == reference.total_bytes(payloads)
+    expected = reference.fitting(payloads, start, max(start, stop), bytes_max)
+    assert frames.fitting(payloads, start, max(start, stop), bytes_max) == expected
 
 
 @given(rows, numbers)
@@ -54,16 +54,16 @@ def test_runs(stream: bytes, first_txnr: int, data_bytes_max: int) -> None:
     assert frames.cut_run(stream, first_txnr, data_bytes_max) == expected
 
 
-def test_a_run_ends_wherever_its_octets_end() -> None:
+def test_a_run_ends_wherever_its_bytes_end() -> None:
     stream = reference.encode_syslog(99, [b"hello", b"a\nb", b"x" * 12])
     for size in range(len(stream)):
         assert frames.cut_run(stream[:size], 99, 100) == reference.cut_run(stream[:size], 99, 100)
 
 
 @given(st.binary(min_size=40, max_size=90), st.lists(st.integers(0, 10), max_size=4))
-def test_slots(octets: bytes, sizes: list[int]) -> None:
-    expected = reference.cut_slots(memoryview(octets), 10, sizes)
-    assert frames.cut_slots(memoryview(octets), 10, sizes) == expected
+def test_slots(data: bytes, sizes: list[int]) -> None:
+    expected = reference.cut_slots(memoryview(data), 10, sizes)
+    assert frames.cut_slots(memoryview(data), 10, sizes) == expected
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_slots_that_are_not_there_are_refused(slot_bytes: int, sizes: list[int])
 @pytest.mark.parametrize("wrong", ["text", 5, None, bytearray(b"x"), memoryview(b"x")])
 def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
     for call in (
-        lambda: frames.octets_of([b"x", wrong]),
+        lambda: frames.total_bytes([b"x", wrong]),
         lambda: frames.fitting([wrong], 0, 1, 10),
         lambda: frames.encode_syslog(1, [b"x", wrong]),
         lambda: frames.cut_run(wrong, 1, 10),
@@ -126,7 +126,7 @@ def test_nothing_is_kept_of_what_went_through() -> None:
 
     def blocks_after() -> int:
         for row in (list(payloads), tuple(payloads)):
-            frames.octets_of(row)
+            frames.total_bytes(row)
             frames.fitting(row, 0, 500, 900)
             frames.encode_syslog(1, row)
         frames.encode_consecutive_answers(1, 500)

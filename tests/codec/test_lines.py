@@ -88,10 +88,10 @@ def test_a_line_may_end_anywhere(line: bytes, dialect: Dialect) -> None:
 
 @each_dialect
 @pytest.mark.parametrize("line", WHOLE)
-def test_any_octet_may_be_another_one(line: bytes, dialect: Dialect) -> None:
-    octets = (b" ", b"]", b"[", b":", b'"', b"9", b"a", b"\\", b"\xff", b"\0", b"=")
+def test_any_byte_may_be_another_one(line: bytes, dialect: Dialect) -> None:
+    several = (b" ", b"]", b"[", b":", b'"', b"9", b"a", b"\\", b"\xff", b"\0", b"=")
     head = min(len(line), 120)
-    check([line[:at] + octet + line[at + 1 :] for at in range(head) for octet in octets], dialect)
+    check([line[:at] + byte + line[at + 1 :] for at in range(head) for byte in several], dialect)
 
 
 @given(st.lists(odd_lines, max_size=8), st.sampled_from([*DIALECTS.values()]))
@@ -277,7 +277,7 @@ def test_a_batch_is_a_sequence_of_bytes() -> None:
 def _reader(**changed: Any) -> Any:
     from relay.codec.lines import Reader
 
-    words: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "reference": parse,
         "is_hostname": lambda word: True,
         "is_bare_hostname": lambda word: True,
@@ -286,7 +286,7 @@ def _reader(**changed: Any) -> Any:
         "expects_host": True,
         "reads_rfc5424": True,
     }
-    return Reader(SyslogMessage, **{**words, **changed})
+    return Reader(SyslogMessage, **{**arguments, **changed})
 
 
 @pytest.mark.parametrize(

@@ -194,17 +194,17 @@ def test_objects_that_were_cut_or_changed_anywhere(text: bytes) -> None:
         same(text[:at])
         same(text[:at] + b"}")
         same(text[at:])
-        for octet in b'"\\{}[],: \x0a\x1f0e.-u\x7f\xff\xc4':
-            same(text[:at] + bytes([octet]) + text[at:])
-            same(text[:at] + bytes([octet]) + text[at + 1 :])
+        for byte in b'"\\{}[],: \x0a\x1f0e.-u\x7f\xff\xc4':
+            same(text[:at] + bytes([byte]) + text[at:])
+            same(text[:at] + bytes([byte]) + text[at + 1 :])
 
 
-@pytest.mark.parametrize("octet", [*range(0x21), *b'"\\!#[]', 0x7F, 0x80, 0xFF])
-def test_each_place_in_a_string(octet: int) -> None:
-    """A word is eight octets, so that what is before and behind matters."""
+@pytest.mark.parametrize("byte", [*range(0x21), *b'"\\!#[]', 0x7F, 0x80, 0xFF])
+def test_each_place_in_a_string(byte: int) -> None:
+    """A word is eight bytes, so that what is before and behind matters."""
     for before in range(18):
         for behind in range(18):
-            same(b'{"a":"%b%c%b"}' % (b"x" * before, octet, b"z" * behind))
+            same(b'{"a":"%b%c%b"}' % (b"x" * before, byte, b"z" * behind))
 
 
 def test_other_names_of_the_token() -> None:
@@ -276,12 +276,12 @@ def written_objects(draw: st.DrawFn) -> bytes:
         indent=draw(st.sampled_from([None, None, 0, 2, "\t"])),
         separators=draw(st.sampled_from(SEPARATORS)),
     )
-    octets = text.encode(errors="surrogatepass")  # half a pair is not UTF-8 then
-    return draw(st.sampled_from(EDGES)) + octets + draw(st.sampled_from(EDGES[:3]))
+    data = text.encode(errors="surrogatepass")  # half a pair is not UTF-8 then
+    return draw(st.sampled_from(EDGES)) + data + draw(st.sampled_from(EDGES[:3]))
 
 
 PIECES = [*b'"\\{}[],: \n\r0-.eE+u/tfn\x1f\x7f', *"ě".encode()]
-pieces = st.sampled_from([bytes([octet]) for octet in PIECES]) | st.sampled_from(
+pieces = st.sampled_from([bytes([byte]) for byte in PIECES]) | st.sampled_from(
     [
         b"\\u",
         b"\\ud83d",
@@ -297,7 +297,7 @@ pieces = st.sampled_from([bytes([octet]) for octet in PIECES]) | st.sampled_from
 
 @st.composite
 def edited_objects(draw: st.DrawFn) -> bytes:
-    """One that was cut, or in which some octets are missing or others."""
+    """One that was cut, or in which some bytes are missing or others."""
     text = draw(written_objects())
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(text)))

@@ -59,13 +59,13 @@ def test_runs_are_joined(runs: list[list[bytes]], are_packed: list[bool]) -> Non
 
 @given(rows, st.integers(0, 9), st.integers(0, 9), st.integers(0, 60))
 def test_compiled_code_takes_them_as_lists(
-    row: list[bytes], start: int, stop: int, octets_max: int
+    row: list[bytes], start: int, stop: int, bytes_max: int
 ) -> None:
     frames, blocks = native.frames, native.blocks
     payloads = packed([b"before", *row, b"after"])[1:-1]
-    assert frames.octets_of(payloads) == frames.octets_of(row)
-    expected = frames.fitting(row, start, stop, octets_max)
-    assert frames.fitting(payloads, start, stop, octets_max) == expected
+    assert frames.total_bytes(payloads) == frames.total_bytes(row)
+    expected = frames.fitting(row, start, stop, bytes_max)
+    assert frames.fitting(payloads, start, stop, bytes_max) == expected
     assert frames.encode_syslog(7, payloads) == frames.encode_syslog(7, row)
     assert frames.beginning_with(payloads, 0) == frames.beginning_with(row, 0)
     assert blocks.runs(payloads, 15) == blocks.runs(row, 15)

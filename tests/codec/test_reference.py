@@ -13,8 +13,8 @@ from relay.codec import (
     cut_run,
     encode_syslog,
     fitting,
-    octets_of,
     reference,
+    total_bytes,
 )
 from relay.wire.relp.frame import RelpFrame, RelpFrameDecoder
 
@@ -92,7 +92,7 @@ def test_a_run_and_what_follows_are_what_the_decoder_finds(
             first = found[-1].txnr + 1 if found else 2
             messages, others = running.feed_run(chunk, first)
             found += [RelpFrame(txnr, b"syslog", text) for txnr, text in enumerate(messages, first)]
-            cut_at |= {len(found) + index: octets for index, octets in running.cut.items()}
+            cut_at |= {len(found) + index: data for index, data in running.cut.items()}
             found += others
         assert found == expected
         assert cut_at == plain.cut
@@ -103,29 +103,29 @@ def test_a_run_and_what_follows_are_what_the_decoder_finds(
 PAYLOADS = [b"a", b"bb", b"", b"cccc"]
 
 
-@pytest.mark.parametrize("function", [octets_of, reference.octets_of])
-def test_all_octets_are_counted(function: object) -> None:
+@pytest.mark.parametrize("function", [total_bytes, reference.total_bytes])
+def test_all_bytes_are_counted(function: object) -> None:
     assert callable(function)
     assert [function(PAYLOADS), function(tuple(PAYLOADS[1:])), function([])] == [7, 6, 0]
 
 
 @pytest.mark.parametrize("function", [fitting, reference.fitting])
 @pytest.mark.parametrize(
-    ("start", "stop", "octets_max", "count"),
+    ("start", "stop", "bytes_max", "count"),
     [
         *((0, 4, 7, 4), (0, 4, 6, 3), (0, 4, 3, 3), (0, 4, 2, 1), (0, 4, 0, 0), (2, 4, 0, 1)),
         *((1, 2, 100, 1), (1, 99, 100, 3), (4, 4, 100, 0), (9, 9, 100, 0)),
     ],
 )
 def test_what_fits_is_counted_from_the_start(
-    function: object, start: int, stop: int, octets_max: int, count: int
+    function: object, start: int, stop: int, bytes_max: int, count: int
 ) -> None:
     assert callable(function)
-    assert function(PAYLOADS, start, stop, octets_max) == count
+    assert function(PAYLOADS, start, stop, bytes_max) == count
 
 
 @pytest.mark.parametrize("function", [beginning_with, reference.beginning_with])
-def test_payloads_are_found_by_their_first_octet(function: object) -> None:
+def test_payloads_are_found_by_their_first_byte(function: object) -> None:
     assert callable(function)
     assert function([b"\0a", b"b\0", b"\0", b""], 0) == [0, 2]
     assert function((b"ab", b"bc", b"\xff"), 255) == [2]

@@ -1,4 +1,4 @@
-"""Compiled time stamps: `relay.wire.headers.timestamp` is the reference, octet by octet."""
+"""Compiled time stamps: `relay.wire.headers.timestamp` is the reference, byte by byte."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def seldom(usual: st.SearchStrategy[T], other: st.SearchStrategy[T]) -> st.Searc
     return st.integers(0, 9).flatmap(lambda number: other if number == 9 else usual)
 
 
-def one_of(words: bytes) -> st.SearchStrategy[bytes]:
-    return st.sampled_from(words.split())
+def one_of(choices: bytes) -> st.SearchStrategy[bytes]:
+    return st.sampled_from(choices.split())
 
 
 def joined(separator: bytes, *parts: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
@@ -93,12 +93,12 @@ spelled = st.one_of(
 
 @st.composite
 def edited(draw: st.DrawFn) -> bytes:
-    """A stamp of which up to three octets are others, more or fewer."""
+    """A stamp of which up to three bytes are others, more or fewer."""
     stamp = bytearray(draw(spelled))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3]))):
         at = draw(st.integers(0, len(stamp)))
-        octet = draw(st.sampled_from([*b" 0159:.,-+TZtzJanA\t\n\0\xff/;@`"]))
-        stamp[at : at + draw(st.integers(0, 1))] = [octet] * draw(st.integers(0, 1))
+        byte = draw(st.sampled_from([*b" 0159:.,-+TZtzJanA\t\n\0\xff/;@`"]))
+        stamp[at : at + draw(st.integers(0, 1))] = [byte] * draw(st.integers(0, 1))
     return bytes(stamp)
 
 
@@ -153,8 +153,8 @@ def test_a_stamp_may_be_cut_or_changed_anywhere(stamp: bytes) -> None:
         check_ends(b"<13>", stamp, rest)
     for at in range(len(stamp)):
         check_ends(b"", stamp[:at], b"")
-        for octet in (b" ", b"0", b"9", b":", b"J", b"z", b"\xb0", b""):
-            check_ends(b"", stamp[:at] + octet + stamp[at + 1 :], b"")
+        for byte in (b" ", b"0", b"9", b":", b"J", b"z", b"\xb0", b""):
+            check_ends(b"", stamp[:at] + byte + stamp[at + 1 :], b"")
 
 
 def test_names_of_zones_end_where_the_longest_does() -> None:
@@ -162,7 +162,7 @@ def test_names_of_zones_end_where_the_longest_does() -> None:
         check_ends(b"", line, b"")
 
 
-def test_no_octet_outside_the_line_is_asked_for() -> None:
+def test_no_byte_outside_the_line_is_asked_for() -> None:
     with pytest.raises(ValueError, match="5 in 4 bytes"):
         stamps.ends_of(b"line", 5)
 
@@ -301,8 +301,8 @@ def test_a_stamp_that_is_cut_or_changed_anywhere_means_the_same(stamp: bytes) ->
     converter = stamps.Stamps(BERLIN, REFERENCES)
     for at in range(len(stamp)):
         check(converter, stamp[:at], NOW, BERLIN)
-        for octet in (b" ", b"0", b"9", b":", b"z", b""):
-            check(converter, stamp[:at] + octet + stamp[at + 1 :], NOW, BERLIN)
+        for byte in (b" ", b"0", b"9", b":", b"z", b""):
+            check(converter, stamp[:at] + byte + stamp[at + 1 :], NOW, BERLIN)
 
 
 ZONE_WORDS = [word for word, _ in test_timestamp.ZONES_BY_NAME + test_timestamp.WRITTEN_OFFSETS]

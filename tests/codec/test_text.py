@@ -15,7 +15,7 @@ text = pytest.importorskip(
 )
 
 CONTROLS = bytes(range(0x20)) + b'"\\\x7f/ !'
-# Octets at the limits of each row of UTF-8 (RFC 3629 §4), and between them.
+# Bytes at the limits of each row of UTF-8 (RFC 3629 §4), and between them.
 LIMITS = [0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC1, 0xC2, 0xDF]
 LIMITS += [0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF]
 
@@ -32,36 +32,36 @@ texts = st.lists(pieces, max_size=8).map(b"".join)
 
 
 @pytest.mark.parametrize("at", range(18))
-def test_each_octet_at_each_place(at: int) -> None:
-    """A word is eight octets, so that what is before and behind matters."""
-    for octet in range(256):
+def test_each_byte_at_each_place(at: int) -> None:
+    """A word is eight bytes, so that what is before and behind matters."""
+    for byte in range(256):
         for rest in (0, 1, 7, 8, 17):
-            octets = b"a" * at + bytes([octet]) + b"z" * rest
-            assert text.string(octets) == json_string(octets)
+            data = b"a" * at + bytes([byte]) + b"z" * rest
+            assert text.string(data) == json_string(data)
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_what_may_be_utf8(size: int) -> None:
-    for octets in map(bytes, product(LIMITS, repeat=size)):
-        assert text.string(octets) == json_string(octets)
+    for data in map(bytes, product(LIMITS, repeat=size)):
+        assert text.string(data) == json_string(data)
 
 
-def test_what_may_be_utf8_in_four_octets() -> None:
+def test_what_may_be_utf8_in_four_bytes() -> None:
     tails = [0x41, 0x7F, 0x80, 0xBF, 0xC2]
     for first, second, *rest in product(LIMITS[-8:], LIMITS, tails, tails):
-        octets = bytes([first, second, *rest])
-        assert text.string(octets) == json_string(octets)
+        data = bytes([first, second, *rest])
+        assert text.string(data) == json_string(data)
 
 
-def test_each_character_of_two_and_three_octets() -> None:
+def test_each_character_of_two_and_three_bytes() -> None:
     every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x10000)])).encode()
     assert text.string(every) == json_string(every)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 16, 300, 70_000])
-@pytest.mark.parametrize("octet", [b"\x01", b"\0", b'"', b"\xff", b"x", b"\xf0\x9f\x98\x80"])
-def test_the_longest_that_a_text_can_become(octet: bytes, size: int) -> None:
-    assert text.string(octet * size) == json_string(octet * size)
+@pytest.mark.parametrize("byte", [b"\x01", b"\0", b'"', b"\xff", b"x", b"\xf0\x9f\x98\x80"])
+def test_the_longest_that_a_text_can_become(byte: bytes, size: int) -> None:
+    assert text.string(byte * size) == json_string(byte * size)
 
 
 def test_what_is_not_bytes_is_a_type_error() -> None:
@@ -71,12 +71,12 @@ def test_what_is_not_bytes_is_a_type_error() -> None:
 
 
 @given(texts)
-def test_any_text(octets: bytes) -> None:
-    assert text.string(octets) == json_string(octets)
+def test_any_text(data: bytes) -> None:
+    assert text.string(data) == json_string(data)
 
 
 @pytest.mark.slow
 @settings(max_examples=3000)
 @given(texts | st.binary(max_size=100))
-def test_many_texts(octets: bytes) -> None:
-    assert text.string(octets) == json_string(octets)
+def test_many_texts(data: bytes) -> None:
+    assert text.string(data) == json_string(data)

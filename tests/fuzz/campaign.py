@@ -34,9 +34,9 @@ def run(seed: int, name: str, numbers: Iterable[int]) -> int:
         failure = _failure(seed, name, number, data)
         if failure is not None:
             small = _shrunk(seed, name, number, data, type(failure))
-            words = repr(_failure(seed, name, number, small))
+            text = repr(_failure(seed, name, number, small))
             raise AssertionError(
-                f"{name}: input {number} of seed {seed} fails: {words[:2000]}\n"
+                f"{name}: input {number} of seed {seed} fails: {text[:2000]}\n"
                 f"smallest input: {small!r}\n"
                 f"again: FUZZ_SEED={seed} FUZZ_TARGET={name} FUZZ_NUMBER={number} "
                 "python -m tests.fuzz"
@@ -54,7 +54,7 @@ def _failure(seed: int, name: str, number: int, data: bytes) -> Exception | None
 
 
 def _shrunk(seed: int, name: str, number: int, data: bytes, kind: type[Exception]) -> bytes:
-    """Leave out what the failure does not need: halves, quarters, …, single octets."""
+    """Leave out what the failure does not need: halves, quarters, …, single bytes."""
     checks = 0
     size = max(1, len(data) // 2)
     while size:

@@ -43,8 +43,8 @@ def check_object(msg: bytes, source: random.Random) -> None:
                 assert writer.write(written) == written
 
 
-def check_string(octets: bytes, source: random.Random) -> None:
-    for variant in (octets, octets[source.randrange(len(octets) + 1) :], octets[::-1]):
+def check_string(data: bytes, source: random.Random) -> None:
+    for variant in (data, data[source.randrange(len(data) + 1) :], data[::-1]):
         assert text.string(variant) == json_string(variant)
 
 

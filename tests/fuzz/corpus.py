@@ -238,7 +238,7 @@ def _double(source: random.Random, data: bytearray) -> None:
 
 def _number(source: random.Random, data: bytearray) -> None:
     """Change a digit, which changes a length, a txnr or a date."""
-    digits = [at for at, octet in enumerate(data) if 0x30 <= octet <= 0x39]
+    digits = [at for at, byte in enumerate(data) if 0x30 <= byte <= 0x39]
     if digits:
         data[source.choice(digits)] = source.randrange(0x30, 0x3A)
 
@@ -251,7 +251,7 @@ def _noise(source: random.Random, data: bytearray) -> None:
 _CHANGES: Sequence[Change] = (
     *(_flip, _replace, _insert, _insert, _overwrite, _delete, _double, _number, _number, _noise),
 )
-_OCTETS_MAX = 2000  # doubling must not make inputs that only cost time
+_BYTES_MAX = 2000  # doubling must not make inputs that only cost time
 
 
 def mutated(source: random.Random, seeds: Sequence[bytes]) -> bytes:
@@ -265,7 +265,7 @@ def mutated(source: random.Random, seeds: Sequence[bytes]) -> bytes:
         if not data:
             data += source.choice(_PIECES)
         source.choice(_CHANGES)(source, data)
-    return bytes(data[:_OCTETS_MAX])
+    return bytes(data[:_BYTES_MAX])
 
 
 HTTP_ANSWERS: list[bytes] = [

@@ -1,6 +1,6 @@
 """Slow, obvious decoders to compare the fast ones with, and what they all are asked.
 
-Each of them has the whole stream at once and looks at it octet by octet.
+Each of them has the whole stream at once and looks at it byte by byte.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from relay.wire.framing.long_frame import split_frame
 
-__all__ = ["Decoded", "chunks_of", "counted_frames", "held_octets", "line_frames", "relp_frames"]
+__all__ = ["Decoded", "chunks_of", "counted_frames", "held_bytes", "line_frames", "relp_frames"]
 
 _DIGITS = frozenset(b"0123456789")
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -27,7 +27,7 @@ class Decoded:
 
 
 def chunks_of(source: random.Random, stream: bytes) -> list[bytes]:
-    """`stream` in pieces: octet by octet, in a few, or in many of random size."""
+    """`stream` in pieces: byte by byte, in a few, or in many of random size."""
     kind = source.randrange(4)
     if kind == 0:
         return [stream[at : at + 1] for at in range(len(stream))]
@@ -41,16 +41,16 @@ def chunks_of(source: random.Random, stream: bytes) -> list[bytes]:
     return chunks
 
 
-def held_octets(value: Any) -> int:
-    """How many octets of a stream `value` keeps, in any of its parts; nothing counts as one."""
+def held_bytes(value: Any) -> int:
+    """How many bytes of a stream `value` keeps, in any of its parts; nothing counts as one."""
     if isinstance(value, bytes | bytearray):
         return len(value) or 1
     if isinstance(value, list | tuple | set):
-        return sum(map(held_octets, value))
+        return sum(map(held_bytes, value))
     if isinstance(value, dict):
-        return sum(held_octets(key) + held_octets(item) for key, item in value.items())
+        return sum(held_bytes(key) + held_bytes(item) for key, item in value.items())
     if type(value).__module__.startswith("relay."):
-        return held_octets(vars(value))
+        return held_bytes(vars(value))
     return 0
 
 
@@ -120,10 +120,10 @@ def relp_frames(stream: bytes, limit: int) -> Decoded:
     return result
 
 
-def _field(stream: bytes, at: int, allowed: frozenset[int], octets_max: int) -> bytes:
+def _field(stream: bytes, at: int, allowed: frozenset[int], bytes_max: int) -> bytes:
     """The field that begins at `at` and ends with a space."""
     stop = at
-    while stop < len(stream) and stop - at < octets_max and stream[stop] in allowed:
+    while stop < len(stream) and stop - at < bytes_max and stream[stop] in allowed:
         stop += 1
     if stop == len(stream):
         raise _Ended

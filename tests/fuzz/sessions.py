@@ -8,7 +8,7 @@ from relay.wire.relp.blocks import RATIO_MAX, Unpacker
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.frame import RelpFrame, RelpFrameDecoder, encode_answers, encode_frame
 from relay.wire.relp.server import RelpServerSession
-from tests.fuzz.oracles import chunks_of, held_octets
+from tests.fuzz.oracles import chunks_of, held_bytes
 
 __all__ = ["check_blocks", "check_client", "check_server"]
 
@@ -90,7 +90,7 @@ def _check_life(stream: bytes, source: random.Random, expected: list[bytes]) -> 
         said += output
         assert not (over and output), "something is said after the farewell"
         if number % 4 == 0:  # messages are the shell's; what the session keeps is bounded
-            assert held_octets(session) <= _HELD_MAX + len(chunk), held_octets(session)
+            assert held_bytes(session) <= _HELD_MAX + len(chunk), held_bytes(session)
         answers += output.count(b" rsp 6 200 OK\n")
         assert answers <= len(messages), "more answers than messages"
     if not session.finished:
@@ -168,7 +168,7 @@ def _check_sending(stream: bytes, source: random.Random) -> None:
         assert acknowledged + skipped + session.unacknowledged == sent
         assert 0 <= session.room <= _WINDOW - session.unacknowledged
         # The whole answer that the window may still bring, and nothing else.
-        assert held_octets(session) <= len(stream) + _HELD_MAX
+        assert held_bytes(session) <= len(stream) + _HELD_MAX
         if session.over:
             assert session.room == 0
             assert session.receive(b"2 rsp 6 200 OK\n") == 0

@@ -51,7 +51,7 @@ from tests.fuzz.oracles import (
     Decoded,
     chunks_of,
     counted_frames,
-    held_octets,
+    held_bytes,
     line_frames,
     relp_frames,
 )
@@ -83,8 +83,8 @@ def _decode(decoder: Any, chunks: Sequence[bytes], held_max: int) -> Decoded:
     for number, chunk in enumerate(chunks):
         result.frames += decoder.feed(chunk)
         if number % 8 == 0 or number > len(chunks) - 4:  # looking takes longer than feeding
-            held = held_octets(decoder)
-            assert held <= held_max + len(chunk), f"{held} octets are kept"
+            held = held_bytes(decoder)
+            assert held <= held_max + len(chunk), f"{held} bytes are kept"
     if hasattr(decoder, "finish"):
         result.frames += decoder.finish()
     result.truncated = getattr(decoder, "long", decoder).truncated
@@ -168,7 +168,7 @@ def check_proxy_header(stream: bytes, source: random.Random) -> None:
     for chunks in ([stream], chunks_of(source, stream)):
         decoder = ProxyHeaderDecoder()
         rest = b"".join([decoder.feed(chunk) for chunk in chunks])
-        assert held_octets(decoder) <= _PROXY_HEADER_MAX
+        assert held_bytes(decoder) <= _PROXY_HEADER_MAX
         outcomes.append((rest, decoder.peer, decoder.complete, decoder.error is None))
         assert not (decoder.complete and decoder.error is not None)
         assert stream.endswith(rest) and (decoder.complete or not rest)
@@ -302,7 +302,7 @@ def check_http_answer(body: bytes, source: random.Random) -> None:
     for read in (read_any, read_bulk, read_splunk_hec):
         verdicts = verdicts_of(answer, records, read)
         assert len(verdicts) == records
-        assert all(each.words.isprintable() and len(each.words) < 1500 for each in verdicts)
+        assert all(each.reason.isprintable() and len(each.reason) < 1500 for each in verdicts)
     assert 0 <= answer.retry_after(source.random() * 2e9) <= 3600
     for encode in (bulk("logs", "create"), ndjson):
         *lines, end = encode([Record(body, "e-1")] * records, 0.0).split(b"\n")

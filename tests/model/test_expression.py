@@ -41,12 +41,12 @@ def patterns() -> st.SearchStrategy[str]:
 def test_it_finds_what_python_finds(pattern: str, text: str, ignore_case: bool) -> None:
     expression = Expression(pattern, ignore_case=ignore_case)
     reference = re.compile(pattern.encode(), re.IGNORECASE if ignore_case else 0)
-    octets = text.encode()
+    data = text.encode()
     assert not expression.backtracks
-    assert expression.search(octets) == (reference.search(octets) is not None)
-    if all(match[0] for match in reference.finditer(octets)):
-        assert expression.sub(b"<>", octets) == reference.sub(b"<>", octets)
-        assert expression.sub(b"<>", octets, 1) == reference.sub(b"<>", octets, count=1)
+    assert expression.search(data) == (reference.search(data) is not None)
+    if all(match[0] for match in reference.finditer(data)):
+        assert expression.sub(b"<>", data) == reference.sub(b"<>", data)
+        assert expression.sub(b"<>", data, 1) == reference.sub(b"<>", data, count=1)
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,11 @@ def test_a_document_is_a_json_object() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("number", "shown"),
     [(0, "0 messages"), (1, "1 message"), (2, "2 messages"), (2500, "2,500 messages")],
 )
-def test_one_of_a_thing_is_not_a_plural(number: int, words: str) -> None:
-    assert counted(number, "message") == words
+def test_one_of_a_thing_is_not_a_plural(number: int, shown: str) -> None:
+    assert counted(number, "message") == shown
 
 
 def test_irregular_plurals() -> None:
@@ -69,22 +69,22 @@ def test_irregular_plurals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "shown"),
     [
         *((0.4, "0 s"), (59, "59 s"), (60, "1 m"), (3661, "1 h 1 m"), (90061, "1 d 1 h")),
         (-3600, "0 s"),
     ],
 )
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+def test_durations(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
-    ("octets", "words"),
+    ("number", "shown"),
     [(0, "0 B"), (1023, "1,023 B"), (1536, "1.5 KiB"), (5 << 30, "5 GiB"), (3 << 40, "3 TiB")],
 )
-def test_sizes(octets: int, words: str) -> None:
-    assert size(octets) == words
+def test_sizes(number: int, shown: str) -> None:
+    assert size(number) == shown
 
 
 def test_one_number_is_no_range() -> None:

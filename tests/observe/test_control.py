@@ -110,7 +110,7 @@ def test_a_command_with_arguments_answers_when_it_is_done(connection: Connection
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
         (b"{}", "missing required field `queue`"),
         (b'{"queue": 7}', "Expected `str`, got `int`"),
@@ -118,11 +118,11 @@ def test_a_command_with_arguments_answers_when_it_is_done(connection: Connection
         (b"[]", "Expected `object`"),
     ],
 )
-def test_arguments_that_do_not_fit(connection: Connection, arguments: bytes, words: str) -> None:
+def test_arguments_that_do_not_fit(connection: Connection, arguments: bytes, text: str) -> None:
     connection.protocol.dataReceived(b'{"command": "look", "arguments": %s}\n' % arguments)
     error = connection.answer()["error"]
     assert error.startswith("look: the arguments do not fit: ")
-    assert words in error
+    assert text in error
     assert connection.asked == []
 
 

@@ -51,7 +51,7 @@ def destination(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "text"),
     [
         (
             {"admission": {**ADMISSION, "open": False, "reason": "the queue is full"}},
@@ -102,8 +102,8 @@ def destination(**changes: Any) -> dict[str, Any]:
         ({"damaged_files": ["/q/damaged"]}, "damaged queue file /q/damaged"),
     ],
 )
-def test_each_thing_that_is_wrong_is_said(changes: dict[str, Any], words: str) -> None:
-    assert degradations(document(**changes)) == [words]
+def test_each_thing_that_is_wrong_is_said(changes: dict[str, Any], text: str) -> None:
+    assert degradations(document(**changes)) == [text]
 
 
 @pytest.mark.parametrize(

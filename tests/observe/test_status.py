@@ -114,7 +114,7 @@ def test_losses_are_recent_as_long_as_they_are() -> None:
         in (setup.status.document()["degraded"])
     )
     setup.now += 900
-    assert not [words for words in setup.status.document()["degraded"] if "lost" in words]
+    assert not [text for text in setup.status.document()["degraded"] if "lost" in text]
 
 
 def test_a_quiet_minute_on_one_line() -> None:
@@ -126,13 +126,13 @@ def test_a_quiet_minute_on_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("percent", "words"), [(None, ""), (49, ""), (50, " (50 % full)"), (101, " (101 % full)")]
+    ("percent", "text"), [(None, ""), (49, ""), (50, " (50 % full)"), (101, " (101 % full)")]
 )
-def test_a_queue_that_fills_up_shows(percent: int | None, words: str) -> None:
+def test_a_queue_that_fills_up_shows(percent: int | None, text: str) -> None:
     setup = Setup()
     setup.destination.values["limit"] = {"fill_percent": percent}
     document = setup.status.document()
-    assert statistics_line(document, document).endswith(f"queued 7{words}")
+    assert statistics_line(document, document).endswith(f"queued 7{text}")
 
 
 def test_a_stall_shows() -> None:

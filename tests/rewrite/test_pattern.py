@@ -36,7 +36,7 @@ def test_what_is_no_regular_expression_is_said_with_the_place() -> None:
         regex("a(b")
 
 
-def test_octets_that_are_no_text_can_be_in_what_is_looked_at() -> None:
+def test_bytes_that_are_no_text_can_be_in_what_is_looked_at() -> None:
     assert glob("a*")(b"a\xff\n")
     assert glob("a?c")(b"a\xffc")
     assert name_glob("x*")("x\udcff")

@@ -23,7 +23,7 @@ def test_it_is_json_and_named_by_device_and_inode() -> None:
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [
         b"",
         b"{}",
@@ -38,13 +38,13 @@ def test_it_is_json_and_named_by_device_and_inode() -> None:
         POSITION.encode().replace(b"inode", b"other"),
     ],
 )
-def test_anything_else_is_none(octets: bytes) -> None:
-    assert parse_position(octets) is None
+def test_anything_else_is_none(data: bytes) -> None:
+    assert parse_position(data) is None
 
 
 @given(st.binary(max_size=300))
-def test_any_octets_can_be_read(octets: bytes) -> None:
-    assert parse_position(octets) is None
+def test_any_bytes_can_be_read(data: bytes) -> None:
+    assert parse_position(data) is None
 
 
 def test_fingerprints_differ() -> None:

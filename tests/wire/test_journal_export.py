@@ -60,7 +60,7 @@ def test_entries_do_not_depend_on_chunk_boundaries(first: int) -> None:
         assert (whole(entries), decoder.error) == (ENTRIES, None)
 
 
-def test_octet_by_octet_with_long_values() -> None:
+def test_byte_by_byte_with_long_values() -> None:
     fields = [(b"A", b"x" * 9000), (b"B", b"\n" * 9000), (b"C", b"y")]
     stream = exported([fields, fields])
     decoder = new_decoder()
@@ -133,7 +133,7 @@ def test_little_waits_in_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stream", "words"),
+    ("stream", "reason"),
     [
         (b"A=1\n\n-- No entries --\n", "name of a field, found '-- No entries --'"),
         (b"A=1\n\n=value\n", "name of a field, found '=value'"),
@@ -142,10 +142,10 @@ def test_little_waits_in_memory() -> None:
         (b"A=1\n\nB\n" + struct.pack("<Q", 1) + b"xy", "no line feed after the value of the"),
     ],
 )
-def test_what_is_no_journal_ends_it_after_the_good_entries(stream: bytes, words: str) -> None:
+def test_what_is_no_journal_ends_it_after_the_good_entries(stream: bytes, reason: str) -> None:
     decoder = new_decoder()
     assert decoder.feed(stream) == [([(b"A", b"1")], {})]
-    assert words in str(decoder.error)
+    assert reason in str(decoder.error)
     assert decoder.feed(b"\n\nA=2\n\n") == []
 
 

@@ -46,7 +46,7 @@ def test_any_items_survive(items: list[bytes]) -> None:
     assert parse_list(format_list(items)) == items
 
 
-@pytest.mark.parametrize("octet", [b'"', b"'", b"\\", b",", b"a"])
-def test_hostile_lists_come_to_an_end(octet: bytes) -> None:
-    assert parse_list(b'"' + octet * 65536)
-    assert parse_list((b'"' + octet) * 20000)
+@pytest.mark.parametrize("byte", [b'"', b"'", b"\\", b",", b"a"])
+def test_hostile_lists_come_to_an_end(byte: bytes) -> None:
+    assert parse_list(b'"' + byte * 65536)
+    assert parse_list((b'"' + byte) * 20000)

@@ -194,11 +194,11 @@ def test_a_batch_is_parsed_in_order(batch: list[bytes]) -> None:
     assert parse_all(batch) == [parse(frame) for frame in batch]
 
 
-@pytest.mark.parametrize("octet", [b" ", b":", b"[", b"a", b"1", b"f:", b"\\", b'"', b"-"])
+@pytest.mark.parametrize("byte", [b" ", b":", b"[", b"a", b"1", b"f:", b"\\", b'"', b"-"])
 @pytest.mark.parametrize("start", [b"", b"<13>", b"<13>Oct 11 22:14:15 ", b"<13>1 - - - - - [a b="])
-def test_hostile_input_comes_to_an_end(start: bytes, octet: bytes) -> None:
+def test_hostile_input_comes_to_an_end(start: bytes, byte: bytes) -> None:
     """A pattern that backtracks would take hours; and nothing gets lost on the way."""
-    line = start + octet * 65536
+    line = start + byte * 65536
     message = parse(line)
     assert message.raw == line
     assert line.endswith(message.msg)

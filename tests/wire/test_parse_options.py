@@ -184,7 +184,7 @@ def test_any_frame_is_a_message_with_any_options(batch: list[bytes], options: Pa
 
 
 field = st.binary(min_size=1, max_size=60).map(lambda value: value.translate(TO_FIELD))
-TO_FIELD = bytes(octet if 0x21 <= octet <= 0x7E else 0x61 + octet % 26 for octet in range(256))
+TO_FIELD = bytes(byte if 0x21 <= byte <= 0x7E else 0x61 + byte % 26 for byte in range(256))
 msgs = st.binary().filter(lambda msg: msg == msg.rstrip(b"\n\r\0") and msg[:1] != b"\xef")
 
 

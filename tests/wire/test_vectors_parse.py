@@ -26,8 +26,8 @@ VECTORS = [
 each_vector = pytest.mark.parametrize("vector", VECTORS, ids=[v["name"] for v in VECTORS])
 
 
-def text(octets: bytes | None) -> str | None:
-    return None if octets is None else octets.decode("latin-1")
+def text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("latin-1")
 
 
 def options_of(vector: dict[str, Any], **more: Any) -> ParseOptions:

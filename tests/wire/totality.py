@@ -44,10 +44,10 @@ def lost_bytes(message: SyslogMessage) -> bytes:
     found = Counter(line.replace(_BYTE_ORDER_MARK, b"", 1) if message.version else line)
     found.subtract(b"".join([field or b"" for field in kept]))
     return bytes(
-        octet
-        for octet, count in found.items()
+        byte
+        for byte, count in found.items()
         for _ in range(max(0, count))
-        if octet not in _SEPARATORS
+        if byte not in _SEPARATORS
     )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from relay.codec import octets_of
+from relay.codec import total_bytes
 from relay.model.message import SEVERITY_NAMES
 from relay.model.policy import POLICIES
 from relay.model.text import Document
@@ -175,7 +175,7 @@ class QueueLimit:
 
     def add_pending(self, payloads: Sequence[bytes]) -> int:
         """`payloads` wait for their commit.  Returns what to `settle` after it."""
-        size = octets_of(payloads) + _STORED_RECORD_BYTES * len(payloads)
+        size = total_bytes(payloads) + _STORED_RECORD_BYTES * len(payloads)
         self.pending_bytes += size
         if self.watermark is not None:
             self.watermark.set(self.size)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from relay.codec import Lines, octets_of
+from relay.codec import Lines, total_bytes
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.output import SizeLimit
@@ -42,10 +42,10 @@ class Sized:
     Args:
         form: Makes one payload of each message.
         drops: Where messages are counted that are dropped.
-        on_long: Called with words about those that were cut or split.
+        on_long: Called with a text about those that were cut or split.
 
     Attributes:
-        changed: How many messages were truncated, and split, by these words.
+        changed: How many messages were truncated, and split, by these two names.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Sized:
 
     def _long(self, payloads: Sequence[bytes]) -> list[int]:
         bytes_max = self._limit.bytes_max
-        if octets_of(payloads) <= bytes_max:
+        if total_bytes(payloads) <= bytes_max:
             return []
         return [at for at, payload in enumerate(payloads) if len(payload) > bytes_max]
 

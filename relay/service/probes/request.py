@@ -69,7 +69,7 @@ class Asking:
 
     def _judge(self, probe: Probe, text: str, answer: Answer) -> None:
         (verdict,) = verdicts_of(answer, 1, read_any)
-        shown = f"{text}: {self._masked(verdict.words)}" if verdict.words else text
+        shown = f"{text}: {self._masked(verdict.reason)}" if verdict.reason else text
         is_other = self._method != "POST" and answer.status in _NO_SUCH_METHOD
         if verdict.fate is Fate.RETRY:
             remedy = "see the log of the server; the relay tries again until it takes messages"

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.codec import octets_of
+from relay.codec import total_bytes
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
 from relay.model.origin import Origin, Received, Transport
@@ -281,7 +281,7 @@ class DatagramReader:
         if not frames:
             return
         self._counters.received_records += len(frames)
-        self._counters.received_bytes += octets_of(frames)
+        self._counters.received_bytes += total_bytes(frames)
         self._counters.dropped[reason] += len(frames)
         text = f"{counted(len(frames), 'datagram')} dropped, the last from {_shown(sender)}: {why}"
         self._warn(reason, text, peer=sender[0] if reason in _REASONS_OF_PEERS else "")

@@ -193,7 +193,7 @@ class HttpSession:
         again: list[_Item] = []
         for item, verdict in zip(batch, verdicts, strict=True):
             if verdict.fate in (Fate.DELIVERED, Fate.REFUSED):
-                item.fate, item.reason = verdict.fate, verdict.words
+                item.fate, item.reason = verdict.fate, verdict.reason
                 item.in_company = company or item.failures > 0
             else:
                 again.append(item)
@@ -221,7 +221,7 @@ class HttpSession:
         if "pause" in self._timers and (self._holds or not is_hold):
             return  # requests that were sent together have failed together
         self._in_trouble = True
-        seconds, reason = outcome.pause, verdict.words
+        seconds, reason = outcome.pause, verdict.reason
         if is_hold:
             seconds = min(_HOLD_SECONDS_MIN * 2**self._holds, _HOLD_SECONDS_MAX)
             self._holds = min(self._holds + 1, 30)

@@ -107,12 +107,12 @@ def _same(records: Sequence[Record], verdict: Verdict) -> Outcome:
 
 
 def _masked(verdict: Verdict, secrets: Sequence[bytes]) -> Verdict:
-    words = verdict.words
+    reason = verdict.reason
     for secret in secrets:
-        words = words.replace(secret.decode("ascii", "replace"), redacted_secret(secret))
-    if words is verdict.words:
+        reason = reason.replace(secret.decode("ascii", "replace"), redacted_secret(secret))
+    if reason is verdict.reason:
         return verdict
-    return replace(verdict, words=words)
+    return replace(verdict, reason=reason)
 
 
 def _gzip(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.codec import octets_of
+from relay.codec import total_bytes
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
 from relay.model.clock import Clock
@@ -503,7 +503,7 @@ class InboundFactory(Factory):
             return frames, marks, ""
         rest = [frames[index] for index in taken]
         self.counters.received_records += refused  # the intake counts the rest
-        self.counters.received_bytes += octets_of(frames) - octets_of(rest)
+        self.counters.received_bytes += total_bytes(frames) - total_bytes(rest)
         self.counters.dropped["admission-closed"] += refused
         return rest, marks.picked(taken), counted(refused, "message")
 

@@ -41,7 +41,7 @@ _QUOTING_TYPES = (
 )
 # Sematext's, in any answer; logsene-js looks for the same.
 _UNKNOWN_TOKEN = "application not found for token"
-_LIMIT_WORDS = ("daily limit", "daily volume limit")  # a limit of the rate is another matter
+_LIMIT_TEXTS = ("daily limit", "daily volume limit")  # a limit of the rate is another matter
 _SEMATEXT_ERROR = "x-logsene-error"
 
 
@@ -63,8 +63,8 @@ class Verdict:
 
     fate: Fate
     cause: str = ""
-    """One of few words, to count by."""
-    words: str = ""
+    """One of few texts, to count by."""
+    reason: str = ""
     """Why, for people."""
     until_midnight: bool = False
     """Of a hold: midnight UTC ends it at the latest."""
@@ -123,8 +123,8 @@ def read_bulk(answer: Answer, records: int) -> list[Verdict]:
     if not isinstance(items, list):
         return [_broken("JSON", f"no items in {_shown(answer.body)}")] * records
     if len(items) != records:
-        words = f"{len(items)} items for {records} documents"
-        return [_broken("number of items", words)] * records
+        reason = f"{len(items)} items for {records} documents"
+        return [_broken("number of items", reason)] * records
     return [_of_item(item) for item in items]
 
 
@@ -155,7 +155,7 @@ def _account_verdict(text: str) -> Verdict | None:
     low = text.lower()
     if _UNKNOWN_TOKEN in low:
         return Verdict(Fate.HOLD, "unknown token", _bounded(text))
-    if any(words in low for words in _LIMIT_WORDS):
+    if any(limit in low for limit in _LIMIT_TEXTS):
         return Verdict(Fate.HOLD, "limit", _bounded(text), until_midnight=True)
     return None
 
@@ -186,20 +186,20 @@ def _of_item(item: object) -> Verdict:
     if 200 <= status < 300:
         return DELIVERED
     error = content.get("error")
-    kind, reason = "", error
     if isinstance(error, dict):
-        kind, reason = str(error.get("type", "")), _reasons(error)
+        kind, text = str(error.get("type", "")), _reasons(error)
+    else:
+        kind, text = "", str(error or "")
     if status == _CONFLICT and verb == "create":
         return DELIVERED
-    text = str(reason or "")
     if kind not in _QUOTING_TYPES and (account := _account_verdict(text)):
         return account
-    words = f"{status} {_bounded(f'{kind}: {text}' if kind else text)}".rstrip()
+    reason = f"{status} {_bounded(f'{kind}: {text}' if kind else text)}".rstrip()
     if status in _LATER or status >= 500 or kind in _LATER_TYPES:
-        return Verdict(Fate.RETRY, f"item {status}", words)
+        return Verdict(Fate.RETRY, f"item {status}", reason)
     if status in (401, 403):
-        return Verdict(Fate.HOLD, f"item {status}", words)
-    return Verdict(Fate.REFUSED, f"item {status}", words)
+        return Verdict(Fate.HOLD, f"item {status}", reason)
+    return Verdict(Fate.REFUSED, f"item {status}", reason)
 
 
 def _reasons(error: dict[str, object]) -> str:
@@ -209,8 +209,8 @@ def _reasons(error: dict[str, object]) -> str:
     return f"{error.get('reason', '')}{inner}"
 
 
-def _broken(cause: str, words: str) -> Verdict:
-    return Verdict(Fate.RETRY, cause, f"broken answer: {words}")
+def _broken(cause: str, reason: str) -> Verdict:
+    return Verdict(Fate.RETRY, cause, f"broken answer: {reason}")
 
 
 def _reason_in(answer: Answer) -> str:
@@ -233,12 +233,12 @@ def _document(answer: Answer) -> object:
         return None
 
 
-def _text(octets: bytes) -> str:
-    return octets[: 8 * REASON_CHARACTERS_MAX].decode("utf-8", "backslashreplace").strip()
+def _text(data: bytes) -> str:
+    return data[: 8 * REASON_CHARACTERS_MAX].decode("utf-8", "backslashreplace").strip()
 
 
-def _shown(octets: bytes) -> str:
-    return _bounded(_text(octets))
+def _shown(data: bytes) -> str:
+    return _bounded(_text(data))
 
 
 def _bounded(text: str) -> str:

@@ -322,8 +322,8 @@ def _frame(event: Event) -> bytes:
     message = event.text if event.message is None else event.message
     stamp = None if event.stamp is None else to_rfc5424(event.stamp, 0.0, UTC)
     if not event.pairs and _fits_header(event):
-        words = (event.host, event.program, event.pid, event.msgid)
-        return format_message(format_header(pri, stamp, *words, None), message)
+        fields = (event.host, event.program, event.pid, event.msgid)
+        return format_message(format_header(pri, stamp, *fields, None), message)
     host = event.host if header_hostname(event.host) == event.host else None
     named = {
         STAMP_NAME: event.stamp if stamp != event.stamp else None,

@@ -43,7 +43,7 @@ class MessageReader:
                 continue
             of_list, kind = kind.endswith("*"), kind.removesuffix("*")
             if kind in self._schema:
-                read: object = self.read(_octets(value), kind, depth - 1)
+                read: object = self.read(_data(value), kind, depth - 1)
             else:
                 read = _value(value, kind)
             if of_list:
@@ -81,11 +81,11 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             size = 8 if kind == _FIXED64 else 4
         else:
             raise ValueError(f"wire type {kind} at byte {at}")
-        octets = data[at : at + size]
+        field = data[at : at + size]
         at += size
         if at > end:
             raise ValueError(f"field {number} ends behind the message")
-        yield number, octets if kind == _BYTES else int.from_bytes(octets, "little")
+        yield number, field if kind == _BYTES else int.from_bytes(field, "little")
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -93,24 +93,24 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     for bits in range(0, _VARINT_BITS_MAX + 1, 7):
         if at >= len(data):
             raise ValueError("a number ends behind the message")
-        octet = data[at]
+        byte = data[at]
         at += 1
-        value |= (octet & 0x7F) << bits
-        if octet < 0x80:
+        value |= (byte & 0x7F) << bits
+        if byte < 0x80:
             return value & (2**64 - 1), at
     raise ValueError(f"a number of more than 64 bits at byte {at}")
 
 
 def _varint(value: int) -> bytes:
-    octets = bytearray()
+    data = bytearray()
     while value > 0x7F:
-        octets.append(value & 0x7F | 0x80)
+        data.append(value & 0x7F | 0x80)
         value >>= 7
-    octets.append(value)
-    return bytes(octets)
+    data.append(value)
+    return bytes(data)
 
 
-def _octets(value: int | bytes) -> bytes:
+def _data(value: int | bytes) -> bytes:
     if isinstance(value, int):
         raise ValueError("a number where a message or text is due")
     return value
@@ -118,10 +118,10 @@ def _octets(value: int | bytes) -> bytes:
 
 def _value(value: int | bytes, kind: str) -> object:
     if kind in ("text", "hex", "base64"):
-        octets = _octets(value)
+        data = _data(value)
         if kind == "text":
-            return octets.decode(errors="replace")
-        return octets.hex() if kind == "hex" else base64.b64encode(octets).decode()
+            return data.decode(errors="replace")
+        return data.hex() if kind == "hex" else base64.b64encode(data).decode()
     if isinstance(value, bytes):
         raise ValueError("text where a number is due")
     if kind == "bool":

@@ -103,8 +103,8 @@ def _refusal(status: int, reason: str, call: Call) -> bytes:
     text, code = _CODES.get(status, _BUSY if status == 429 else ("Error", 8))
     if reason == "no data":
         text, code = "No data", 5
-    words = json_text(f"{text}: {reason}".encode())
-    return b'{"text":%b,"code":%d}' % (words, code)
+    message = json_text(f"{text}: {reason}".encode())
+    return b'{"text":%b,"code":%d}' % (message, code)
 
 
 _EVENTS = Endpoint("splunk", _events, _refusal)

@@ -168,6 +168,6 @@ class Unpacker:
             return self._fail(f"has {len(content)} bytes in it, and says {size}")
         return content
 
-    def _fail(self, words: str) -> bytes:
-        self.error = RelpError(f"a compressed block {words}")
+    def _fail(self, reason: str) -> bytes:
+        self.error = RelpError(f"a compressed block {reason}")
         return b""

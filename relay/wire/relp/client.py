@@ -211,15 +211,15 @@ class RelpClientSession:
             if rsp is None:
                 self._end(f"not an answer: {data[:40]!r}")
                 return
-            words = printable(data)
-            if rsp[1] == b"200" or not self._inflight.answer(txnr, refusal=words):
+            reason = printable(data)
+            if rsp[1] == b"200" or not self._inflight.answer(txnr, refusal=reason):
                 self._end(f"an answer to txnr {txnr}, which is not waiting for one")
 
     def _receive_open_rsp(self, data: bytes) -> None:
         rsp = _RSP.match(data)
         if rsp is None or rsp[1] != b"200":
-            words = printable(data) or "no status code"
-            self._end(f"the server refused the session: {words}")
+            reason = printable(data) or "no status code"
+            self._end(f"the server refused the session: {reason}")
             return
         # One server puts its first offer in the place of the text.
         offers = parse_offers((rsp[2] or b"") + b"\n" + (rsp[3] or b""))

@@ -234,12 +234,12 @@ class RelpFrameDecoder:
 
 def _no_header(found: bytes) -> str:
     """Describe the bytes found in the place of a RELP header."""
-    words = f"no RELP header: {found!r}"
+    reason = f"no RELP header: {found!r}"
     if found.startswith(_TLS_RECORDS):
-        words += "; the peer speaks TLS: relp+tls:// is for that"
+        reason += "; the peer speaks TLS: relp+tls:// is for that"
     elif _PLAIN_SYSLOG.match(found):
-        words += "; this is plain syslog: tcp:// is for that"
-    return words
+        reason += "; this is plain syslog: tcp:// is for that"
+    return reason
 
 
 def next_txnr(txnr: int) -> int:

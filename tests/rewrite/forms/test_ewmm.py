@@ -383,13 +383,13 @@ def test_both_ways_of_writing_agree(
     assert EWMM([message._replace(pairs=never_sent)], origin) == EWMM([message], origin)
 
 
-words = st.text("xyz@-_\u00e9 12", min_size=1, max_size=8).map(lambda word: "x" + word)
+names = st.text("xyz@-_\u00e9 12", min_size=1, max_size=8).map(lambda word: "x" + word)
 values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).map(str.encode)
 
 
 @given(
-    st.dictionaries(words, values | typed)
-    | st.dictionaries(st.tuples(words, words).map(".".join), values | typed)
+    st.dictionaries(names, values | typed)
+    | st.dictionaries(st.tuples(names, names).map(".".join), values | typed)
 )
 def test_pairs_survive_three_hops(pairs: dict[str, bytes]) -> None:
     message = parse(b"<13>1 - h - - - - m")._replace(pairs=pairs)

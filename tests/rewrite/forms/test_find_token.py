@@ -249,8 +249,8 @@ def test_no_rewrite_has_a_token_that_was_a_name(start: bytes, text: bytes) -> No
 
 
 @given(st.binary())
-def test_any_octets_will_do(octets: bytes) -> None:
-    message = parse(octets)
+def test_any_bytes_will_do(data: bytes) -> None:
+    message = parse(data)
     find_claim(message)
     for name in names_of(message):
         changed = without_name(message, name)
@@ -258,7 +258,7 @@ def test_any_octets_will_do(octets: bytes) -> None:
 
 
 @given(st.binary(max_size=30), st.binary(max_size=30))
-def test_any_octets_around_a_claim(before: bytes, after: bytes) -> None:
+def test_any_bytes_around_a_claim(before: bytes, after: bytes) -> None:
     claim = find_claim(parse(before + b'{"logsene-app-token":"T"}' + after))
     if claim is not None:
         assert claim.rest == before + b"{}" + after
@@ -271,7 +271,7 @@ pieces = st.lists(
 
 
 @given(pieces | st.binary())
-def test_any_octets_behind_a_claim(after: bytes) -> None:
+def test_any_bytes_behind_a_claim(after: bytes) -> None:
     claim = find_claim(parse(STAMP + b'a: {"logsene-app-token":"T",' + after))
     if claim is not None:
         assert claim.secrets[0] == b"T"

@@ -31,7 +31,7 @@ class Setup:
 
     def __init__(self, policy: str, writer: Any = cee) -> None:
         self.drops: Counter[str] = Counter()
-        self.words: list[str] = []
+        self.told: list[str] = []
         mode = {cee: "cee", tag: "tag", app_name: "app-name"}[writer]
         self.form = Sized(
             form_of(
@@ -40,22 +40,22 @@ class Setup:
             ),
             SizeLimit(LIMIT, policy, "the plan"),
             drops=self.drops,
-            on_long=self.words.append,
+            on_long=self.told.append,
         )
 
     def send(self, *lines: bytes) -> list[bytes]:
         self.forget()
         arrival = Arrival.of_one(len(lines), ORIGIN)
         by_lines = list(self.form.write(read_lines(lines), None, arrival))
-        told, dropped, changed = self.words.copy(), self.drops.copy(), self.form.changed.copy()
+        told, dropped, changed = self.told.copy(), self.drops.copy(), self.form.changed.copy()
         self.forget()
         messages: list[SyslogMessage] = [parse(line) for line in lines]
         assert self.form.write_messages(messages, ORIGIN) == by_lines
-        assert (self.words, self.drops, self.form.changed) == (told, dropped, changed)
+        assert (self.told, self.drops, self.form.changed) == (told, dropped, changed)
         return by_lines
 
     def forget(self) -> None:
-        self.words.clear()
+        self.told.clear()
         self.drops.clear()
         self.form.changed.clear()
 
@@ -73,7 +73,7 @@ def test_what_fits_stays(policy: str) -> None:
     assert [object_in(payload)["message"] for payload in payloads] == [
         "x" * size for size in (1, 700, 800, 0)
     ]
-    assert (setup.words, setup.drops, setup.form.changed) == ([], Counter(), Counter())
+    assert (setup.told, setup.drops, setup.form.changed) == ([], Counter(), Counter())
 
 
 def test_drop() -> None:
@@ -90,7 +90,7 @@ def test_truncate_leaves_as_much_as_there_is_room_for() -> None:
     assert object_in(long)["message"].startswith('"xxxx')
     assert object_in(long)["logsene-app-token"] == SECRET.decode()
     assert [object_in(payload)["message"] for payload in (first, last)] == ["1", "3"]
-    assert setup.words == [
+    assert setup.told == [
         "1 message truncated: longer than 1,000 bytes, the limit of the plan",
     ]
     assert setup.form.changed == {"truncated": 1}

@@ -300,9 +300,9 @@ def test_a_batch_keeps_its_order() -> None:
 
 
 def test_a_token_that_does_not_fit_is_refused_without_showing_it() -> None:
-    for octet in b":[]":
+    for byte in b":[]":
         with pytest.raises(ValueError, match="tag") as refused:
-            tag(Token(b"secret%c" % octet), ZONE, relay_name=b"vm")
+            tag(Token(b"secret%c" % byte), ZONE, relay_name=b"vm")
         assert "secret" not in str(refused.value)
     with pytest.raises(ValueError, match="APP-NAME") as refused:
         app_name(Token(b"secret" * 9), ZONE, relay_name=b"vm")

@@ -84,6 +84,6 @@ names = st.text(texts) | st.text(alphabet=".@a1%", max_size=8)
 
 @given(st.dictionaries(names, st.text(texts)))
 def test_every_name_finds_its_place(pairs: dict[str, str]) -> None:
-    octets = {name: value.encode() for name, value in pairs.items()}
-    tree = json.loads(write(octets), object_pairs_hook=without_twins)
+    encoded = {name: value.encode() for name, value in pairs.items()}
+    tree = json.loads(write(encoded), object_pairs_hook=without_twins)
     assert flat(tree) == pairs

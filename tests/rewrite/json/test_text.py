@@ -26,7 +26,7 @@ def strictly(text: bytes) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("octets", "expected"),
+    ("data", "expected"),
     [
         (b"", b'""'),
         (b"text", b'"text"'),
@@ -40,16 +40,16 @@ def strictly(text: bytes) -> Any:
         (b"a\0b\xff", rb'"a\\x00b\\xff"'),
     ],
 )
-def test_octets_as_json(octets: bytes, expected: bytes) -> None:
-    assert json_string(octets) == expected
+def test_bytes_as_json(data: bytes, expected: bytes) -> None:
+    assert json_string(data) == expected
 
 
 @given(st.binary())
-def test_any_octets_make_a_valid_string(octets: bytes) -> None:
-    written = json_string(octets)
-    expected = octets.decode(errors="backslashreplace").replace("\0", "\\x00")
+def test_any_bytes_make_a_valid_string(data: bytes) -> None:
+    written = json_string(data)
+    expected = data.decode(errors="backslashreplace").replace("\0", "\\x00")
     assert strictly(written) == expected
-    assert all(octet >= 0x20 for octet in written)
+    assert all(byte >= 0x20 for byte in written)
 
 
 @pytest.mark.parametrize(
@@ -210,17 +210,17 @@ pieces = st.lists(
 
 
 @given(pieces | st.binary())
-def test_texts_of_anything_are_cut_out_without_trouble(octets: bytes) -> None:
-    found = cut(b'{"t-1":"x",' + octets)
+def test_texts_of_anything_are_cut_out_without_trouble(data: bytes) -> None:
+    found = cut(b'{"t-1":"x",' + data)
     assert found is not None
     assert found[1][0] == b"x"
-    assert len(found[0]) <= len(octets) + 1
+    assert len(found[0]) <= len(data) + 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("piece", [b" ", b"[", b'"",', b'"t-1":', b'"t-1":"",', b"\\", b'{"a":['])
 def test_a_long_one_takes_no_more_than_its_length(piece: bytes) -> None:
-    """Looking at it again from each of its octets would take minutes."""
+    """Looking at it again from each of its bytes would take minutes."""
     found = cut(b'{"t-1":"x",' + piece * 200_000)
     assert found is not None
 

@@ -191,7 +191,7 @@ def test_what_is_no_date_format_is_refused(format: str) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_any_octets_pass(text: bytes) -> None:
+def test_any_bytes_pass(text: bytes) -> None:
     for change in (
         message_parsers.parse_json("MESSAGE", ""),
         message_parsers.parse_key_values("MESSAGE", ""),

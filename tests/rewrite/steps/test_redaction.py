@@ -78,6 +78,6 @@ def test_whole_values_are_hashed() -> None:
 
 
 @given(st.binary(max_size=80))
-def test_any_octets_pass(text: bytes) -> None:
+def test_any_bytes_pass(text: bytes) -> None:
     changed(mask(list(KINDS.values()), ["MESSAGE"]), text)
     changed(hash_found(list(KINDS.values()), ["MESSAGE"], KEY), text)

@@ -65,7 +65,7 @@ def test_bodies_are_compressed(name: str, decompress: Any) -> None:
 
 def test_a_failed_request_decides_nothing() -> None:
     outcome = Server(RequestFailed("timeout", "no answer")).send()
-    assert {(v.fate, v.cause, v.words) for v in outcome.verdicts} == {
+    assert {(v.fate, v.cause, v.reason) for v in outcome.verdicts} == {
         (Fate.RETRY, "timeout", "no answer")
     }
 
@@ -76,7 +76,7 @@ def test_the_server_s_wish_to_wait_is_passed_on() -> None:
 
 def test_secrets_are_masked_in_what_the_server_says() -> None:
     outcome = Server(Answer(401, {}, b"no such key: 12345678")).send()
-    assert {each.words for each in outcome.verdicts} == {"401 no such key: ****"}
+    assert {each.reason for each in outcome.verdicts} == {"401 no such key: ****"}
 
 
 def test_an_index_that_is_a_secret_is_that_of_records_without_one() -> None:
@@ -97,7 +97,7 @@ def test_without_credentials_nothing_is_sent() -> None:
         raise UpstreamError("cannot read the token file t")
 
     server = Server(Answer(204), credentials=unreadable)
-    assert {(each.fate, each.words) for each in server.send().verdicts} == {
+    assert {(each.fate, each.reason) for each in server.send().verdicts} == {
         (Fate.HOLD, "cannot read the token file t")
     }
     assert server.seen == []

@@ -98,7 +98,7 @@ def test_where_a_counted_frame_begins_in_a_line(
     assert next_counted(line + behind, 0, 0, len(line), 1000, Rest.COMES) == found
 
 
-def test_the_beginning_is_over_with_the_first_octet_that_says_so() -> None:
+def test_the_beginning_is_over_with_the_first_byte_that_says_so() -> None:
     for data, over in [(b"\n", False), (b"\xef\xbb", False), (b"1 ope", False), (b"1 opx", True)]:
         beginning = Beginning()
         beginning.end(data, 0, Rest.COMES)
@@ -109,12 +109,12 @@ def test_the_beginning_is_over_with_the_first_octet_that_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("octets", "size"),
+    ("data", "size"),
     [
         *((b"2 <13>x", 2), (b" <13>x", 1), (b"123456789 <13>", 10), (b"<13>x", 0), (b"2 x", 0)),
         *((b"", -1), (b"2", -1), (b" ", -1), (b"2 <1", -1), (b"x", 0), (b" <1x", 0)),
     ],
 )
-def test_a_count_whose_first_digits_are_gone(octets: bytes, size: int) -> None:
-    assert rest_of_count(octets, 0, Rest.COMES) == size
-    assert rest_of_count(octets, 0, Rest.MISSING) == max(0, size)
+def test_a_count_whose_first_digits_are_gone(data: bytes, size: int) -> None:
+    assert rest_of_count(data, 0, Rest.COMES) == size
+    assert rest_of_count(data, 0, Rest.MISSING) == max(0, size)

@@ -9,5 +9,5 @@ from relay.wire.framing.byte_order_mark import (
 def test_one_mark_is_removed_and_only_at_the_beginning() -> None:
     assert without_byte_order_mark(BYTE_ORDER_MARK + b"<13>x") == b"<13>x"
     assert without_byte_order_mark(2 * BYTE_ORDER_MARK) == BYTE_ORDER_MARK
-    for octets in (b"", b"<13>x", b"x" + BYTE_ORDER_MARK, BYTE_ORDER_MARK[:2]):
-        assert without_byte_order_mark(octets) == octets
+    for data in (b"", b"<13>x", b"x" + BYTE_ORDER_MARK, BYTE_ORDER_MARK[:2]):
+        assert without_byte_order_mark(data) == data

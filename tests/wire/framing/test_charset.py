@@ -58,7 +58,7 @@ def test_what_is_no_character_set(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "octets"),
+    ("name", "data"),
     [
         ("ISO-8859-1", b"caf\xe9"),
         ("utf-8", "café".encode()),
@@ -76,8 +76,8 @@ def test_what_is_no_character_set(name: str) -> None:
         ("ISO-8859-1", b"\xef\xbb\xbfcaf\xe9"),
     ],
 )
-def test_text_becomes_utf8_without_a_mark(name: str, octets: bytes) -> None:
-    assert Charset(name).to_utf8(octets) == "café".encode()
+def test_text_becomes_utf8_without_a_mark(name: str, data: bytes) -> None:
+    assert Charset(name).to_utf8(data) == "café".encode()
 
 
 def test_a_mark_is_removed_only_once_and_not_from_the_middle() -> None:
@@ -95,17 +95,17 @@ def test_what_means_nothing_is_replaced_or_stays() -> None:
 
 @given(st.sampled_from([*SUPERSETS, *OTHERS]), st.binary(max_size=40))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_anything_becomes_something(name: str, octets: bytes) -> None:
+def test_anything_becomes_something(name: str, data: bytes) -> None:
     charset = Charset(name)
-    text = charset.to_utf8(octets)
+    text = charset.to_utf8(data)
     if name != "punycode":
         text.decode()
-    assert len(text) <= max(3 * len(octets), 3)
+    assert len(text) <= max(3 * len(data), 3)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_octets_per_byte_are_bounded(text: str) -> None:
+def test_the_shrinkage_of_text_is_bounded(text: str) -> None:
     for name in ("utf-16le", "utf-32be", "gb18030", "ISO-8859-1", "utf-8", "hz", "iso2022_jp_2"):
         charset = Charset(name)
-        octets = text.encode(name, "ignore")
-        assert len(octets) <= charset.shrinkage_max * len(charset.line_to_utf8(octets))
+        data = text.encode(name, "ignore")
+        assert len(data) <= charset.shrinkage_max * len(charset.line_to_utf8(data))

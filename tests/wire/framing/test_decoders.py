@@ -48,7 +48,7 @@ def singly(stream: bytes) -> list[bytes]:
 
 
 def kept_bytes(decoder: AutoDecoder) -> int:
-    """Memory behind a decoder, in octets, without what every decoder has."""
+    """Memory behind a decoder, in bytes, without what every decoder has."""
     return _size(decoder) - _size(type(decoder)(frame_bytes_max=64))
 
 
@@ -79,7 +79,7 @@ def test_every_two_cuts_give_the_same_frames(stream: bytes, messages: list[bytes
 
 
 @each_stream
-def test_octet_by_octet(stream: bytes, messages: list[bytes]) -> None:
+def test_byte_by_byte(stream: bytes, messages: list[bytes]) -> None:
     decoder = AutoDecoder(frame_bytes_max=16)
     assert decode(decoder, *singly(stream)) == messages
     assert (decoder.error, decoder.long.truncated) == (None, 0)
@@ -280,7 +280,7 @@ Report = list[tuple[bytes, int, int]]
 
 
 def reports(decoder: AutoDecoder, *chunks: bytes) -> Report:
-    """Each frame with the octets of the whole if it was cut, and its number if a piece."""
+    """Each frame with the bytes of the whole if it was cut, and its number if a piece."""
     found: Report = []
     for call in (*[lambda chunk=chunk: decoder.feed(chunk) for chunk in chunks], decoder.finish):
         frames = call()
@@ -448,7 +448,7 @@ def test_the_end_of_the_last_line_is_no_empty_line() -> None:
 
 # Which framing: found out at each boundary.
 
-OK = b"<13>Oct 11 22:14:15 h app: okay"  # 31 octets
+OK = b"<13>Oct 11 22:14:15 h app: okay"  # 31 bytes
 COUNTED_OK = b"31 " + OK
 CAFE = "<13>Oct 11 22:14:15 h app: café 表".encode()
 
@@ -677,9 +677,7 @@ def test_mixtures_do_not_depend_on_chunks(
     pieces=st.lists(parts | st.binary(max_size=9), max_size=12), settles=st.sets(st.integers(0, 12))
 )
 @example(pieces=[b"\xef\xbb\xbf", b"\xef\xbb\xbf"], settles=set())
-def test_all_octets_but_counts_and_separators_arrive(
-    pieces: list[bytes], settles: set[int]
-) -> None:
+def test_all_bytes_but_counts_and_separators_arrive(pieces: list[bytes], settles: set[int]) -> None:
     decoder = AutoDecoder(frame_bytes_max=1000)
     frames: list[bytes] = []
     for number, piece in enumerate(pieces):
@@ -696,8 +694,8 @@ def test_all_octets_but_counts_and_separators_arrive(
         assert frames == []
 
 
-def _without(octets: bytes) -> bytes:
-    return octets.translate(None, b"0123456789 \r\n\0")
+def _without(data: bytes) -> bytes:
+    return data.translate(None, b"0123456789 \r\n\0")
 
 
 # NUL: a part of a line, unless a sender ends its messages with it.
@@ -837,7 +835,7 @@ def test_relp_is_not_cut_into_messages(before: bytes, opening: bytes) -> None:
         assert decoder.error is not None and decoder.error.protocol == "relp"
 
 
-# Memory, in octets for each octet received.
+# Memory, in bytes for each byte received.
 
 
 @pytest.mark.slow
@@ -852,7 +850,7 @@ def test_relp_is_not_cut_into_messages(before: bytes, opening: bytes) -> None:
         b"5 <13>a<13>65536 <13>",
     ],
 )
-def test_an_octet_that_waits_costs_less_than_two(start: bytes, size: int) -> None:
+def test_a_byte_that_waits_costs_less_than_two(start: bytes, size: int) -> None:
     decoder = AutoDecoder(frame_bytes_max=65536)
     decoder.feed(start)
     tracemalloc.start()

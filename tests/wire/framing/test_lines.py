@@ -51,18 +51,18 @@ def test_what_is_left_at_the_end_is_a_line() -> None:
 def test_long_lines_are_cut_and_their_length_is_known(
     line: bytes, frame: bytes, size: int | None, step: int, before: bytes
 ) -> None:
-    octets = before + line + b"\nnext\n"
+    data = before + line + b"\nnext\n"
     decoder = LineDecoder(start=0, frame_bytes_max=5)
     frames: list[bytes] = []
     sizes: list[int] = []
-    for start in range(0, len(octets), step):
-        lines = decoder.feed(octets[start : start + step])
+    for start in range(0, len(data), step):
+        lines = decoder.feed(data[start : start + step])
         assert all(len(lines.frames[index]) == 5 for index in lines.long)
         frames += lines.frames
         sizes += lines.long.values()
     assert frames == [*before.split(), frame, b"next"]
     assert sizes == ([] if size is None else [size])
-    assert decoder.position == len(octets)
+    assert decoder.position == len(data)
 
 
 def test_of_a_line_without_end_little_is_kept() -> None:
@@ -118,18 +118,18 @@ def test_an_expression_that_never_matches_does_not_swallow_a_file() -> None:
     assert LineDecoder(start=0, frame_bytes_max=9, begins=lambda line: None).finish().frames == []
 
 
-def pieces(octets: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(octets) + 1) for cut in cuts), len(octets)]
-    return [octets[start:stop] for start, stop in pairwise(places)]
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[start:stop] for start, stop in pairwise(places)]
 
 
-OCTETS = st.text(alphabet="ab \r\n", max_size=60).map(str.encode)
+BYTES = st.text(alphabet="ab \r\n", max_size=60).map(str.encode)
 CUTS = st.lists(st.integers(0, 60), max_size=8)
 
 
-@given(OCTETS, CUTS, st.integers(1, 12), st.sampled_from([None, STACK]))
+@given(BYTES, CUTS, st.integers(1, 12), st.sampled_from([None, STACK]))
 def test_frames_do_not_depend_on_chunks(
-    octets: bytes, cuts: list[int], limit: int, begins: object
+    data: bytes, cuts: list[int], limit: int, begins: object
 ) -> None:
     def decoded(chunks: list[bytes]) -> tuple[list[bytes], list[int], int]:
         decoder = LineDecoder(start=0, frame_bytes_max=limit, begins=begins)  # type: ignore[arg-type]
@@ -137,31 +137,31 @@ def test_frames_do_not_depend_on_chunks(
         frames = [frame for result in results for frame in result.frames]
         return frames, [size for result in results for size in result.long.values()], decoder.read
 
-    frames, sizes, read = decoded(pieces(octets, cuts))
-    assert (frames, sizes, read) == decoded([octets])
-    assert read == len(octets)
+    frames, sizes, read = decoded(pieces(data, cuts))
+    assert (frames, sizes, read) == decoded([data])
+    assert read == len(data)
     if begins is None:
-        whole = octets.split(b"\n")
+        whole = data.split(b"\n")
         expected = [line.removesuffix(b"\r") for line in (whole[:-1] if not whole[-1] else whole)]
         assert frames == [line[:limit] for line in expected]
         assert sizes == [len(line) for line in expected if len(line) > limit]
 
 
-@given(OCTETS, CUTS, st.sampled_from([None, STACK]), st.integers(0, 60))
+@given(BYTES, CUTS, st.sampled_from([None, STACK]), st.integers(0, 60))
 def test_going_on_from_a_position_repeats_nothing_and_leaves_nothing_out(
-    octets: bytes, cuts: list[int], begins: object, crash: int
+    data: bytes, cuts: list[int], begins: object, crash: int
 ) -> None:
     decoder = LineDecoder(start=0, frame_bytes_max=99, begins=begins)  # type: ignore[arg-type]
     frames: list[bytes] = []
-    for chunk in pieces(octets[:crash], cuts):
+    for chunk in pieces(data[:crash], cuts):
         frames += decoder.feed(chunk).frames
     again = LineDecoder(start=decoder.position, frame_bytes_max=99, begins=begins)  # type: ignore[arg-type]
-    frames += again.feed(octets[decoder.position :]).frames + again.finish().frames
+    frames += again.feed(data[decoder.position :]).frames + again.finish().frames
     whole = LineDecoder(start=0, frame_bytes_max=99, begins=begins)  # type: ignore[arg-type]
-    assert frames == whole.feed(octets).frames + whole.finish().frames
+    assert frames == whole.feed(data).frames + whole.finish().frames
 
 
-def test_a_nul_is_an_octet_like_others() -> None:
+def test_a_nul_is_a_byte_like_others() -> None:
     decoder = LineDecoder(start=0, frame_bytes_max=100)
     assert decoder.feed(b"with \0 nul\n\0\n") == Lines([b"with \0 nul", b"\0"], {})
 
@@ -172,11 +172,11 @@ MARK = b"\xef\xbb\xbf"
 @pytest.mark.parametrize("begins", [None, STACK])
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 100])
 def test_a_mark_at_the_beginning_of_a_file_is_no_text(begins: object, step: int) -> None:
-    octets = MARK + b"12345\r\n" + MARK + b"x\n"
+    data = MARK + b"12345\r\n" + MARK + b"x\n"
     decoder = LineDecoder(start=0, frame_bytes_max=5, begins=begins)  # type: ignore[arg-type]
     frames: list[bytes] = []
-    for start in range(0, len(octets), step):
-        lines = decoder.feed(octets[start : start + step])
+    for start in range(0, len(data), step):
+        lines = decoder.feed(data[start : start + step])
         assert not lines.long
         frames += lines.frames
     assert frames + decoder.finish().frames == [b"12345", MARK + b"x"]
@@ -212,27 +212,27 @@ def expected_lines(text: str, name: str) -> list[bytes]:
 def test_lines_are_converted_wherever_the_file_is_cut(
     name: str, marked: bool, begins: object
 ) -> None:
-    octets = HEADS.get(name[:6], HEADS.get(name, b"")) * marked + encoded(TEXT, name)
+    data = HEADS.get(name[:6], HEADS.get(name, b"")) * marked + encoded(TEXT, name)
     if name == "utf-16be" and marked:
-        octets = codecs.BOM_UTF16_BE + encoded(TEXT, name)
+        data = codecs.BOM_UTF16_BE + encoded(TEXT, name)
     if name == "utf-32be" and marked:
-        octets = codecs.BOM_UTF32_BE + encoded(TEXT, name)
+        data = codecs.BOM_UTF32_BE + encoded(TEXT, name)
     expected = expected_lines(TEXT, name)
     if begins is not None:
         expected = [b"\n".join(expected[:3]), *expected[3:]]
     options: dict[str, Any] = {"frame_bytes_max": 200, "charset": Charset(name), "begins": begins}
-    for first in range(len(octets) + 1):
+    for first in range(len(data) + 1):
         decoder = LineDecoder(start=0, **options)
-        frames = decoder.feed(octets[:first]).frames
+        frames = decoder.feed(data[:first]).frames
         # A crash here loses and repeats nothing.
-        again = LineDecoder(start=decoder.position, head=octets[:4], **options)
-        after = again.feed(octets[decoder.position :]).frames + again.finish().frames
-        rest = decoder.feed(octets[first:]).frames + decoder.finish().frames
+        again = LineDecoder(start=decoder.position, head=data[:4], **options)
+        after = again.feed(data[decoder.position :]).frames + again.finish().frames
+        rest = decoder.feed(data[first:]).frames + decoder.finish().frames
         assert frames + rest == expected
         assert frames + after == expected
-        assert decoder.position == decoder.read == again.position == len(octets)
+        assert decoder.position == decoder.read == again.position == len(data)
     singly = LineDecoder(start=0, **options)
-    frames = [frame for octet in octets for frame in singly.feed(bytes([octet])).frames]
+    frames = [frame for byte in data for frame in singly.feed(bytes([byte])).frames]
     assert frames + singly.finish().frames == expected
 
 
@@ -256,11 +256,11 @@ def test_the_limit_counts_bytes_of_utf8_and_keeps_characters_whole(limit: int) -
 
 def test_a_mark_says_which_byte_order_a_file_has() -> None:
     for name in ("utf-16", "utf-16le"):
-        octets = codecs.BOM_UTF16_BE + "a\nb\n".encode("utf-16be")
+        data = codecs.BOM_UTF16_BE + "a\nb\n".encode("utf-16be")
         decoder = LineDecoder(start=0, frame_bytes_max=9, charset=Charset(name))
-        assert decoder.feed(octets).frames == [b"a", b"b"]
-        later = LineDecoder(start=6, frame_bytes_max=9, charset=Charset(name), head=octets[:4])
-        assert later.feed(octets[6:]).frames == [b"b"]
+        assert decoder.feed(data).frames == [b"a", b"b"]
+        later = LineDecoder(start=6, frame_bytes_max=9, charset=Charset(name), head=data[:4])
+        assert later.feed(data[6:]).frames == [b"b"]
     short = LineDecoder(start=0, frame_bytes_max=9, charset=Charset("utf-16"))
     assert short.feed(codecs.BOM_UTF16_BE) == Lines([], {})
     assert short.finish() == Lines([b""], {})
@@ -275,7 +275,7 @@ def test_a_mark_says_which_byte_order_a_file_has() -> None:
     st.sampled_from([None, STACK]),
 )
 def test_converted_frames_do_not_depend_on_chunks(
-    octets: bytes, cuts: list[int], limit: int, name: str, begins: object
+    data: bytes, cuts: list[int], limit: int, name: str, begins: object
 ) -> None:
     options: dict[str, Any] = {"charset": Charset(name), "begins": begins}
 
@@ -287,4 +287,4 @@ def test_converted_frames_do_not_depend_on_chunks(
         sizes = [size for result in results for size in result.long.values()]
         return [frames, sizes, decoder.position]
 
-    assert decoded(pieces(octets, cuts)) == decoded([octets])
+    assert decoded(pieces(data, cuts)) == decoded([data])

@@ -25,7 +25,7 @@ def header_of(pieces: list[bytes], whole: bytes) -> bytes:
 # Cutting.
 
 
-def test_a_cut_frame_keeps_the_first_octets_and_counts_all() -> None:
+def test_a_cut_frame_keeps_the_first_bytes_and_counts_all() -> None:
     cut = CutFrame(frame_bytes_max=4)
     assert [cut.feed(b"012345"), cut.feed(b""), cut.feed(b"67")] == [[], [], []]
     assert (cut.end(), cut.frame_bytes) == ([b"0123"], 8)
@@ -88,7 +88,7 @@ def test_without_a_fit_header_there_is_the_pri_or_nothing(start: bytes, header: 
 
 
 def test_a_tag_without_an_end_is_not_taken_for_a_header() -> None:
-    """With other octets behind it, it would be another tag."""
+    """With other bytes behind it, it would be another tag."""
     header = b"<13>Oct 11 22:14:15 host "
     pieces = split_frame(header + b"app[" + TEXT, frame_bytes_max=128)
     assert pieces[1].startswith(header + (header + b"app[" + TEXT)[128:140])
@@ -104,13 +104,13 @@ def test_no_letter_is_torn(letter: str) -> None:
         assert all(61 <= len(piece) <= 64 for piece in pieces[:-1])
 
 
-def test_octets_that_are_no_letters_do_not_shorten_a_piece() -> None:
-    for octet in (b"\x80", b"\xbf"):
-        pieces = split_frame(b"<13>app: " + octet * 200, frame_bytes_max=64)
+def test_bytes_that_are_no_letters_do_not_shorten_a_piece() -> None:
+    for byte in (b"\x80", b"\xbf"):
+        pieces = split_frame(b"<13>app: " + byte * 200, frame_bytes_max=64)
         assert [len(piece) for piece in pieces[:-1]] == [64] * (len(pieces) - 1)
 
 
-def test_a_piece_comes_when_the_octet_after_it_has() -> None:
+def test_a_piece_comes_when_the_byte_after_it_has() -> None:
     split = SplitFrame(frame_bytes_max=16)
     assert split.feed(b"<13>app: 0123456") == []
     assert split.pieces == 0

@@ -52,7 +52,7 @@ def test_whom_a_header_names(header: bytes, peer: tuple[str, int] | None) -> Non
 
 
 @pytest.mark.parametrize(("header", "peer"), GOOD)
-def test_a_header_cut_at_every_octet(header: bytes, peer: tuple[str, int] | None) -> None:
+def test_a_header_cut_at_every_byte(header: bytes, peer: tuple[str, int] | None) -> None:
     stream = header + REST
     cuts = range(1, len(stream)) if len(stream) < 500 else [1, 11, 12, 13, 15, 16, 17, 300]
     for cut in cuts:
@@ -62,7 +62,7 @@ def test_a_header_cut_at_every_octet(header: bytes, peer: tuple[str, int] | None
 
 
 @pytest.mark.parametrize(("header", "peer"), GOOD)
-def test_one_octet_at_a_time(header: bytes, peer: tuple[str, int] | None) -> None:
+def test_one_byte_at_a_time(header: bytes, peer: tuple[str, int] | None) -> None:
     decoder = ProxyHeaderDecoder()
     stream = header + REST
     rest = b"".join(decoder.feed(stream[at : at + 1]) for at in range(len(stream)))
@@ -114,7 +114,7 @@ def taken(chunks: list[bytes]) -> tuple[bytes, bool, tuple[str, int] | None, boo
 
 
 MUTATED = st.builds(
-    lambda header, at, octet, rest: header[:at] + octet + header[at + 1 :] + rest,
+    lambda header, at, byte, rest: header[:at] + byte + header[at + 1 :] + rest,
     st.sampled_from([header for header, _ in GOOD if len(header) < 500]),
     st.integers(0, 60),
     st.binary(max_size=2),
@@ -138,7 +138,7 @@ def test_an_incomplete_header_is_not_an_error_yet() -> None:
             assert (decoder.complete, decoder.error) == (False, None)
 
 
-def test_a_line_of_107_octets_is_the_longest() -> None:
+def test_a_line_of_107_bytes_is_the_longest() -> None:
     decoder = ProxyHeaderDecoder()
     decoder.feed(b"PROXY UNKNOWN " + b"x" * 91 + b"\r\n")
     assert decoder.complete

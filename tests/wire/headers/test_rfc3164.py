@@ -75,11 +75,11 @@ def test_what_journald_passes_on(line: bytes, expected: Fields) -> None:
     assert tuple(rest) == expected
 
 
-@pytest.mark.parametrize("host_octets", [255, 256])
-def test_a_host_has_255_octets_at_most(host_octets: int) -> None:
-    word = b"h" * host_octets
+@pytest.mark.parametrize("host_bytes", [255, 256])
+def test_a_host_has_255_bytes_at_most(host_bytes: int) -> None:
+    word = b"h" * host_bytes
     _, hostname, app_name, _, msg = fields(b"%s %s su: text" % (OCT, word))
-    if host_octets <= 255:
+    if host_bytes <= 255:
         assert (hostname, app_name, msg) == (word, b"su", b"text")
     else:
         assert (hostname, app_name, msg) == (None, word, b"su: text")

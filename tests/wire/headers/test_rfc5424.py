@@ -97,4 +97,4 @@ def test_any_header_written_is_read_back(fields: list[bytes], msg: bytes) -> Non
     assert b"  " not in header
     name = header.split(b" ")[2]  # which may be in UTF-8
     assert name.decode().isprintable()
-    assert all(0x20 <= octet < 0x7F for octet in header.replace(name, b"", 1))
+    assert all(0x20 <= byte < 0x7F for byte in header.replace(name, b"", 1))

@@ -62,8 +62,8 @@ def test_control_characters_are_escaped() -> None:
 
 
 def escape(value: bytes) -> bytes:
-    for octet in (b"\\", b'"', b"]"):
-        value = value.replace(octet, b"\\" + octet)
+    for byte in (b"\\", b'"', b"]"):
+        value = value.replace(byte, b"\\" + byte)
     return value
 
 

@@ -157,14 +157,14 @@ def test_a_tag_is_the_beginning_of_its_line(
     assert (found.pid or b"") in text
     left = text.replace(found.program or b"", b"", 1).replace(found.pid or b"", b"", 1)
     assert not left.strip(b"[]: ")
-    assert not any(octet < 0x20 for octet in text)
+    assert not any(byte < 0x20 for byte in text)
 
 
 @pytest.mark.parametrize(
-    "octets", [b"[", b"a[", b"a]", b"]", b"a[b]", b"a ", b"(", b"[]", b"a[b][", b"/"]
+    "data", [b"[", b"a[", b"a]", b"]", b"a[b]", b"a ", b"(", b"[]", b"a[b][", b"/"]
 )
-def test_hostile_tags_come_to_an_end(octets: bytes) -> None:
+def test_hostile_tags_come_to_an_end(data: bytes) -> None:
     for start in (b"", b"a", b"a["):
         for expects_host in (True, False):
-            read_tag(start + octets * 65536, 0, expects_host=expects_host)
-            read_tag(start + octets * 65536, 0, has_stamp=False, expects_host=expects_host)
+            read_tag(start + data * 65536, 0, expects_host=expects_host)
+            read_tag(start + data * 65536, 0, has_stamp=False, expects_host=expects_host)

@@ -58,9 +58,9 @@ def test_each_document_has_its_own_verdict() -> None:
     ]
 
 
-@pytest.mark.parametrize("words", [UNKNOWN_TOKEN, "daily limit"])
-def test_a_document_that_the_server_quotes_holds_nothing(words: str) -> None:
-    reason = f"failed to parse field [n] of type [long]. Preview of field's value: '{words}'"
+@pytest.mark.parametrize("text", [UNKNOWN_TOKEN, "daily limit"])
+def test_a_document_that_the_server_quotes_holds_nothing(text: str) -> None:
+    reason = f"failed to parse field [n] of type [long]. Preview of field's value: '{text}'"
     found = verdict(bulk_answer(item(400, "document_parsing_exception", reason)))
     assert (found.fate, found.cause) == (Fate.REFUSED, "item 400")
 
@@ -69,8 +69,8 @@ def test_a_refusal_says_why_on_one_bounded_line() -> None:
     error = {"type": "a", "reason": "b\x1b[2J", "caused_by": {"reason": "c\n" * 1000}}
     found = verdict(bulk_answer({"index": {"status": 400, "error": error}}))
     assert found.fate is Fate.REFUSED
-    assert found.words.startswith("400 a: b\\x1b[2J (c\\nc\\n")
-    assert len(found.words) <= REASON_CHARACTERS_MAX + 4
+    assert found.reason.startswith("400 a: b\\x1b[2J (c\\nc\\n")
+    assert len(found.reason) <= REASON_CHARACTERS_MAX + 4
 
 
 def test_an_answer_of_another_number_of_items_decides_nothing() -> None:
@@ -87,7 +87,7 @@ def test_an_answer_of_another_number_of_items_decides_nothing() -> None:
 def test_a_broken_answer_is_asked_for_again(body: bytes) -> None:
     found = verdict(Answer(200, {}, body))
     assert (found.fate, found.cause) == (Fate.RETRY, "JSON")
-    assert found.words.startswith("broken answer: ")
+    assert found.reason.startswith("broken answer: ")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_broken_answer_is_asked_for_again(body: bytes) -> None:
 def test_a_status_is_for_all_records(status: int, fate: Fate) -> None:
     found = verdict(Answer(status, {}, b'{"error":"why"}'), read_any, 2)
     assert found.fate is fate
-    assert found is DELIVERED or found.words.startswith(str(status))
+    assert found is DELIVERED or found.reason.startswith(str(status))
 
 
 @pytest.mark.parametrize("status", [400, 413])
@@ -122,14 +122,14 @@ def test_an_account_that_is_unknown_or_full_holds_everything(status: int) -> Non
 
 
 def test_a_limit_of_the_rate_is_soon_over() -> None:
-    words = b"Ingestion rate limit exceeded for user fake"
-    found = verdict(Answer(429, {}, words), read_any)
+    text = b"Ingestion rate limit exceeded for user fake"
+    found = verdict(Answer(429, {}, text), read_any)
     assert found.fate is Fate.RETRY
 
 
 def test_where_it_has_moved_to_is_said() -> None:
     found = verdict(Answer(301, {"location": "https://else.example/\x1b"}, b""))
-    assert found.words == "301, its place is https://else.example/\\x1b: write that URL"
+    assert found.reason == "301, its place is https://else.example/\\x1b: write that URL"
 
 
 def test_splunk_takes_all_or_says_which_event_is_at_fault() -> None:
@@ -177,5 +177,5 @@ def test_any_answer_has_a_verdict_for_each_record(
 ) -> None:
     verdicts = verdicts_of(Answer(status, {}, body), records, read)
     assert len(verdicts) == records
-    assert all(each.words.isprintable() and len(each.words) < 400 for each in verdicts)
-    assert all(each is DELIVERED or (each.cause and each.words) for each in verdicts)
+    assert all(each.reason.isprintable() and len(each.reason) < 400 for each in verdicts)
+    assert all(each is DELIVERED or (each.cause and each.reason) for each in verdicts)

@@ -135,7 +135,7 @@ def lying(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "reason"),
     [
         (b"not zstd", "cannot be decompressed"),
         (b"", "is empty"),
@@ -153,13 +153,13 @@ def lying(size: int) -> bytes:
     ],
     ids=range(13),
 )
-def test_hostile_blocks_end_the_session(data: bytes, words: str) -> None:
+def test_hostile_blocks_end_the_session(data: bytes, reason: str) -> None:
     session = opened()
     good = encode_syslog(2, [b"good"])
     assert received(session, good + encode_frame(0, b"syslogrelayz", data)) == [b"good"]
     assert session.error is not None
     assert "a compressed block" in str(session.error)
-    assert words in str(session.error)
+    assert reason in str(session.error)
     assert session.receive(FRAMES) == []
     session.answer(1)
     assert session.finished
@@ -180,7 +180,7 @@ def test_a_block_that_is_too_long_is_refused_before_it_has_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "reason"),
     [
         (FRAMES[:-3], "ends inside a frame"),
         (block_of(FRAMES), "'syslogrelayz'"),
@@ -188,10 +188,10 @@ def test_a_block_that_is_too_long_is_refused_before_it_has_come() -> None:
         (b"rubbish\n" * 50, "no RELP header"),
     ],
 )
-def test_a_block_holds_whole_frames_and_nothing_else(content: bytes, words: str) -> None:
+def test_a_block_holds_whole_frames_and_nothing_else(content: bytes, reason: str) -> None:
     session = opened()
     received(session, block_of(content))
-    assert words in str(session.error)
+    assert reason in str(session.error)
 
 
 @pytest.mark.parametrize("unpacks", [True, False])

@@ -171,7 +171,7 @@ def test_taken_as_an_accepted_session(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "reason"),
     [
         (b"", "no status code"),
         (b"20", "refused"),
@@ -184,11 +184,11 @@ def test_taken_as_an_accepted_session(data: bytes) -> None:
         (b"500 \xff\xfe", "\\xff"),
     ],
 )
-def test_taken_as_a_refused_session(data: bytes, words: str) -> None:
+def test_taken_as_a_refused_session(data: bytes, reason: str) -> None:
     session = new_session(window_records=4)
     session.receive(encode_frame(1, b"rsp", data))
     assert (session.ready, session.over, session.room) == (False, True, 0)
-    assert words in str(session.error)
+    assert reason in str(session.error)
 
 
 # Messages and answers.
@@ -215,7 +215,7 @@ def test_taken_as_an_acknowledgement(session: RelpClientSession, data: bytes) ->
 
 
 @pytest.mark.parametrize(
-    ("stream", "words"),
+    ("stream", "reason"),
     [
         (b"5 rsp 6 200 OK\n", "txnr 5"),
         (b"77 rsp 8 500 nope\n", "txnr 77"),
@@ -233,11 +233,11 @@ def test_taken_as_an_acknowledgement(session: RelpClientSession, data: bytes) ->
     ],
 )
 def test_what_ends_a_session_acknowledges_what_came_before_it_only(
-    session: RelpClientSession, stream: bytes, words: str
+    session: RelpClientSession, stream: bytes, reason: str
 ) -> None:
     assert session.receive(b"2 rsp 6 200 OK\n" + stream) == 1
     assert session.over
-    assert words in str(session.error)
+    assert reason in str(session.error)
     assert session.receive(b"3 rsp 6 200 OK\n4 rsp 6 200 OK\n") == 0
     assert (session.unacknowledged, session.room) == (2, 0)
 
@@ -258,7 +258,7 @@ def test_a_refused_message_is_not_acknowledged_and_not_passed_over(
     assert (session.refusal, session.unacknowledged, session.over) == (None, 0, False)
 
 
-def test_a_refusal_in_other_octets_than_text_is_readable(session: RelpClientSession) -> None:
+def test_a_refusal_in_other_bytes_than_text_is_readable(session: RelpClientSession) -> None:
     session.receive(encode_frame(2, b"rsp", b"500 \xff" + b"x" * 500))
     assert session.refusal is not None
     assert session.refusal.startswith("500 \\xff")
@@ -306,9 +306,9 @@ def test_what_a_server_says_is_one_short_printable_line(
     for txnr in (2, 3, 4):
         length = len(text) + (4 if b" 500 " in answer or b" 200 " in answer else 0)
         session.receive(answer % (txnr, length, text))
-    words = session.refusal or str(session.error)
-    assert words.isprintable(), repr(words)
-    assert len(words) <= 300
+    reason = session.refusal or str(session.error)
+    assert reason.isprintable(), repr(reason)
+    assert len(reason) <= 300
 
 
 @pytest.mark.parametrize("tail", [b"", b"x" * 100_000], ids=["short", "100 KB"])
@@ -318,9 +318,9 @@ def test_what_a_server_says_is_one_short_printable_line(
 def test_what_a_server_says_to_open_is_one_short_printable_line(answer: bytes, tail: bytes) -> None:
     session = new_session(window_records=4)
     session.receive(encode_frame(1, b"rsp", answer % (HOSTILE + tail)))
-    words = str(session.error)
-    assert session.over and words.isprintable(), repr(words)
-    assert len(words) <= 300
+    reason = str(session.error)
+    assert session.over and reason.isprintable(), repr(reason)
+    assert len(reason) <= 300
 
 
 answers = [b"2 rsp 6 200 OK\n", b"3 rsp 3 200\n", b"4 rsp 5 500 x\n", b"0 foo 0\n", b"5 rsp 0\n"]
@@ -392,7 +392,7 @@ def test_usual_and_unusual_answers_come_to_the_same(
         total += session.receive(stream[start : start + cut])
         start += cut
         done = stream[:start].count(b"\n") - (with_hint and b"hello 0\n" in stream[:start])
-        assert total == done, "an answer counts when its last octet is there"
+        assert total == done, "an answer counts when its last byte is there"
     total += session.receive(stream[start:])
     assert (total, session.unacknowledged, session.over) == (50, 0, False)
 

@@ -51,7 +51,7 @@ def test_every_two_cuts_give_the_same_frames(first: int) -> None:
         assert (decoder.error, decoder.truncated, decoder.inside_frame) == (None, 0, False)
 
 
-def test_octet_by_octet() -> None:
+def test_byte_by_byte() -> None:
     decoder = new_decoder()
     assert decode(decoder, *singly(STREAM)) == FRAMES
     assert decoder.error is None
@@ -142,7 +142,7 @@ Report = list[tuple[int, bytes, int, int]]
 
 
 def reports(decoder: RelpFrameDecoder, *chunks: bytes) -> Report:
-    """Number and data of each frame, the octets of the whole, and its number if a piece."""
+    """Number and data of each frame, the bytes of the whole, and its number if a piece."""
     found: Report = []
     for chunk in chunks:
         for index, (txnr, _, data) in enumerate(decoder.feed(chunk)):
@@ -273,14 +273,14 @@ def test_answers_are_numbered_like_what_they_answer(
     assert encode_answers(first, count) == b"".join(b"%d rsp 6 200 OK\n" % n for n in numbers)
 
 
-# Memory, in octets for each octet received; and what is no RELP.
+# Memory, in bytes for each byte received; and what is no RELP.
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("length", [40_000, 90_000])
-def test_an_octet_that_waits_costs_less_than_two(length: int, size: int, split: bool) -> None:
+def test_a_byte_that_waits_costs_less_than_two(length: int, size: int, split: bool) -> None:
     decoder = RelpFrameDecoder(data_bytes_max=60_000, split=split)
     decoder.feed(b"1 syslog %d " % length)
     chunk = b"x" * size
@@ -306,14 +306,14 @@ def test_of_a_long_frame_no_more_is_kept_than_the_limit(split: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("octets", "words"),
+    ("stream", "reason"),
     [
         (b"\x16\x03\x01\x02\x00", "the peer speaks TLS"),
         (b"<13>Oct 11 22:14:15 h app: x\n", "this is plain syslog"),
         (b"31 <13>Oct 11 22:14:15 h app: okay", "this is plain syslog"),
     ],
 )
-def test_another_protocol_is_recognised(octets: bytes, words: str) -> None:
+def test_another_protocol_is_recognised(stream: bytes, reason: str) -> None:
     decoder = RelpFrameDecoder(data_bytes_max=1000)
-    assert decoder.feed(octets) == []
-    assert words in str(decoder.error)
+    assert decoder.feed(stream) == []
+    assert reason in str(decoder.error)

@@ -60,7 +60,7 @@ def test_accepted(block: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "words"),
+    ("block", "reason"),
     [
         (b"", b"required command"),
         (b"relp_version=0", b"required command"),
@@ -73,8 +73,8 @@ def test_accepted(block: bytes) -> None:
         (b"relp_version=-1\ncommands=syslog", b"relp_version"),
     ],
 )
-def test_refused(block: bytes, words: bytes) -> None:
+def test_refused(block: bytes, reason: bytes) -> None:
     refusal = refusal_of(parse_offers(block))
     assert refusal is not None
-    assert words in refusal
+    assert reason in refusal
     assert len(b"500 " + refusal) <= 80  # longer words break some clients
