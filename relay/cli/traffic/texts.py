@@ -9,31 +9,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = [
-    "ASA",
-    "ESXI",
-    "FORTIGATE",
-    "IOS",
-    "JSON",
-    "JUNOS",
-    "JUNOS_SD",
-    "LATIN_TEXTS",
-    "ODD",
-    "PANOS",
-    "PROGRAMS",
-    "Program",
-    "SD_ELEMENTS",
-    "USERS",
-    "UTF8_TEXTS",
-    "WORDS",
-]
-
 
 class Program(NamedTuple):
     facility: int
     pid: str
     """`kept` by the program on a host, `new` with nearly each message, or `none`."""
-    texts: tuple[str, ...]
+    texts: list[str]
 
 
 USERS = (
@@ -47,264 +28,136 @@ WORDS = (  # noqa: SIM905
     "token transaction unknown update upstream value verified version volume waiting worker zone"
 ).split()
 
-PROGRAMS = {
-    "sshd": Program(
-        10,
-        "new",
-        (
-            "Accepted publickey for {user} from {ip} port {port} ssh2: ED25519 SHA256:{base64}",
-            "Failed password for invalid user {word} from {ip} port {port} ssh2",
-            "Connection closed by authenticating user {user} {ip6} port {port} [preauth]",
-            "pam_unix(sshd:session): session opened for user {user}(uid={small}) by (uid=0)",
-            "Received disconnect from {ip} port {port}:11: {words} [preauth]",
-        ),
-    ),
-    "kernel": Program(
-        0,
-        "none",
-        (
-            "[{big}.{micro}] eth{digit}: link becomes ready",
-            "[{big}.{micro}] DROP IN=eth{digit} OUT= MAC={mac} SRC={ip} DST={ip} LEN={small} "
-            "TOS=0x00 TTL={small} ID={port} DF PROTO=TCP SPT={port} DPT={port} WINDOW={port} SYN",
-            "[{big}.{micro}] {word}[{port}]: segfault at {hex8} ip 0000{hex12} sp 0000{hex12} "
-            "error {digit} in lib{word}.so.{digit}[{hex12}+{hex4}]",
-            "[{big}.{micro}] nvme{digit}: {words}",
-            "{word} {word}",
-        ),
-    ),
-    "CRON": Program(
-        9,
-        "new",
-        (
-            "({user}) CMD (/usr/local/bin/{word}-{word} --quiet >/dev/null 2>&1)",
-            "pam_unix(cron:session): session closed for user {user}",
-        ),
-    ),
-    "systemd": Program(
-        3,
-        "kept",
-        (
-            "Started {word}-{word}.service - Keeps the {word} of each {word}.",
-            "{word}-{word}.service: Consumed {digit}.{milli}s CPU time, {small}.{digit}M "
-            "memory peak.",
-            "{word}.service: Main process exited, code=exited, status={digit}/FAILURE",
-            "Reached target {word}.target.",
-        ),
-    ),
-    "sudo": Program(
-        10,
-        "none",
-        (
-            "   {user} : TTY=pts/{digit} ; PWD=/home/{user} ; USER=root ; COMMAND=/usr/bin/{word} "
-            "--{word} /etc/{word}.conf",
-            "pam_unix(sudo:session): session opened for user root(uid=0) by {user}(uid={small})",
-        ),
-    ),
-    "postfix/smtpd": Program(
-        2,
-        "new",
-        (
-            "connect from mail-{small}.example.org[{ip}]",
-            "NOQUEUE: reject: RCPT from unknown[{ip}]: 450 4.7.1 <{word}.example.net>: "
-            "Helo command "
-            "rejected: {words}; from=<{user}@example.com> to=<{user}@example.org> proto=ESMTP "
-            "helo=<{word}.example.net>",
-        ),
-    ),
-    "postfix/qmgr": Program(
-        2,
-        "kept",
-        ("{hex8}{hex4}: from=<{user}@example.com>, size={port}, nrcpt={digit} (queue active)",),
-    ),
-    "dovecot": Program(
-        2,
-        "none",
-        (
-            "imap-login: Login: user=<{user}>, method=PLAIN, rip={ip}, lip={ip}, mpid={port}, TLS, "
-            "session=<{base64}>",
-            "imap({user})<{port}><{base64}>: Disconnected: {words} in={port} out={big} deleted=0",
-        ),
-    ),
-    "nginx": Program(
-        16,
-        "kept",
-        (
-            '{ip} - {user} "GET /{word}/{word}/{big}?{word}={hex8}&{query} HTTP/1.1" 200 {port} '
-            '"https://www.example.com/{word}" "Browser/{small}.{digit} (X11; x86_64) '
-            '{word}/{small}"',
-            '{ip6} - - "POST /api/v{digit}/{word} HTTP/2.0" {status} {small} "-" "client/{digit}" '
-            "rt=0.{milli} urt=0.{milli}",
-            "*{big} upstream timed out (110: {words}), client: {ip}, server: www.example.com, "
-            'request: "GET /{word} HTTP/1.1", upstream: "http://{ip}:{port}/{word}"',
-        ),
-    ),
-    "haproxy": Program(
-        16,
-        "kept",
-        (
-            "{ip}:{port} [{clf}] front~ {word}/{word}-{digit} 0/0/{digit}/{small}/{small} "
-            '{status} {port} - - ---- {small}/{small}/{digit}/{digit}/0 0/0 "GET /{word}?{query} '
-            'HTTP/1.1"',
-        ),
-    ),
-    "apache2": Program(
-        17,
-        "new",
-        (
-            "[core:error] [pid {port}:tid {hex12}] [client {ip}:{port}] AH{port}: {words}",
-            '{ip} "GET /{word}/{word}.html HTTP/1.1" {status} {port}',
-        ),
-    ),
-    "named": Program(
-        3,
-        "kept",
-        (
-            "client @0x{hex12} {ip}#{port} ({word}.example.com): query: {word}.example.com IN "
-            "AAAA +E(0)K ({ip})",
-            "zone example.net/IN: notify from {ip6}#{port}: serial {big}",
-        ),
-    ),
-    "dhcpd": Program(
-        3,
-        "kept",
-        (
-            "DHCPACK on {ip} to {mac} ({word}-{small}) via eth{digit}",
-            "DHCPDISCOVER from {mac} via {ip}: {words}",
-        ),
-    ),
-    "postgres": Program(
-        16,
-        "new",
-        (
-            "[{small}-1] {user}@{word} LOG:  duration: {small}.{milli} ms  statement: SELECT "
-            "id, {word}, {word} FROM {word} WHERE {word} = '{hex8}' ORDER BY {word} LIMIT {small}",
-            '[{small}-1] ERROR:  relation "{word}_{word}" does not exist at character {small}',
-            "[{small}-1] LOG:  checkpoint complete: wrote {port} buffers "
-            "({digit}.{digit}%); {words}",
-        ),
-    ),
-    "mariadbd": Program(
-        3,
-        "kept",
-        ("{big} [Warning] Aborted connection {big} to db: '{word}' user: '{user}' ({words})",),
-    ),
-    "redis-server": Program(
-        16, "kept", ("{small} changes in {small} seconds. Saving...", "DB saved on disk: {words}")
-    ),
-    "dockerd": Program(
-        3,
-        "kept",
-        (
-            'time="{iso}" level=info msg="ignoring event" container={hex32}{hex32} module={word} '
-            'namespace=moby topic=/tasks/{word} type="*events.Task{word}"',
-            'time="{iso}" level=error msg="{words}" error="{word}: {word}" spanID={hex12}',
-        ),
-    ),
-    "kubelet": Program(
-        3,
-        "kept",
-        (
-            'E{port} {small} pod_workers.go:{small}] "Error syncing pod" err="failed to start '
-            '{word} with {word}: back-off {small}s {words}" pod="{word}/{word}-{hex8}" '
-            'podUID="{hex8}-{hex4}-{hex4}-{hex4}-{hex12}"',
-            'I{port} {small} kubelet.go:{small}] "SyncLoop (PLEG)" pod="{word}/{word}-{hex8}"',
-        ),
-    ),
-    "containerd": Program(
-        3,
-        "kept",
-        ('time="{iso}" level=warning msg="cleanup {word} {hex32}" namespace=k8s.io {words}',),
-    ),
-    "chronyd": Program(
-        3,
-        "kept",
-        (
-            "Selected source {ip} (time-{digit}.example.net)",
-            "System clock wrong by 0.{micro} seconds",
-        ),
-    ),
-    "auditd": Program(
-        13,
-        "kept",
-        (
-            "type=SYSCALL msg=audit({big}.{milli}:{port}): arch=c000003e syscall={small} "
-            "success=yes "
-            "exit=0 a0={hex12} a1={hex8} a2={hex4} ppid={port} pid={port} auid={small} uid=0 gid=0 "
-            'tty=pts{digit} ses={small} comm="{word}" exe="/usr/bin/{word}" key="{word}"',
-        ),
-    ),
-    "NetworkManager": Program(
-        3,
-        "kept",
-        (
-            "<info>  [{big}.{milli}] device (eth{digit}): state change: {word} -> {word} "
-            "(reason '{word}')",
-        ),
-    ),
-    "rsyslogd": Program(
-        5,
-        "none",
-        (
-            '[origin software="rsyslogd" swVersion="8.{small}.0" x-pid="{port}"] {words}',
-            "action 'action-{digit}-omrelp' suspended (module 'omrelp'), retry {digit}. {words}",
-        ),
-    ),
-    "smartd": Program(
-        3,
-        "kept",
-        (
-            "{word}",
-            "Device: /dev/sd{letter}, {small} {words} sectors",
-        ),
-    ),
-    "keepalived": Program(
-        3,
-        "kept",
-        ("{word} {word}", "(VI_{small}) Entering {word} STATE", "{words} for [{ip}]:{port}"),
-    ),
-    "slapd": Program(
-        20,
-        "kept",
-        (
-            'conn={port} op={digit} SRCH base="ou={word},dc=example,dc=com" scope=2 deref=0 '
-            'filter="(&(objectClass={word})(uid={user}))"',
-            "conn={port} op={digit} RESULT tag=101 err=0 qtime=0.{micro} nentries={digit} text=",
-        ),
-    ),
-    "freeradius": Program(
-        10,
-        "kept",
-        ("({big}) Login OK: [{user}] (from client {word}-{digit} port {digit} cli {mac})",),
-    ),
-    "billing-api": Program(
-        18,
-        "kept",
-        (
-            "request_id={hex8}-{hex4}-{hex4} user={user} tenant={word} path=/v{digit}/{word} "
-            "status={status} duration_ms={small} {words}",
-            "java.lang.IllegalStateException: {words} at "
-            "com.example.{word}.{word}({word}.java:{small}) "
-            "at com.example.{word}.{word}.{word}({word}.java:{small}) {words}",
-        ),
-    ),
-    "backup-agent": Program(
-        18,
-        "new",
-        (
-            "{word}",
-            "job {big}: {port} files, {big} bytes: {words}",
-        ),
-    ),
-    "snmpd": Program(
-        3,
-        "kept",
-        (
-            "{word}",
-            "{word} {word} {digit}",
-            "Connection from UDP: [{ip}]:{port}->[{ip}]:161",
-        ),
-    ),
-}
+
+def _programs(text: str) -> dict[str, Program]:
+    """Programs of lines ``NAME FACILITY PID``, ``- TEXT``, and those that continue a text."""
+    programs: dict[str, Program] = {}
+    for line in text.split("\n"):
+        if not line.startswith(("- ", "  ")):
+            name, facility, pid = line.split()
+            programs[name] = Program(int(facility), pid, [])
+        elif line.startswith("- "):
+            programs[name].texts.append(line[2:])
+        else:
+            programs[name].texts[-1] += line[1:]
+    return programs
+
+
+PROGRAMS = _programs("""\
+sshd 10 new
+- Accepted publickey for {user} from {ip} port {port} ssh2: ED25519 SHA256:{base64}
+- Failed password for invalid user {word} from {ip} port {port} ssh2
+- Connection closed by authenticating user {user} {ip6} port {port} [preauth]
+- pam_unix(sshd:session): session opened for user {user}(uid={small}) by (uid=0)
+- Received disconnect from {ip} port {port}:11: {words} [preauth]
+kernel 0 none
+- [{big}.{micro}] eth{digit}: link becomes ready
+- [{big}.{micro}] DROP IN=eth{digit} OUT= MAC={mac} SRC={ip} DST={ip} LEN={small} TOS=0x00
+  TTL={small} ID={port} DF PROTO=TCP SPT={port} DPT={port} WINDOW={port} SYN
+- [{big}.{micro}] {word}[{port}]: segfault at {hex8} ip 0000{hex12} sp 0000{hex12} error {digit} in
+  lib{word}.so.{digit}[{hex12}+{hex4}]
+- [{big}.{micro}] nvme{digit}: {words}
+- {word} {word}
+CRON 9 new
+- ({user}) CMD (/usr/local/bin/{word}-{word} --quiet >/dev/null 2>&1)
+- pam_unix(cron:session): session closed for user {user}
+systemd 3 kept
+- Started {word}-{word}.service - Keeps the {word} of each {word}.
+- {word}-{word}.service: Consumed {digit}.{milli}s CPU time, {small}.{digit}M memory peak.
+- {word}.service: Main process exited, code=exited, status={digit}/FAILURE
+- Reached target {word}.target.
+sudo 10 none
+-    {user} : TTY=pts/{digit} ; PWD=/home/{user} ; USER=root ; COMMAND=/usr/bin/{word} --{word}
+  /etc/{word}.conf
+- pam_unix(sudo:session): session opened for user root(uid=0) by {user}(uid={small})
+postfix/smtpd 2 new
+- connect from mail-{small}.example.org[{ip}]
+- NOQUEUE: reject: RCPT from unknown[{ip}]: 450 4.7.1 <{word}.example.net>: Helo command rejected:
+  {words}; from=<{user}@example.com> to=<{user}@example.org> proto=ESMTP helo=<{word}.example.net>
+postfix/qmgr 2 kept
+- {hex8}{hex4}: from=<{user}@example.com>, size={port}, nrcpt={digit} (queue active)
+dovecot 2 none
+- imap-login: Login: user=<{user}>, method=PLAIN, rip={ip}, lip={ip}, mpid={port}, TLS,
+  session=<{base64}>
+- imap({user})<{port}><{base64}>: Disconnected: {words} in={port} out={big} deleted=0
+nginx 16 kept
+- {ip} - {user} "GET /{word}/{word}/{big}?{word}={hex8}&{query} HTTP/1.1" 200 {port}
+  "https://www.example.com/{word}" "Browser/{small}.{digit} (X11; x86_64) {word}/{small}"
+- {ip6} - - "POST /api/v{digit}/{word} HTTP/2.0" {status} {small} "-" "client/{digit}" rt=0.{milli}
+  urt=0.{milli}
+- *{big} upstream timed out (110: {words}), client: {ip}, server: www.example.com, request: "GET
+  /{word} HTTP/1.1", upstream: "http://{ip}:{port}/{word}"
+haproxy 16 kept
+- {ip}:{port} [{clf}] front~ {word}/{word}-{digit} 0/0/{digit}/{small}/{small} {status} {port} - -
+  ---- {small}/{small}/{digit}/{digit}/0 0/0 "GET /{word}?{query} HTTP/1.1"
+apache2 17 new
+- [core:error] [pid {port}:tid {hex12}] [client {ip}:{port}] AH{port}: {words}
+- {ip} "GET /{word}/{word}.html HTTP/1.1" {status} {port}
+named 3 kept
+- client @0x{hex12} {ip}#{port} ({word}.example.com): query: {word}.example.com IN AAAA +E(0)K
+  ({ip})
+- zone example.net/IN: notify from {ip6}#{port}: serial {big}
+dhcpd 3 kept
+- DHCPACK on {ip} to {mac} ({word}-{small}) via eth{digit}
+- DHCPDISCOVER from {mac} via {ip}: {words}
+postgres 16 new
+- [{small}-1] {user}@{word} LOG:  duration: {small}.{milli} ms  statement: SELECT id, {word},
+  {word} FROM {word} WHERE {word} = '{hex8}' ORDER BY {word} LIMIT {small}
+- [{small}-1] ERROR:  relation "{word}_{word}" does not exist at character {small}
+- [{small}-1] LOG:  checkpoint complete: wrote {port} buffers ({digit}.{digit}%); {words}
+mariadbd 3 kept
+- {big} [Warning] Aborted connection {big} to db: '{word}' user: '{user}' ({words})
+redis-server 16 kept
+- {small} changes in {small} seconds. Saving...
+- DB saved on disk: {words}
+dockerd 3 kept
+- time="{iso}" level=info msg="ignoring event" container={hex32}{hex32} module={word}
+  namespace=moby topic=/tasks/{word} type="*events.Task{word}"
+- time="{iso}" level=error msg="{words}" error="{word}: {word}" spanID={hex12}
+kubelet 3 kept
+- E{port} {small} pod_workers.go:{small}] "Error syncing pod" err="failed to start {word} with
+  {word}: back-off {small}s {words}" pod="{word}/{word}-{hex8}"
+  podUID="{hex8}-{hex4}-{hex4}-{hex4}-{hex12}"
+- I{port} {small} kubelet.go:{small}] "SyncLoop (PLEG)" pod="{word}/{word}-{hex8}"
+containerd 3 kept
+- time="{iso}" level=warning msg="cleanup {word} {hex32}" namespace=k8s.io {words}
+chronyd 3 kept
+- Selected source {ip} (time-{digit}.example.net)
+- System clock wrong by 0.{micro} seconds
+auditd 13 kept
+- type=SYSCALL msg=audit({big}.{milli}:{port}): arch=c000003e syscall={small} success=yes exit=0
+  a0={hex12} a1={hex8} a2={hex4} ppid={port} pid={port} auid={small} uid=0 gid=0 tty=pts{digit}
+  ses={small} comm="{word}" exe="/usr/bin/{word}" key="{word}"
+NetworkManager 3 kept
+- <info>  [{big}.{milli}] device (eth{digit}): state change: {word} -> {word} (reason '{word}')
+rsyslogd 5 none
+- [origin software="rsyslogd" swVersion="8.{small}.0" x-pid="{port}"] {words}
+- action 'action-{digit}-omrelp' suspended (module 'omrelp'), retry {digit}. {words}
+smartd 3 kept
+- {word}
+- Device: /dev/sd{letter}, {small} {words} sectors
+keepalived 3 kept
+- {word} {word}
+- (VI_{small}) Entering {word} STATE
+- {words} for [{ip}]:{port}
+slapd 20 kept
+- conn={port} op={digit} SRCH base="ou={word},dc=example,dc=com" scope=2 deref=0
+  filter="(&(objectClass={word})(uid={user}))"
+- conn={port} op={digit} RESULT tag=101 err=0 qtime=0.{micro} nentries={digit} text=
+freeradius 10 kept
+- ({big}) Login OK: [{user}] (from client {word}-{digit} port {digit} cli {mac})
+billing-api 18 kept
+- request_id={hex8}-{hex4}-{hex4} user={user} tenant={word} path=/v{digit}/{word} status={status}
+  duration_ms={small} {words}
+- java.lang.IllegalStateException: {words} at com.example.{word}.{word}({word}.java:{small}) at
+  com.example.{word}.{word}.{word}({word}.java:{small}) {words}
+backup-agent 18 new
+- {word}
+- job {big}: {port} files, {big} bytes: {words}
+snmpd 3 kept
+- {word}
+- {word} {word} {digit}
+- Connection from UDP: [{ip}]:{port}->[{ip}]:161""")
 
 SD_ELEMENTS = (
     '[meta sequenceId="{big}" sysUpTime="{big}" language="en"]',
