@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import click
@@ -26,6 +25,7 @@ from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.parse_table import ParseTable
 from relay.service.configuration.reading import Reading, Reported
+from relay.service.configuration.table import AnAddress
 from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import Explainer, Explanation, described, with_placeholders
@@ -82,7 +82,8 @@ def explain(
     try:
         clock = time.time() if now is None else _read("--now", _moment, now)
         local = local_zone() if zone is None else _read("--zone", TimeZone().read, zone)
-        _read("--peer", _address, sender["peer_host"])
+        if peer := sender["peer_host"]:
+            _read("--peer", AnAddress().read, peer)
         is_utf8 = message is not None and not as_json  # a text from a terminal
         if config is None:
             parsed = _parsing(_options(mode, options), clock, local, is_utf8)
@@ -249,12 +250,3 @@ def _moment(text: str) -> float:
     except ValueError:
         raise ValueError(f"expected a time such as 2026-11-21T12:00:00Z, found {text!r}") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _address(text: str) -> None:
-    try:
-        ip_address(text or "::")
-    except ValueError:
-        raise ValueError(
-            f"expected an address such as 192.0.2.1 or 2001:db8::1, found {text!r}"
-        ) from None

@@ -22,14 +22,14 @@ from relay.cli.traffic import generator
 from relay.model.clock import Reactor
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.model.text import counted, size
+from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.relay_service import local_zone
 from relay.wire.headers.rfc5424 import format_header, format_message
 from relay.wire.headers.timestamp import format_epoch
 
 _STANDARD_INPUT = 0
 _LINE_BYTES_MAX = 256 * 1024
-_OTHER_NAMES = {"emergency": "emerg", "panic": "emerg", "critical": "crit", "error": "err"}
-_OTHER_NAMES |= {"warn": "warning", "security": "auth"}
+_FACILITIES = {**FACILITIES, "security": FACILITIES["auth"]}
 _TLS_OPTIONS = (
     ("--server-name", "Name that the receiver's certificate must carry."),
     ("--private-key-passphrase-file", "File whose first line is the passphrase of the key."),
@@ -236,10 +236,8 @@ def read_pri(text: str) -> int:
     if text.isascii() and text.isdecimal() and int(text) <= 191:
         return int(text)
     facility, _, severity = text.lower().partition(".")
-    facility = _OTHER_NAMES.get(facility, facility)
-    severity = _OTHER_NAMES.get(severity, severity)
-    if facility in FACILITY_NAMES and severity in SEVERITY_NAMES:
-        return FACILITY_NAMES.index(facility) * 8 + SEVERITY_NAMES.index(severity)
+    if facility in _FACILITIES and severity in SEVERITIES:
+        return _FACILITIES[facility] * 8 + SEVERITIES[severity]
     raise ValueError(
         f"--pri: expected a number from 0 to 191 or FACILITY.SEVERITY, found {text!r}; facilities "
         f"are {', '.join(FACILITY_NAMES)}; severities are {', '.join(SEVERITY_NAMES)}"
@@ -256,13 +254,6 @@ def new_message(
 def _message(
     pri: int, tag: bytes, host: bytes, zone: tzinfo, now: Callable[[], float], line: bytes
 ) -> bytes:
-    header = format_header(
-        pri,
-        format_epoch(now(), zone),
-        host,
-        tag,
-        b"%d" % os.getpid(),
-        None,
-        None,
-    )
+    pid = b"%d" % os.getpid()
+    header = format_header(pri, format_epoch(now(), zone), host, tag, pid, None, None)
     return format_message(header, line)

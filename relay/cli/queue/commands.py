@@ -21,12 +21,12 @@ from relay.cli.queue.periods import Chosen, period_options
 from relay.cli.queue.replay import replay, requeue
 from relay.cli.screen import Screen, Table
 from relay.cli.where import Where, where_options
-from relay.model.message import SEVERITY_NAMES
 from relay.model.text import Document, counted, duration, size
 from relay.queue.inspect.queries import Record
 from relay.queue.transaction import account_of_lane
 from relay.rewrite.conditions import glob, regex, substring
 from relay.rewrite.forms.record_key import split_key
+from relay.service.configuration.filter_table import numbers_in
 from relay.wire.parse import parse
 
 _POLL_SECONDS = 0.5
@@ -250,7 +250,10 @@ def _test_of(
     is_found = (substring if fixed else regex)(pattern, ignore_case=ignore_case)
     if hostname is None and severity is None:
         return is_found
-    allowed = severities(severity or "..")
+    try:
+        allowed = numbers_in(".." if severity is None else severity, "severity")
+    except ValueError as error:
+        raise ValueError(f"--severity: {error}") from None
     is_host = glob(hostname or "*", ignore_case=True)
 
     def fits(payload: bytes) -> bool:
@@ -260,24 +263,6 @@ def _test_of(
         return message.severity in allowed and is_host(message.hostname or b"")
 
     return fits
-
-
-def severities(text: str) -> frozenset[int]:
-    """Severities by name or number, or a range of them: ``err``, ``..err``, ``3..``.
-
-    Raises:
-        ValueError: It is none; the text says what is allowed.
-    """
-    first, dots, last = text.lower().partition("..")
-    numbers = {name: number for number, name in enumerate(SEVERITY_NAMES)}
-    numbers |= {str(number): number for number in range(8)}
-    try:
-        start = numbers[first] if first or not dots else 0
-        stop = (numbers[last] if last else 7) if dots else start
-    except KeyError as error:
-        names = ", ".join(SEVERITY_NAMES)
-        raise ValueError(f"--severity: {error} is none of {names}, 0 to 7") from None
-    return frozenset(range(start, stop + 1))
 
 
 @queue.command()

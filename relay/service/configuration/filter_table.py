@@ -262,8 +262,12 @@ def _test(value: object, default: str) -> TextTest:
     )
 
 
-def _numbers(value: object, what: str) -> tuple[int, ...]:
-    """Numbers by name, by number, or as ranges with both ends, such as ``"..warning"``."""
+def numbers_in(value: object, what: str) -> tuple[int, ...]:
+    """Numbers by name, by number, or as ranges with both ends, such as ``"..warning"``.
+
+    Args:
+        what: facility, severity or day.
+    """
     names = _NUMBERS[what]
     numbers: list[int] = []
     for item in _listed(value):
@@ -303,8 +307,8 @@ def _span(value: object) -> tuple[time, time]:
 
 
 FILTER: Mapping[str, Nested[Filter]] = {
-    "facility": _Key(lambda value, *_: NumberIn("facility", _numbers(value, "facility"))),
-    "severity": _Key(lambda value, *_: NumberIn("severity", _numbers(value, "severity"))),
+    "facility": _Key(lambda value, *_: NumberIn("facility", numbers_in(value, "facility"))),
+    "severity": _Key(lambda value, *_: NumberIn("severity", numbers_in(value, "severity"))),
     **{name: _field(name) for name in ("hostname", "app_name", "procid", "msgid", "msg")},
     "pairs": _Key(_pairs),
     "tags": _Key(lambda value, *place: TagFits(_tests(value, *place))),
@@ -312,7 +316,7 @@ FILTER: Mapping[str, Nested[Filter]] = {
     "peers": _Key(lambda value, *_: CameFrom(Networks().read(_listed(value)))),
     "apps": _Key(lambda value, *place: OfApp(_ids(value, place[1].apps, "app", *place))),
     "time": _Key(lambda value, *_: CameWithin(*_span(value))),
-    "weekdays": _Key(lambda value, *_: CameWithin(weekdays=_numbers(value, "day"))),
+    "weekdays": _Key(lambda value, *_: CameWithin(weekdays=numbers_in(value, "day"))),
     "filter": _Key(_by_name),
     "any": MATCH,
     "not": _Key(lambda value, *place: Not(MATCH.read_at(value, *place))),
