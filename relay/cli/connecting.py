@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import NoReturn
 
@@ -77,21 +78,11 @@ def _planned(
 
 
 def _document(probes: Sequence[Probe]) -> list[Document]:
+    def shown(finding: Finding) -> Document:
+        return asdict(finding) | {"severity": finding.severity.name.lower()}
+
     return [
-        {
-            "subject": probe.subject,
-            "findings": [
-                {
-                    "severity": each.severity.name.lower(),
-                    "step": each.step,
-                    "fault": each.fault,
-                    "text": each.text,
-                    "remedy": each.remedy,
-                }
-                for each in probe.findings
-            ],
-        }
-        for probe in probes
+        {"subject": probe.subject, "findings": [*map(shown, probe.findings)]} for probe in probes
     ]
 
 

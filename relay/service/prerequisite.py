@@ -1,10 +1,22 @@
-"""What a source or destination needs from files before it can begin."""
+"""What a source or destination needs from files before it can begin, and when files change."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
+Stamp = tuple[int, int, int] | None
+
 _REPEAT_SECONDS = 3600.0
+
+
+def stamp_of(path: str) -> Stamp:
+    """Differs once the file at `path` is another one; None = it is gone, or out of reach."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 class Prerequisite:

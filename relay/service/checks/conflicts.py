@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
@@ -13,7 +12,7 @@ from relay.service.configuration.model import (
     SourceConfiguration,
     Url,
 )
-from relay.service.configuration.url import UNIX_PATH_BYTES_MAX
+from relay.service.configuration.url import UNIX_PATH_BYTES_MAX, address_of
 
 
 def find_conflicts(
@@ -99,12 +98,8 @@ def _covers(wildcard: str, host: str) -> bool:
     """
     if wildcard == "":
         return True
-    if wildcard not in ("0.0.0.0", "::"):
-        return False
-    try:
-        return ipaddress.ip_address(wildcard).version == ipaddress.ip_address(host).version
-    except ValueError:
-        return False
+    address = address_of(host)
+    return address is not None and wildcard == ("0.0.0.0" if address.version == 4 else "::")
 
 
 def _loops(
@@ -187,9 +182,7 @@ def _arrives(connect: Url, listen: Url, kinds: AnyKinds) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    if (address := address_of(host)) is None:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761 §6.3
     # Linux takes a connection to the unspecified address to this host.
     return address.is_loopback or address.is_unspecified

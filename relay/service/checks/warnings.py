@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeVar
 
 from cryptography import x509
@@ -31,6 +30,8 @@ from relay.service.configuration.model import (
 from relay.service.configuration.reading import TableOf, Template
 from relay.service.configuration.step_table import Action
 from relay.service.configuration.table import did_you_mean, join_path, shown
+from relay.service.configuration.url import address_of
+from relay.service.tls.files import certificates_in
 
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*")
 # Pairs that syslog-ng's messages may bring, beside fields and hard macros.
@@ -87,7 +88,7 @@ def _ring_warnings(
     """What goes to a host and may come back from it, without a place for the hops of messages."""
     if destination.carries_hops or not configuration.hops_max:
         return
-    hosts = [host for url in destination.targets if (host := _address(url.host)) is not None]
+    hosts = [host for url in destination.targets if (host := address_of(url.host)) is not None]
     for source in configuration.sources:
         back = [host for host in hosts if any(host in each for each in source.allowed)]
         if source.id in destination.sources and back:
@@ -97,13 +98,6 @@ def _ring_warnings(
                 'a message has passed; use relp:// or format = "ewmm", or do not send it what came '
                 "from there"
             )
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None
 
 
 def _certificate_warnings(tls: TlsConfiguration, where: str, role: str) -> Iterator[str]:
@@ -135,12 +129,9 @@ def _certificate_warnings(tls: TlsConfiguration, where: str, role: str) -> Itera
 
 
 def _certificates(path: str) -> list[x509.Certificate]:
-    if not path:
-        return []
     try:
-        with open(path, "rb") as file:
-            return x509.load_pem_x509_certificates(file.read())
-    except (OSError, ValueError):
+        return certificates_in(path) if path else []
+    except ValueError:
         return []  # whoever needs the file says so
 
 

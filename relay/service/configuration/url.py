@@ -79,14 +79,18 @@ def id_from_url(url: Url) -> str:
     return re.sub(r"[^a-z0-9_.-]", "_", text.lower())[:54] + "-" + digest
 
 
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that `host` is (without brackets); None = it is a name, or neither."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
 def is_host(text: str) -> bool:
     """True for a host name, an IPv4 or an IPv6 address (without brackets)."""
     if ":" in text or _LOOKS_LIKE_IPV4.fullmatch(text):
-        try:
-            ipaddress.ip_address(text)
-        except ValueError:
-            return False
-        return True
+        return address_of(text) is not None
     return _HOST_NAME.fullmatch(text.lower()) is not None
 
 

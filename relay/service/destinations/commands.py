@@ -14,6 +14,7 @@ from relay.model.errors import QueueError
 from relay.model.text import counted
 from relay.observe.control import Asked
 from relay.queue.inspect.commands import Adopt
+from relay.queue.inspect.queries import unknown
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.service import DestinationService
 from relay.service.queue.service import QueueService
@@ -132,8 +133,7 @@ class DestinationTools(Service):
 
     def _destination(self, id: str) -> DestinationService:
         if id not in self._destinations:
-            known = ", ".join(sorted(self._destinations))
-            raise QueueError(f"there is no destination {id!r}; there is: {known}")
+            raise unknown("destination", id, self._destinations)
         return self._destinations[id]
 
 

@@ -26,6 +26,7 @@ from relay.service.configuration.model import (
     SourceConfiguration,
     UnreadToken,
 )
+from relay.service.configuration.table import unknown_name
 from relay.service.routes.late_tokens import with_tokens
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
@@ -117,9 +118,7 @@ class Explainer:
         """
         known = self._sources.get(source) if source else self._configuration.sources[0]
         if known is None:
-            raise ValueError(
-                f"there is no source {source!r}; the sources are: {', '.join(self._sources)}"
-            )
+            raise ValueError(unknown_name("source", source, self._sources))
         origin = Origin(
             known.id,
             known.transport_from(peer_host),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 
 from twisted.logger import Logger
@@ -16,13 +15,13 @@ from relay.model.clock import Clock
 from relay.rewrite.steps.changes import Row
 from relay.service.configuration.table import unknown_name
 from relay.service.periodic import PeriodicService
+from relay.service.prerequisite import stamp_of
 from relay.service.routes.address_file import MMDB_SUFFIX, AddressFile
 from relay.transport.notices import Notices
 from relay.wire.framing.byte_order_mark import without_byte_order_mark
 
 _CHECK_SECONDS = 60.0
 _BYTES_MAX = 64 * 1024**2
-_Stamp = tuple[int, int, int]
 
 
 class LookupFile:
@@ -42,7 +41,7 @@ class LookupFile:
 
     def __init__(self, path: str, columns: Sequence[str] | None = None) -> None:
         self.path = path
-        self.stamp = _stamp(path)
+        self.stamp = stamp_of(path)
         self._has_names = columns is not None
         self._table: _Csv | AddressFile = _read(path, columns)
         self.columns = tuple(self._table.columns)
@@ -66,7 +65,7 @@ class LookupFile:
         Raises:
             ValueError: It cannot be used.  What was read before still is.
         """
-        stamp = _stamp(self.path)
+        stamp = stamp_of(self.path)
         if stamp == self.stamp:
             return False
         self._table = _read(self.path, self.columns if self._has_names else None)
@@ -177,14 +176,6 @@ class LookupFiles(PeriodicService):
             if trouble:
                 self._troubles[file.path] = trouble
                 self._notices.warn("map", file.path, trouble)
-
-
-def _stamp(path: str) -> _Stamp | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _read(path: str, columns: Sequence[str] | None) -> _Csv | AddressFile:

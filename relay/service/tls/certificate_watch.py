@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from relay.model.clock import Clock, Now
 from relay.model.text import Document
 from relay.service.configuration.model import TlsConfiguration
 from relay.service.periodic import PeriodicService
-from relay.service.prerequisite import Prerequisite, Reminder
+from relay.service.prerequisite import Prerequisite, Reminder, Stamp, stamp_of
 from relay.service.tls.files import file_problems, read_material
 from relay.transport.notices import Notices
 from relay.transport.tls.endpoints import TlsMaterial, load_crls
@@ -26,8 +25,6 @@ _CHECK_SECONDS = 60.0
 _DAY_SECONDS = 86400.0
 _CERTIFICATE_WARNINGS = (0.0, 1 * _DAY_SECONDS, 7 * _DAY_SECONDS, 30 * _DAY_SECONDS)
 _UNUSABLE = "new TLS files cannot be used, the old ones still are: "
-
-Stamp = tuple[int, int, int] | None
 
 
 class Renewable(Protocol):
@@ -168,15 +165,7 @@ def _use(watched: _Watched) -> str:
 
 def _stamps(tls: TlsConfiguration) -> list[Stamp]:
     keys = (tls.certificate, tls.private_key, tls.private_key_passphrase_file)
-    return [_stamp(path) for path in (*keys, tls.trusted_ca, tls.crl)]
-
-
-def _stamp(path: str) -> Stamp:
-    try:
-        found = os.stat(path)
-    except OSError:  # gone, out of reach, or not named at all
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return [stamp_of(path) for path in (*keys, tls.trusted_ca, tls.crl)]
 
 
 @dataclass(slots=True)

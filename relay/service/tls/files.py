@@ -170,7 +170,7 @@ def file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
             problems.append(f"{where(key)}: {error}")
             return None
 
-    tried("trusted_ca", lambda: _certificates(tls.trusted_ca))
+    tried("trusted_ca", lambda: certificates_in(tls.trusted_ca))
     tried("crl", lambda: _parsed(tls.crl, load_crls, "revocation list", "X509 CRL"))
     own = tried("certificate", lambda: _own_certificate(tls.certificate))
     passphrase_file = tls.private_key_passphrase_file
@@ -194,12 +194,13 @@ def _parsed(path: str, load: Callable[[bytes], list[T]], what: str, label: str) 
         raise ValueError(_not_pem(path, data, what, label)) from None
 
 
-def _certificates(path: str) -> list[x509.Certificate]:
+def certificates_in(path: str) -> list[x509.Certificate]:
+    """Those of a PEM file; ValueError says why it has none."""
     return _parsed(path, x509.load_pem_x509_certificates, "certificate", "CERTIFICATE")
 
 
 def _own_certificate(path: str) -> x509.Certificate:
-    own = _certificates(path)[0]
+    own = certificates_in(path)[0]
     begins, ended, now = own.not_valid_before_utc, own.not_valid_after_utc, datetime.now(UTC)
     if ended < now:
         raise ValueError(f"the certificate in {path} expired on {ended:%Y-%m-%d}; replace it")
