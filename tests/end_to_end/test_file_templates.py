@@ -68,6 +68,10 @@ class Collector(RelayProcess):
         (report,) = ask(str(self.state_dir), "status")["destinations"]
         return int(report["delivered_records"])
 
+    def queued(self) -> int:
+        (report,) = ask(str(self.state_dir), "status")["destinations"]
+        return int(report["queued_records"])
+
     def wait_for_queued(self, count: int) -> None:
         """All of `count` messages are in the queue, or were."""
 
@@ -196,6 +200,50 @@ def test_links_that_a_local_user_has_made(programs: Programs, tmp_path: Path) ->
         f"2 messages went to {relay.root}/_overflow-files.log; the log says why"
         in report["details"]
     )
+    relay.stop()
+
+
+def test_files_of_a_day_are_compressed_and_late_messages_are_kept_whoever_dies(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """The day is that of the sender: a message may be late for any file."""
+    relay = Collector(programs, tmp_path, template="${HOST}/${MONTH}-${DAY}.log", compress="zstd")
+    sent: list[tuple[str, str]] = []
+
+    def feed(round: int) -> None:
+        messages = [(f"host{i % 20}", f"{round}-{i}") for i in range(400)]
+        sent.extend(messages)
+        relay.feed(*messages)
+        wait_until(lambda: lines_of_all() == {text for _, text in sent}, "all lines in files", 60)
+        # Or they are written once more after the kill, on another day.
+        wait_until(lambda: relay.queued() == 0, "an empty queue")
+
+    def lines_of_all() -> set[str]:
+        try:
+            return {line for lines in relay.texts().values() for line in lines}
+        except FileNotFoundError:  # closed or compressed meanwhile
+            return set()
+
+    def plain() -> list[str]:
+        return [name for name in relay.names() if "." in name[1:] and not name.endswith(".zst")]
+
+    chosen = random.Random(11)
+    for round in range(3):
+        feed(round)
+        relay.clock.set(86400.0)
+        for _ in range(3):  # each start looks at once, so this is while files are compressed
+            relay.kill()
+            relay.start()
+            wait_until(lambda: len(plain()) < 20, "the first file that is compressed", 90)
+            time.sleep(chosen.random() / 50)
+            if not plain():
+                break
+        wait_until(lambda: not plain(), "compressed files", 90)
+    texts = relay.texts()
+    assert {len(name.split(".log.")) for name in texts} == {2}
+    assert len(texts) == 60  # of each host one for each round
+    lines = Counter(line for each in texts.values() for line in each)
+    assert lines.keys() == {text for _, text in sent}
     relay.stop()
 
 

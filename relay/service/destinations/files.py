@@ -119,12 +119,11 @@ class Rotation:
     )
 
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
-        for name, value in (("compress", self.compress), ("keep_files", self.keep_files)):
-            if value not in ("none", 0) and not (self.rotate_bytes or self.rotate_seconds):
-                yield (
-                    f"{where(name)}: is for closed files, and none is ever closed; write for "
-                    'example rotate_seconds = "1d"'
-                )
+        if self.keep_files and not (self.rotate_bytes or self.rotate_seconds):
+            yield (
+                f"{where('keep_files')}: is for closed files, and none is ever closed; write for "
+                'example rotate_seconds = "1d"; files with a date in their names: keep_seconds'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +170,17 @@ class FileConfiguration(DestinationConfiguration):
         names = self.names
         return None if names is None else names.key
 
+    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
+        rotation = self.rotation
+        names = self.names
+        has_date = names is not None and names.unit
+        is_closed = rotation.rotate_bytes or rotation.rotate_seconds or has_date
+        if rotation.compress != "none" and not is_closed:
+            yield (
+                f"{where('compress')}: is for closed files, and none is ever closed; write for "
+                'example rotate_seconds = "1d", or a date into the path, as in ${R_YEAR}-${R_MONTH}'
+            )
+
     def warnings(self, where: Where) -> Iterable[str]:
         return directory_warnings(os.path.join(self.options.root, "file"), where("connect"))
 
@@ -187,6 +197,7 @@ class FileConfiguration(DestinationConfiguration):
             files_new_per_peer_max=self.files_new_per_peer_max,
             rotate_bytes=self.rotation.rotate_bytes,
             rotate_seconds=self.rotation.rotate_seconds,
+            unit=names.unit if names and self.rotation.compress != "none" else "",
         )
 
 
@@ -214,7 +225,9 @@ class _Files:
         self._one_at_a_time = DeferredLock()
         self._options = options = configuration.options
         keeping = Keeping(kept.keep_seconds, kept.keep_bytes, rotation.keep_files)
-        self._has_closed = bool(keeping or rotation.rotate_bytes or rotation.rotate_seconds)
+        self._has_closed = bool(
+            keeping or rotation.rotate_bytes or rotation.rotate_seconds or options.unit
+        )
         made = MadeFiles(options.root, configuration.id, is_kept=self._has_closed)
         self._closed = ClosedFiles(
             made,

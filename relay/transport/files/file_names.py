@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from relay.model.output import KeyTemplate
-from relay.model.template import split_template
+from relay.model.template import macros_of, split_template
+from relay.rewrite.macros import TIME_MACROS
 
 COMPONENTS_MAX = 16
 COMPONENT_BYTES_MAX = 215
@@ -28,6 +29,16 @@ CLOSED = re.compile(
     r"\.[0-9]{8}T[0-9]{6}Z(?:-[0-9]{1,6})?(?P<compressed>\.zst|\.gz)?(?P<part>\.part)?"
 )
 """What the name of a closed file has behind that which it had before."""
+_UNITS = {  # of time macros, without their prefix; others are of a minute, or less
+    **dict.fromkeys(("TZ", "TZOFFSET"), ""),
+    "YEAR": "year",
+    **dict.fromkeys(("MONTH", "MONTH_NAME", "MONTH_ABBREV"), "month"),
+    **dict.fromkeys(("WEEK", "ISOWEEK", "MONTH_WEEK"), "week"),
+    **dict.fromkeys(("DAY", "YEAR_DAY", "WEEK_DAY", "WEEK_DAY_NAME", "WEEK_DAY_ABBREV"), "day"),
+    **dict.fromkeys(("HOUR", "HOUR12", "AMPM"), "hour"),
+}
+_UNITS_BY_LENGTH = ("minute", "hour", "day", "week", "month", "year")
+_TIME_PREFIX = re.compile(r"[SRCP]_")
 _ENDS_AS_CLOSED = re.compile(CLOSED.pattern.encode() + rb"\Z")
 _HARMLESS = re.compile(rb"[ -.0-~]{0,%d}" % COMPONENT_BYTES_MAX)
 
@@ -82,6 +93,13 @@ class FileNames:
     def _component_bytes_max(self) -> int:
         count = self.below.count("/") + 1
         return min(COMPONENT_BYTES_MAX, _NAME_BYTES_MAX // count - 1)
+
+    @property
+    def unit(self) -> str:
+        """The shortest unit of the date in the names: minute, hour, day, …; empty = none is."""
+        macros = [name for name in macros_of(self.below) if name in TIME_MACROS]
+        units = {_UNITS.get(_TIME_PREFIX.sub("", name, 1), "minute") for name in macros}
+        return next((unit for unit in _UNITS_BY_LENGTH if unit in units), "")
 
     @property
     def key(self) -> KeyTemplate:

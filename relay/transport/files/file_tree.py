@@ -6,6 +6,7 @@ added to the others is cut off again; so a batch is in all files or in none.
 
 from __future__ import annotations
 
+import datetime
 import errno
 import os
 import time
@@ -40,6 +41,7 @@ _NAMELESS = "without the name of a file, from another path or from `queue replay
 _PEERS_MAX = 1000
 _SYNCS_AT_A_TIME = 16
 _HOUR = 3600.0
+_LATE_SECONDS = 600.0  # that late messages have for a file whose date has passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class FileOptions:
     """A file that would grow above this is closed."""
     rotate_seconds: float = 0.0
     """A file is closed when a new period begins; periods start at midnight, local time."""
+    unit: str = ""
+    """Without `rotate_seconds`: the unit of the date in the names.  A file is closed when the unit
+    in which it was last written has passed, and ten minutes without a line; empty = never."""
 
 
 class NewFiles:
@@ -184,10 +189,10 @@ class FileTree:
         self._close_files()
 
     def tidy(self) -> None:
-        """Close files whose period is over, and remove what is not to be kept."""
+        """Close files whose period or date is over, and remove what is not to be kept."""
         self._made.read()
-        now = self._wall.now()
-        for name in list(self._made.names) if self._options.rotate_seconds else ():
+        now, options = self._wall.now(), self._options
+        for name in list(self._made.names) if options.rotate_seconds or options.unit else ():
             self._close_idle(name, now)
         self._closed.remove_surplus()
 
@@ -356,14 +361,21 @@ class FileTree:
         else:
             entry.file.close()
 
+    def _is_past(self, at: float, now: float) -> bool:
+        """Whether a file that was last written at `at` is to be closed."""
+        unit = self._options.unit
+        if self._options.rotate_seconds or not unit:
+            return self._is_of_another_period(at, now)
+        return now - at >= _LATE_SECONDS and _date(at, unit) != _date(now, unit)
+
     def _close_idle(self, name: str, now: float) -> None:
-        """Close a file that was not written in this period."""
+        """Close a file that was not written in this period, or whose date has passed."""
         path = os.path.join(self._options.root, name)
         entry = self._files.get(name)
         try:
             status = os.lstat(path)
             written_at = status.st_mtime if entry is None else entry.written_at
-            if status.st_size and self._is_of_another_period(written_at, now):
+            if status.st_size and self._is_past(written_at, now):
                 close_file(self._options.root, name, now)
                 if entry is not None:
                     entry.file.close()
@@ -389,3 +401,11 @@ def _sync(files: Sequence[AppendedFile]) -> list[str]:
 def _period(at: float, seconds: float) -> int:
     """The number of a period that begins at midnight, if a day is a multiple of it."""
     return int((at + time.localtime(at).tm_gmtoff) // seconds)
+
+
+def _date(at: float, unit: str) -> tuple[int, ...]:
+    """The unit of local time that `at` is in: its year, its year and month, …."""
+    local = time.localtime(at)
+    if unit == "week":  # the first of January of the year 1 was a Monday
+        return ((datetime.date(*local[:3]).toordinal() - 1) // 7,)
+    return local[: ("year", "month", "day", "hour", "minute").index(unit) + 1]

@@ -15,6 +15,7 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.destinations import files
+from relay.service.destinations.files import FileConfiguration
 from relay.service.kinds import KINDS
 from relay.transport.files.below import Access
 from relay.transport.files.closed_files import Keeping
@@ -226,11 +227,29 @@ def test_keys_that_cannot_work(keys: dict[str, Any], problem: str) -> None:
     configuration = new_destination("out", Url("file", path="/srv/$HOST"), ("in",), **keys)
     found = [
         text
-        for each in groups_of(configuration)
+        for each in (configuration, *groups_of(configuration))
         if isinstance(each, Examinable)
         for text in each.problems(lambda key: key, [*keys])
     ]
     assert [text[: len(problem)] for text in found] == [problem]
+
+
+@pytest.mark.parametrize(
+    ("path", "keys", "unit"),
+    [
+        ("/srv/$R_YEAR-$R_MONTH.log", {"compress": "zstd"}, "month"),
+        ("/srv/$R_YEAR-$R_MONTH.log", {}, ""),
+        ("/srv/$HOST.log", {"compress": "zstd", "rotate_bytes": 1000}, ""),
+        ("/srv/out.log", {"compress": "zstd", "rotate_bytes": 1000}, ""),
+    ],
+)
+def test_files_with_dates_in_their_names_are_closed_to_be_compressed(
+    path: str, keys: dict[str, Any], unit: str
+) -> None:
+    configuration = new_destination("out", Url("file", path=path), ("in",), **keys)
+    assert isinstance(configuration, FileConfiguration)
+    assert configuration.options.unit == unit
+    assert not [*configuration.problems(lambda key: key, [*keys])]
 
 
 def test_a_macro_that_does_not_exist_is_a_warning(tmp_path: Path) -> None:

@@ -174,3 +174,23 @@ def test_the_template_of_the_key_is_right() -> None:
 )
 def test_whether_two_paths_may_name_the_same_file(one: str, other: str, meet: bool) -> None:
     assert may_meet(one, other) is may_meet(other, one) is meet
+
+
+@pytest.mark.parametrize(
+    ("below", "unit"),
+    [
+        ("$HOST.log", ""),
+        ("$HOST$R_TZ.log", ""),
+        ("$HOST/$R_YEAR.log", "year"),
+        ("$HOST/$S_YEAR-$MONTH_ABBREV.log", "month"),
+        ("$YEAR/$ISOWEEK.log", "week"),
+        ("$HOST/${R_YEAR}-${R_MONTH}-${R_DAY}.log", "day"),
+        ("$R_DAY/$HOUR12$AMPM-$HOST", "hour"),
+        ("$R_YEAR$R_MIN", "minute"),
+        ("$C_UNIXTIME", "minute"),
+    ],
+)
+def test_the_date_in_a_name(below: str, unit: str) -> None:
+    names = FileNames.of(f"/srv/{below}")
+    assert names is not None
+    assert names.unit == unit

@@ -279,6 +279,65 @@ def test_a_file_is_closed_at_midnight(tmp_path: Path) -> None:
     assert again.texts()["a"] == "four\n"
 
 
+@pytest.mark.usefixtures("new_york")
+@pytest.mark.parametrize(
+    ("unit", "before", "after"),
+    [  # seconds after 2027-01-15 03:00:00 in New York
+        ("minute", 659, 660),
+        ("hour", 3599, 3600),
+        ("day", 21 * 3600 - 1, 21 * 3600),
+        ("week", 21 * 3600 + 2 * DAY - 1, 21 * 3600 + 2 * DAY),
+        ("month", 21 * 3600 + 16 * DAY - 1, 21 * 3600 + 16 * DAY),
+        ("year", 21 * 3600 + 350 * DAY - 1, 21 * 3600 + 350 * DAY),
+    ],
+)
+def test_a_file_is_closed_when_the_date_in_its_name_has_passed(
+    tmp_path: Path, unit: str, before: float, after: float
+) -> None:
+    tree = Tree(tmp_path, unit=unit)
+    tree.add(("a", "one"))
+    if unit == "minute":
+        tree.now += 60
+        tree.add(("a", "late"))
+    start = START
+    tree.now = start + before
+    tree.tree.tidy()
+    assert [*tree.texts()] == ["a"]
+    tree.now = start + after
+    tree.tree.tidy()
+    ((name, text),) = tree.texts().items()
+    assert name.startswith("a.20")
+    assert text.startswith("one\n")
+    # A late message is in no closed file, and waits for the next date.
+    tree.add(("a", "later"))
+    tree.tree.tidy()
+    assert tree.texts()["a"] == "later\n"
+    assert tree.tree.overflow_records == 0
+
+
+def test_ten_minutes_are_for_late_messages(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, unit="hour")
+    tree.now += 3590  # ten seconds before the next hour
+    tree.add(("a", "one"))
+    tree.now += 300
+    tree.tree.tidy()
+    tree.add(("a", "late"))
+    assert tree.texts() == {"a": "one\nlate\n"}
+    tree.now += 4000
+    tree.tree.tidy()
+    assert [*tree.texts()] == ["a.20270115T101130Z"]
+
+
+def test_a_file_of_a_date_is_closed_after_a_start_too(tmp_path: Path) -> None:
+    Tree(tmp_path, unit="day").add(("a", "one"))
+    os.utime(tmp_path / "a", (START, START))
+    again = Tree(tmp_path, unit="day", compress="gzip")
+    again.now = START + 2 * DAY
+    again.tree.tidy()
+    again.closed.compress()
+    assert [path.suffix for path in tmp_path.iterdir() if path.name[0] != "."] == [".gz"]
+
+
 def test_a_file_that_is_rotated_is_nobodys_new_file(tmp_path: Path) -> None:
     tree = Tree(tmp_path, rotate_bytes=1, files_new_per_peer_max=1)
     for _ in range(3):
