@@ -232,12 +232,16 @@ class UpstreamState:
         if self._at_once:
             self._at_once = False
             return 0.0
-        doubled = self._retry_seconds_min * 2.0 ** min(max(0, self._failures_in_row - 1), 30)
-        longest = min(doubled * _JITTER_FACTOR, self._retry_seconds_max)
-        shortest = min(doubled, max(longest / _JITTER_FACTOR, self._retry_seconds_min))
-        delay = max(shortest + self._jitter() * (longest - shortest), seconds_min)
+        delay = max(self.pause_after(self._failures_in_row), seconds_min)
         self._next_try_at = self._clock.seconds() + delay
         return delay
+
+    def pause_after(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        doubled = self._retry_seconds_min * 2.0 ** min(max(0, failures - 1), 30)
+        longest = min(doubled * _JITTER_FACTOR, self._retry_seconds_max)
+        shortest = min(doubled, max(longest / _JITTER_FACTOR, self._retry_seconds_min))
+        return shortest + self._jitter() * (longest - shortest)
 
 
 class RetryClock:

@@ -9,6 +9,7 @@ Steps:
     429, 503, …        this status for the whole request, 429 with Retry-After: 1
     413=N              more than N documents are too large, from now on
     poison=TEXT        documents with TEXT are refused, from now on
+    fatal=TEXT         requests with TEXT are answered 502, from now on
     unknown-token      as Sematext says it
     limit              likewise
     lost               all documents are taken, and the connection ends before the answer
@@ -48,7 +49,7 @@ class Bulk(Resource):
         self._requests = (folder / "requests").open("a")
         self._steps = steps
         self._records_max = 10**9
-        self._poison = ""
+        self._poison = self._fatal = ""
 
     def render_POST(self, request: Any) -> Any:
         step = self._next_step()
@@ -59,6 +60,8 @@ class Bulk(Resource):
         self._note(request, step, len(documents))
         if len(documents) > self._records_max:
             step = "413"
+        if self._fatal and any(self._fatal in document for document in documents):
+            step = "502"
         if step.isdecimal():
             return self._refuse(request, int(step))
         if step in ("unknown-token", "limit"):
@@ -79,6 +82,8 @@ class Bulk(Resource):
                 self._records_max = int(value)
             elif name == "poison":
                 self._poison = value
+            elif name == "fatal":
+                self._fatal = value
             else:
                 return step
         return "ok"

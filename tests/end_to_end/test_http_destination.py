@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,37 @@ def test_a_document_that_is_refused_is_quarantined_with_the_reason(
     relay.wait_delivered(COUNT - 1)
     assert server.messages == [*texts[:4], *texts[5:]]
     assert "400 mapper_parsing_exception: failed to parse" in relay.log()
+    relay.stop()
+
+
+def test_a_document_at_which_the_server_falls_over_stops_no_other(
+    programs: Programs, tmp_path: Path
+) -> None:
+    server, relay, texts = pair(programs, tmp_path, "fatal=number 4", failing_seconds=1)
+    wait_until(lambda: len(server.messages) == COUNT - 1, "the others are taken")
+    relay.wait_delivered(4)  # those before it; the others wait for it
+    assert relay.report()["quarantined_records"] == 0
+    count = COUNT
+    while not relay.report()["quarantined_records"]:
+        feed_lines(relay.port, numbered("web", 1, start=count))
+        count += 1
+        wait_until(lambda count=count: len(server.messages) == count - 1, "another one is taken")
+    assert count >= COUNT + 10
+    relay.wait_delivered(count - 1)
+    assert sorted(server.messages) == sorted(
+        [*texts[:4], *texts[5:], *(b"number %d" % number for number in range(COUNT, count))]
+    )
+    assert re.search(r"502 not now \([0-9]+ times in [0-9]+ s, others were taken\)", relay.log())
+    relay.stop()
+
+
+def test_a_server_that_is_down_for_long_loses_no_document(
+    programs: Programs, tmp_path: Path
+) -> None:
+    server, relay, texts = pair(programs, tmp_path, *["503"] * 40, failing_seconds=0)
+    relay.wait_delivered(COUNT)
+    assert sorted(server.messages) == sorted(texts)
+    assert relay.report()["quarantined_records"] == 0
     relay.stop()
 
 

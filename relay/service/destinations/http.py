@@ -36,8 +36,9 @@ from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.probes.request import Asking
 from relay.service.probes.upstream import probe_upstream
+from relay.transport.http.batches import Batches
 from relay.transport.http.requests import Endpoint, Requests
-from relay.transport.http.session import Batches, HttpSession, SessionParts
+from relay.transport.http.session import HttpSession, SessionParts
 from relay.transport.http.uploads import COMPRESSIONS, Credentials, Uploads
 from relay.wire.http import answers, bodies
 
@@ -228,6 +229,12 @@ class HttpBatches:
     )
     requests_max: int = key(Whole(1, 64), 4, "requests at a time, each over its own connection")
     ordered: bool = key(Flag(), False, "send one request at a time, in the order of the queue")
+    failing_seconds: float = key(
+        Seconds(0, 86400),
+        600.0,
+        "time for which the server fails with one message (5xx, no answer), ten times at least, "
+        "while it takes others, before the message is quarantined",
+    )
 
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
         if self.ordered and "requests_max" in given and self.requests_max > 1:
@@ -239,7 +246,13 @@ class HttpBatches:
     @property
     def batches(self) -> Batches:
         requests = 1 if self.ordered else self.requests_max
-        return Batches(self.batch_records, self.batch_bytes, self.batch_seconds, requests)
+        return Batches(
+            self.batch_records,
+            self.batch_bytes,
+            self.batch_seconds,
+            requests,
+            self.failing_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,10 @@ from relay.model.clock import Clock
 from relay.model.errors import UpstreamError
 from relay.model.text import printable, size
 from relay.transport.upstream import connect_failure_text, failure_text
-from relay.wire.http.answers import Answer
+from relay.wire.http.answers import NO_CONNECTION, Answer
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 """Of one answer with its headers; a thousand documents, all refused at length, have 1 MiB."""
-NO_CONNECTION = "connect"
-"""The cause if there is no connection; its text names the server."""
 _IDLE_SECONDS_MAX = 20.0  # of a connection; servers close theirs after a minute or so
 _HEADER_CHARACTERS_MAX = 1000
 

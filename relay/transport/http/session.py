@@ -6,14 +6,17 @@
 
 The drain is told of a prefix only.  What the server has decided is not sent again, as long as
 the session lasts: a request brings the records that it has not decided.  After a failure one
-request at a time is sent, with a pause before each, until one gets through.
+request at a time is sent, with a pause before each, until one gets through.  If the first one
+fails each time, single records are tried in its place; if one of them is taken, the others go on
+while the first ones are tried apart (see `Suspects`).
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, takewhile
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -21,44 +24,21 @@ from twisted.python.failure import Failure
 
 from relay.flow.pump import SessionDrain
 from relay.model.clock import Clock, Now
+from relay.model.text import counted
 from relay.transport.connections import Timers
-from relay.transport.http.requests import NO_CONNECTION
+from relay.transport.http.batches import Batches, Waiting
+from relay.transport.http.suspects import Item, Suspects, halves
 from relay.transport.http.uploads import Outcome, Uploads
 from relay.transport.upstream import UpstreamState
-from relay.wire.http.answers import FAILED_ITEM, FORBIDDEN_ITEM, Fate, Verdict
+from relay.wire.http.answers import FORBIDDEN_ITEM, NO_CONNECTION, Fate, Verdict, is_failure
 from relay.wire.http.bodies import Record
 
 _HOLD_SECONDS_MIN, _HOLD_SECONDS_MAX = 30.0, 900.0
 _DAY_SECONDS = 86400.0
-_FAILURES_MAX = 10  # with pauses up to a minute, five minutes
+_WITNESSES_MAX = 64  # records beyond the window, to see whether the server takes any
 _STEPS = (
     32  # from the smallest request to the largest: if they grew fast, each other would time out
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Batches:
-    """When a batch is sent, and how many at a time."""
-
-    records_max: int
-    bytes_max: int
-    """Of payloads; a larger one goes alone."""
-    seconds_max: float
-    """How long the first record waits for more."""
-    requests_max: int
-
-
-class _Item:
-    """A record of the session."""
-
-    __slots__ = ("failures", "fate", "in_company", "reason", "record")
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.fate: Fate | None = None  # DELIVERED or REFUSED; None = not decided
-        self.reason = ""  # why it was refused
-        self.failures = 0  # of the server with it, since one at which others were taken
-        self.in_company = False  # of records of the same request that were taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,39 +70,51 @@ class HttpSession:
         self._batches = batches
         self._now = now
         self._timers = Timers(clock)
-        self._items: deque[_Item] = deque()  # in the order of the queue
+        self._items: deque[Item] = deque()  # in the order of the queue
         self._held_bytes = 0
-        self._open: list[_Item] = []  # the batch that is not full
-        self._open_bytes = 0
-        self._waiting: deque[list[_Item]] = deque()
+        self._waiting = Waiting(batches)
         self._active: set[Deferred[None]] = set()
         self._size = batches.records_max  # of the next request
         self._in_trouble = False
         self._holds = 0  # in a row
+        self._failures = 0  # likewise
+        self._suspects = Suspects(batches.failing_seconds_min, clock)
+        self._witnesses = 0  # since the head has moved
         self._closed = False
 
     @property
     def room(self) -> int:
+        return self._free or int(self._needs_witness)
+
+    @property
+    def _free(self) -> int:
+        """Records that requests have room for."""
         batches = self._batches
         if self._closed or self._held_bytes >= batches.bytes_max * batches.requests_max:
             return 0
         return max(0, batches.records_max * batches.requests_max - len(self._items))
 
+    @property
+    def _needs_witness(self) -> bool:
+        """Whether the server has failed with all that there is to send: is it all the same?"""
+        if self._closed or self._holds or self._active or self._waiting.open or not self._items:
+            return False
+        batches = self._batches
+        is_full = self._held_bytes >= batches.bytes_max * (batches.requests_max + 1)
+        if is_full or self._witnesses >= _WITNESSES_MAX:
+            return False
+        return all(item.seen for item in chain(self._waiting, *self._suspects.batches))
+
     def send(self, payloads: Sequence[bytes]) -> None:
+        self._witnesses += not self._free
         seq = self._parts.drain.sent_seq - len(payloads)
         for number, data in enumerate(payloads, seq):
-            record = self._parts.to_record(number, data)
-            size = len(record.payload)
-            if self._open_bytes + size > self._batches.bytes_max and self._open:
-                self._close_batch()
-            item = _Item(record)
+            item = Item(number, self._parts.to_record(number, data))
             self._items.append(item)
-            self._held_bytes += size
-            self._open.append(item)
-            self._open_bytes += size
-            if len(self._open) >= self._batches.records_max:
-                self._close_batch()
-        if self._open and "flush" not in self._timers:
+            self._held_bytes += item.size
+            if self._waiting.add(item):
+                self._timers.cancel("flush")
+        if self._waiting.open and "flush" not in self._timers:
             self._timers.set("flush", self._batches.seconds_max, self._flush)
         self._go()
 
@@ -131,6 +123,8 @@ class HttpSession:
         if "pause" in self._timers:
             self._timers.cancel("pause")
             self._resume()
+        elif "suspects" in self._timers:
+            self._try_suspects()
 
     def close(self) -> None:
         """End all requests; what they have not decided is sent again by another session."""
@@ -144,27 +138,32 @@ class HttpSession:
         self._parts.drain.detach(self)
 
     def _flush(self) -> None:
-        self._close_batch()
+        self._waiting.close()
         self._go()
-
-    def _close_batch(self) -> None:
-        self._timers.cancel("flush")
-        if self._open:
-            self._waiting.append(self._open)
-        self._open, self._open_bytes = [], 0
 
     def _go(self) -> None:
         """Send the batches that wait, as far as may be."""
+        tries_max = self._batches.tries_max
         while self._waiting and not self._closed and "pause" not in self._timers:
             if len(self._active) >= (1 if self._in_trouble else self._batches.requests_max):
                 return
-            batch = self._waiting.popleft()
-            size = 1 if self._holds else self._size
-            if len(batch) > size:
-                self._waiting.appendleft(batch[size:])
-            self._post(batch[:size])
+            if self._failures >= tries_max and not self._holds:
+                self._post(self._waiting.take_single(self._failures - tries_max))
+            else:
+                self._post(self._waiting.take(1 if self._holds else self._size))
 
-    def _post(self, batch: list[_Item]) -> None:
+    def _try_suspects_later(self) -> None:
+        pause = self._parts.state.pause_after(self._suspects.rounds + 1)
+        self._timers.set("suspects", pause, self._try_suspects)
+
+    def _try_suspects(self) -> None:
+        if self._in_trouble:  # which says nothing of them
+            self._try_suspects_later()
+            return
+        self._waiting.put_first(self._suspects.take())
+        self._go()
+
+    def _post(self, batch: list[Item]) -> None:
         is_probe = self._in_trouble
         sent = self._uploads.send([item.record for item in batch])
         request: Deferred[None] = sent.addCallback(self._answered, batch, is_probe)
@@ -177,6 +176,8 @@ class HttpSession:
             else:
                 self._settle()
                 self._go()
+                if self._needs_witness:
+                    self._parts.drain.pump()
 
         request.addBoth(ended)
 
@@ -186,25 +187,19 @@ class HttpSession:
         if not self._closed:
             self._end("a request failed unexpectedly; the log says more")
 
-    def _answered(self, outcome: Outcome, batch: list[_Item], is_probe: bool) -> None:
+    def _answered(self, outcome: Outcome, batch: list[Item], is_probe: bool) -> None:
         company = any(verdict.fate is Fate.DELIVERED for verdict in outcome.verdicts)
-        pairs = zip(outcome.verdicts, batch, strict=True)
-        verdicts = [_of_its_own(verdict, item, company) for verdict, item in pairs]
-        again: list[_Item] = []
-        for item, verdict in zip(batch, verdicts, strict=True):
-            if verdict.fate in (Fate.DELIVERED, Fate.REFUSED):
-                item.fate, item.reason = verdict.fate, verdict.reason
-                item.in_company = company or item.failures > 0
-            else:
-                again.append(item)
-            if verdict.fate is not Fate.DELIVERED:
-                self._parts.causes[verdict.cause] += 1
-        troubles = [each for each in verdicts if each.fate in (Fate.RETRY, Fate.HOLD)]
-        if again and not troubles:
-            middle = len(again) // 2
-            self._waiting.extendleft((again[middle:], again[:middle]))
-        elif again:
-            self._waiting.appendleft(again)
+        if company:
+            self._suspects.took()
+        pairs = zip(batch, outcome.verdicts, strict=True)
+        left = [pair for pair in pairs if not self._is_decided(*pair, company=company)]
+        failing = [pair for pair in left if is_failure(pair[1])]
+        if failing and self._are_suspects(failing, company):
+            left = [pair for pair in left if not is_failure(pair[1])]
+        troubles = [each for _, each in left if each.fate in (Fate.RETRY, Fate.HOLD)]
+        again = [item for item, _ in left]
+        for part in [again] if troubles else halves(again):
+            self._waiting.put_back(part)
         if troubles:
             self._pause(next((e for e in troubles if e.fate is Fate.HOLD), troubles[0]), outcome)
         elif is_probe and self._in_trouble:
@@ -215,12 +210,41 @@ class HttpSession:
             most = self._batches.records_max
             self._size = min(self._size + max(1, most // _STEPS), most)
 
+    def _is_decided(self, item: Item, verdict: Verdict, *, company: bool) -> bool:
+        """Note what `verdict` says of `item`."""
+        if verdict.fate is not Fate.DELIVERED:
+            self._parts.causes[verdict.cause] += 1
+        is_forbidden = verdict.fate is Fate.HOLD and verdict.cause in FORBIDDEN_ITEM
+        if is_forbidden and item.record.index:  # a sender's own index must not stop all others
+            verdict = replace(verdict, fate=Fate.REFUSED)
+        if verdict.fate not in (Fate.DELIVERED, Fate.REFUSED):
+            return False
+        self._held_bytes -= item.decide(verdict.fate, verdict.reason, company=company)
+        return True
+
+    def _are_suspects(self, failing: list[tuple[Item, Verdict]], company: bool) -> bool:
+        """Whether the server fails with these records and takes others; then they are apart."""
+        items, verdicts = [item for item, _ in failing], [verdict for _, verdict in failing]
+        is_each = all(verdict.cause.startswith("item ") for verdict in verdicts)
+        if not self._suspects.failed(items, others_taken=company, is_each=is_each):
+            return False
+        for item, verdict in failing:
+            if reason := self._suspects.reason_of(item, verdict.reason):
+                self._held_bytes -= item.decide(Fate.REFUSED, reason, company=True)
+        if self._suspects.batches and "suspects" not in self._timers:
+            self._try_suspects_later()
+        state = self._parts.state
+        what = f"{verdicts[0].reason}, with {counted(len(items), 'message')}; others are taken"
+        state.remark(f"{state.target}: {what}")
+        return True
+
     def _pause(self, verdict: Verdict, outcome: Outcome) -> None:
         """Send nothing for a while, because of `verdict`."""
         is_hold = verdict.fate is Fate.HOLD
         if "pause" in self._timers and (self._holds or not is_hold):
             return  # requests that were sent together have failed together
         self._in_trouble = True
+        self._failures += is_failure(verdict)
         seconds, reason = outcome.pause, verdict.reason
         if is_hold:
             seconds = min(_HOLD_SECONDS_MIN * 2**self._holds, _HOLD_SECONDS_MAX)
@@ -238,17 +262,17 @@ class HttpSession:
         self._go()
 
     def _recovered(self) -> None:
-        self._in_trouble, self._holds = False, 0
+        self._in_trouble, self._holds, self._failures = False, 0, 0
         self._parts.state.became_ready(self._parts.how)
 
     def _settle(self) -> None:
         """Tell the drain of the records at the head that are decided."""
         while self._items and not self._closed:
-            if delivered := self._leading(Fate.DELIVERED):
+            if delivered := _leading(self._items, Fate.DELIVERED):
                 self._forget(delivered)
                 if not self._parts.drain.acknowledged(self, delivered):
                     self._end("sends again what was refused")
-            elif refused := self._leading(Fate.REFUSED):
+            elif refused := _leading(self._items, Fate.REFUSED):
                 if not self._settle_refused(refused):
                     return
             else:
@@ -273,18 +297,10 @@ class HttpSession:
             self._end(f"refused: {reason}")
         return True
 
-    def _leading(self, fate: Fate) -> int:
-        """How many records at the head have `fate`."""
-        count = 0
-        for item in self._items:
-            if item.fate is not fate:
-                break
-            count += 1
-        return count
-
     def _forget(self, count: int) -> None:
+        self._witnesses = 0
         for _ in range(count):
-            self._held_bytes -= len(self._items.popleft().record.payload)
+            self._items.popleft()
 
     def _end(self, reason: str) -> None:
         if not self._closed:
@@ -292,19 +308,6 @@ class HttpSession:
             self._parts.on_failure(f"{self._parts.state.target}: {reason}")
 
 
-def _of_its_own(verdict: Verdict, item: _Item, company: bool) -> Verdict:
-    """`verdict`, but a record alone is refused where nothing but itself is at fault.
-
-    Else any sender could stop all others: by an index that is forbidden, or by a document at
-    which the server fails each time.
-
-    Args:
-        company: Others of the same request were taken.
-    """
-    if verdict.fate is Fate.HOLD and verdict.cause in FORBIDDEN_ITEM and item.record.index:
-        return replace(verdict, fate=Fate.REFUSED)
-    if verdict.fate is Fate.RETRY and verdict.cause == FAILED_ITEM and (company or item.failures):
-        item.failures += 1
-        if item.failures >= _FAILURES_MAX:
-            return replace(verdict, fate=Fate.REFUSED)
-    return verdict
+def _leading(items: Iterable[Item], fate: Fate) -> int:
+    """How many records at the head have `fate`."""
+    return sum(1 for _ in takewhile(lambda item: item.fate is fate, items))

@@ -25,8 +25,8 @@ from relay.model.text import printable
 REASON_CHARACTERS_MAX = 300
 FORBIDDEN_ITEM = ("item 401", "item 403")
 """Causes of a hold: the sender of the request may not write to the index of the document."""
-FAILED_ITEM = "item 500"
-"""The cause of a retry where the server has failed, perhaps because of the document."""
+NO_CONNECTION = "connect"
+"""The cause if there is no connection; its text names the server."""
 _RETRY_AFTER_SECONDS_MAX = 3600.0
 _TOO_LARGE = 413
 _AT_FAULT = (400, 422)
@@ -39,7 +39,8 @@ _QUOTING_TYPES = (
     *("document_parsing_exception", "mapper_parsing_exception", "mapper_exception"),
     *("illegal_argument_exception", "strict_dynamic_mapping_exception"),
 )
-# Sematext's, in any answer; logsene-js looks for the same.
+# Sematext's, which logsene-js looks for as well.  They begin the reason of an error: further
+# behind stands what a server quotes of a document.
 _UNKNOWN_TOKEN = "application not found for token"
 _LIMIT_TEXTS = ("daily limit", "daily volume limit")  # a limit of the rate is another matter
 _SEMATEXT_ERROR = "x-logsene-error"
@@ -71,6 +72,14 @@ class Verdict:
 
 
 DELIVERED = Verdict(Fate.DELIVERED)
+
+
+def is_failure(verdict: Verdict) -> bool:
+    """Whether the server has failed, perhaps because of a document: 5xx, or no proper answer."""
+    kind, _, status = verdict.cause.partition(" ")
+    if verdict.fate is not Fate.RETRY or verdict.cause == NO_CONNECTION:
+        return False
+    return kind not in ("status", "item") or status >= "500"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +157,32 @@ def _held(answer: Answer) -> Verdict | None:
         return None  # then each item says it for itself
     if "limit" in error.lower():
         return Verdict(Fate.HOLD, "limit", _bounded(error), until_midnight=True)
-    return _account_verdict(error or _text(answer.body))
+    if error:
+        return _account_verdict("", error)
+    if not 400 <= answer.status < 500:
+        return None
+    content = _document(answer)
+    found = content.get("error") if isinstance(content, dict) else _text(answer.body)
+    return _account_verdict(*_kind_and_reason(found))
 
 
-def _account_verdict(text: str) -> Verdict | None:
-    low = text.lower()
-    if _UNKNOWN_TOKEN in low:
-        return Verdict(Fate.HOLD, "unknown token", _bounded(text))
-    if any(limit in low for limit in _LIMIT_TEXTS):
-        return Verdict(Fate.HOLD, "limit", _bounded(text), until_midnight=True)
+def _account_verdict(kind: str, reason: str) -> Verdict | None:
+    """Args: those of an error, which says of an account what its reason begins with."""
+    low = reason.strip().lower()
+    if kind in _QUOTING_TYPES:
+        return None
+    if low.startswith(_UNKNOWN_TOKEN):
+        return Verdict(Fate.HOLD, "unknown token", _bounded(reason))
+    if low.startswith(_LIMIT_TEXTS):
+        return Verdict(Fate.HOLD, "limit", _bounded(reason), until_midnight=True)
     return None
+
+
+def _kind_and_reason(error: object) -> tuple[str, str]:
+    """Of an error that is an object, or a text."""
+    if isinstance(error, dict):
+        return str(error.get("type", "")), _reasons(error)
+    return "", str(error or "")
 
 
 def _at_fault(answer: Answer, records: int, cause: str, reason: str) -> list[Verdict]:
@@ -185,14 +210,10 @@ def _of_item(item: object) -> Verdict:
     assert isinstance(content, dict)
     if 200 <= status < 300:
         return DELIVERED
-    error = content.get("error")
-    if isinstance(error, dict):
-        kind, text = str(error.get("type", "")), _reasons(error)
-    else:
-        kind, text = "", str(error or "")
+    kind, text = _kind_and_reason(content.get("error"))
     if status == _CONFLICT and verb == "create":
         return DELIVERED
-    if kind not in _QUOTING_TYPES and (account := _account_verdict(text)):
+    if account := _account_verdict(kind, text):
         return account
     reason = f"{status} {_bounded(f'{kind}: {text}' if kind else text)}".rstrip()
     if status in _LATER or status >= 500 or kind in _LATER_TYPES:

@@ -26,7 +26,7 @@ from relay.service.destinations import http
 from relay.service.destinations.http import HttpBatches, HttpCredentials
 from relay.service.kinds import KINDS
 from relay.service.routes.rewriting import Rewriting
-from relay.transport.http.session import Batches
+from relay.transport.http.batches import Batches
 from relay.wire.http.bodies import Record
 from tests.configurations import new_destination
 from tests.destination_setup import Setup
@@ -295,6 +295,7 @@ def test_every_key_arrives(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_pa
         batch_seconds=0.5,
         compress="zstd",
         requests_max=3,
+        failing_seconds=30.0,
     )
     (_, host, port), endpoint = made.arguments["HostnameEndpoint"]
     assert (host, port, endpoint) == ("es.example", 9200, {"timeout": 3.0})
@@ -308,7 +309,7 @@ def test_every_key_arrives(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_pa
     body = uploads["encode"]([Record(b"{}", "e-1")], 0.0)
     assert body == b'{"create":{"_index":"logs","_id":"e-1"}}\n{}\n'
     (_, _, batches), _ = made.arguments["HttpSession"]
-    assert batches == Batches(9, 99, 0.5, 3)
+    assert batches == Batches(9, 99, 0.5, 3, 30.0)
 
 
 def test_in_order_there_is_one_request_at_a_time() -> None:

@@ -10,8 +10,8 @@ from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
 
 from relay.transport.http import requests
-from relay.transport.http.requests import NO_CONNECTION, RequestFailed, Requests
-from relay.wire.http.answers import Answer
+from relay.transport.http.requests import RequestFailed, Requests
+from relay.wire.http.answers import NO_CONNECTION, Answer
 from tests.connections import Wire, fired, lose
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 
-from relay.transport.http.requests import NO_CONNECTION
-from relay.transport.http.session import Batches, HttpSession, SessionParts
+from relay.transport.http.batches import Batches
+from relay.transport.http.session import HttpSession, SessionParts
 from relay.transport.http.uploads import Outcome
 from relay.transport.upstream import UpstreamState
-from relay.wire.http.answers import DELIVERED, Fate, Verdict
+from relay.wire.http.answers import DELIVERED, NO_CONNECTION, Fate, Verdict
 from relay.wire.http.bodies import Record
 from tests.connections import RecordingDrain
 
@@ -52,6 +53,7 @@ class Dialogue:
         self.drain = Drain()
         self.ends: list[str] = []
         self.failures: list[str] = []
+        self.remarks: list[str] = []
         self.causes: Counter[str] = Counter()
         self.seqs: list[int] = []
         self.wall = 0.0
@@ -61,12 +63,19 @@ class Dialogue:
             clock=self.clock,
             on_ready=lambda text: None,
             on_failure=self.failures.append,
+            on_remark=self.remarks.append,
             retry_seconds_min=1,
             retry_seconds_max=60,
             jitter=lambda: 0.0,
         )
         self.state.became_ready("sending")
-        sizes = {"records_max": 4, "bytes_max": 100, "seconds_max": 2.0, "requests_max": 2}
+        sizes = {
+            "records_max": 4,
+            "bytes_max": 100,
+            "seconds_max": 2.0,
+            "requests_max": 2,
+            "failing_seconds_min": 60.0,
+        }
         uploads: Any = self.server
         drain: Any = self.drain
         self.session = HttpSession(
@@ -194,9 +203,8 @@ def test_after_a_failure_one_request_probes_and_pauses_grow() -> None:
         d.answer(RETRY)
     assert pauses == [1.0, 2.0, 4.0, 8.0]
     d.clock.advance(16)
-    d.answer(DELIVERED)
-    assert len(d.asked) == 1
-    d.answer(DELIVERED)
+    while d.asked:
+        d.answer(DELIVERED)
     assert d.acknowledged == 8
 
 
@@ -265,30 +273,142 @@ def test_a_forbidden_index_that_its_sender_has_chosen_holds_nobody_else() -> Non
     assert d.state.text.startswith("es: held, nothing is lost: 403 security_exception")
 
 
-def test_a_document_at_which_the_server_fails_each_time_stops_nobody_for_good() -> None:
+class Failing(Dialogue):
+    """The server fails at each request that brings a letter of `poison`, or at all of them."""
+
+    def __init__(self, poison: str, **batches: Any) -> None:
+        super().__init__(**batches)
+        self.drain.sets_aside = True
+        self.poison = poison
+        self.is_down = False
+        self.brought = ""  # of the requests that it has answered, in order
+
+    def run(self, seconds: float) -> None:
+        """Answer everything for a time."""
+        for _ in range(int(seconds * 2)):
+            while self.server.requests:
+                text = self.asked[0]
+                self.brought += f" {text}"
+                fails = self.is_down or bool(set(text) & set(self.poison))
+                self.answer(RETRY if fails else DELIVERED)
+            self.clock.advance(0.5)
+
+
+def test_a_document_with_which_each_request_fails_is_found_and_the_others_go_on() -> None:
+    d = Failing("c")
+    d.send("abcdefgh")
+    d.run(30)
+    assert d.acknowledged == 2  # the head is what waits for it: all others are delivered
+    assert set("abdefgh") <= set(d.brought) and "c" in d.brought.split()
+    assert d.state.ready and d.drain.judged == []
+    assert "es: 503 busy, with 1 message; others are taken" in d.remarks
+
+
+def test_a_lone_document_is_given_up_after_ten_failures_and_a_time_while_others_are_taken() -> None:
+    d = Failing("c")
+    d.send("abcd")
+    for number in range(30):
+        assert d.session.room > 0  # one more, to see whether the server takes others
+        d.send("efgh"[number % 4])
+        d.run(20)
+        if d.drain.judged:
+            break
+    assert d.drain.judged == [(1, True)]
+    (reason,) = [each for each in d.drain.events if each != "pump"]
+    assert reason.startswith("503 busy (10 times in ") and reason.endswith(" s, others were taken)")
+    assert 60 <= float(reason.split()[5].replace(",", "")) <= 20 * 30
+    assert d.acknowledged == number + 4  # all others
+    assert d.brought.split().count("c") >= 10
+
+
+def test_a_document_is_not_given_up_before_its_time() -> None:
+    d = Failing("c", failing_seconds_min=100_000.0)
+    d.send("abcd")
+    for _ in range(100):
+        d.send("e") if d.session.room else None
+        d.run(10)
+    assert d.drain.judged == []
+    d.poison = ""
+    d.run(200)
+    assert d.acknowledged == d.drain.sent_seq - 1
+
+
+def test_an_outage_gives_nothing_up_whatever_failed_before() -> None:
+    d = Failing("c")
+    d.send("abcd")
+    d.run(100)
+    d.is_down = True
+    for _ in range(200):
+        d.send("e") if d.session.room else None
+        d.run(60)
+    assert d.drain.judged == [] and not d.state.ready
+    d.is_down, d.poison = False, ""
+    d.run(300)
+    assert d.acknowledged == d.drain.sent_seq - 1 and d.state.ready
+
+
+def test_an_overload_that_fails_at_whatever_comes_gives_nothing_up() -> None:
+    d = Failing("")
+    moments = random.Random(7)
+    for _ in range(500):
+        d.send("abcd"[: d.session.room]) if d.session.room else None
+        d.is_down = moments.random() < 0.8
+        d.run(10)
+    assert d.drain.judged == []
+    d.is_down = False
+    d.run(300)
+    assert d.acknowledged == d.drain.sent_seq - 1
+
+
+def test_a_window_of_documents_that_fail_is_given_up_when_others_are_taken() -> None:
+    d = Failing("abcdefgh")
+    d.send("abcdefgh")
+    d.run(600)
+    assert d.drain.judged == [] and d.session.room == 1
+    for _ in range(40):
+        d.send("x") if d.session.room else None
+        d.run(60)
+    assert [company for _, company in d.drain.judged] == [True] * 8
+    assert d.acknowledged > 10
+
+
+def test_where_order_counts_others_pass_only_after_ten_failures() -> None:
+    d = Failing("a", requests_max=1)
+    d.send("abcd")
+    d.run(60)
+    assert d.brought.split() == ["abcd"] * 6
+    d.run(3000)
+    assert d.brought.split()[:13] == [*["abcd"] * 10, "a", "b", "a"]
+
+
+def test_a_document_that_fails_by_itself_is_counted_where_others_are_taken() -> None:
     failed = Verdict(Fate.RETRY, "item 500", "500 null_pointer_exception")
     d = Dialogue()
     d.drain.sets_aside = True
-    d.send("abcdefgh")
+    d.send("abcd")
     d.answer(failed, DELIVERED, DELIVERED, DELIVERED)
-    d.answer(DELIVERED)
-    for _ in range(9):
-        assert d.acknowledged == 0
+    for _ in range(10):
+        assert d.acknowledged == 0 and d.drain.judged == []
+        d.send("x")
         d.clock.advance(60)
-        assert d.asked == ["a"]
-        d.answer(failed)
-    assert (d.drain.events, d.drain.judged) == (["500 null_pointer_exception"], [(1, True)])
-    assert (d.acknowledged, d.state.ready) == (7, True)
+        while d.asked:
+            d.answer(failed if d.asked[0] == "a" else DELIVERED)
+    assert d.drain.judged == [(1, True)]
+    assert d.acknowledged == 13 and d.state.ready
 
 
 def test_a_server_that_fails_at_everything_gets_everything_again() -> None:
     d = Dialogue()
     d.send("abcd")
-    for _ in range(30):
+    brought = []
+    for _ in range(8):
+        brought += d.asked
         d.answer(Verdict(Fate.RETRY, "item 500", "500 null_pointer_exception"))
         d.clock.advance(60)
-        assert d.asked == ["abcd"]
+    assert brought == ["abcd", "abcd", "abcd", "a", "b", "a", "c", "a"]
     d.answer(DELIVERED)
+    while d.asked:
+        d.answer(DELIVERED)
     assert d.acknowledged == 4
 
 

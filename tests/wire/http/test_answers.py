@@ -116,9 +116,31 @@ def test_an_account_that_is_unknown_or_full_holds_everything(status: int) -> Non
     limit = Answer(status, {"x-logsene-error": "daily limit reached"}, b"")
     found = verdict(limit, records=2)
     assert (found.fate, found.cause, found.until_midnight) == (Fate.HOLD, "limit", True)
-    if status != 200:
+    if 400 <= status < 500:
         found = verdict(Answer(status, {}, UNKNOWN_TOKEN.encode()), records=2)
         assert found == Verdict(Fate.HOLD, "unknown token", UNKNOWN_TOKEN)
+
+
+@pytest.mark.parametrize("words", [UNKNOWN_TOKEN, "Daily limit reached"])
+@pytest.mark.parametrize(
+    ("form", "is_held"),
+    [
+        ('{"error":{"type":"app_error","reason":"%s"},"status":400}', True),
+        ('{"error":"%s"}', True),
+        ("%s", True),
+        ("invalid line: %s", False),
+        ('{"message":"%s"}', False),
+        ('{"@timestamp":"2026-10-11T22:14:15Z","message":"%s"}', False),
+        ('{"error":{"type":"app_error","reason":"cannot read [%s]"}}', False),
+        ('{"error":{"type":"mapper_parsing_exception","reason":"%s"}}', False),
+        ('{"error":{"type":"app_error"},"document":"%s"}', False),
+    ],
+)
+def test_only_the_receiver_s_own_words_hold_an_account(
+    words: str, form: str, is_held: bool
+) -> None:
+    found = verdict(Answer(400, {}, (form % words).encode()))
+    assert found.fate is (Fate.HOLD if is_held else Fate.REFUSED)
 
 
 def test_a_limit_of_the_rate_is_soon_over() -> None:

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+
+from relay.transport.http.suspects import FAILURES_MIN, Item, Suspects, halves
+from relay.wire.http.answers import Fate
+from relay.wire.http.bodies import Record
+
+
+def items(count: int) -> list[Item]:
+    return [Item(number, Record(b"abc")) for number in range(count)]
+
+
+def failed(suspects: Suspects, batch: list[Item], *, others_taken: bool = False) -> bool:
+    return suspects.failed(batch, others_taken=others_taken, is_each=False)
+
+
+def test_what_fails_first_is_no_suspect_and_neither_is_what_fails_in_an_outage() -> None:
+    suspects, (one,) = Suspects(0.0, Clock()), items(1)
+    assert [failed(suspects, [one]) for _ in range(100)] == [False] * 100
+    assert not suspects.batches and not suspects.reason_of(one, "503")
+
+
+def test_what_fails_before_and_after_others_were_taken_is_halved() -> None:
+    suspects, batch = Suspects(0.0, Clock()), items(3)
+    assert not failed(suspects, batch)
+    suspects.took()
+    assert failed(suspects, batch)
+    assert suspects.batches == [batch[:1], batch[1:]] == suspects.take()
+    assert suspects.rounds == 1
+    assert failed(suspects, batch[1:])  # also while nothing tells of others
+    assert suspects.batches == [batch[1:2], batch[2:]] and suspects.rounds == 0
+
+
+def test_a_lone_record_is_given_up_after_failures_that_count_and_its_time() -> None:
+    clock = Clock()
+    suspects, (one,) = Suspects(60.0, clock), items(1)
+    failed(suspects, [one])
+    for number in range(FAILURES_MIN):
+        assert suspects.reason_of(one, "503") == ""
+        suspects.took()
+        failed(suspects, [one])
+        failed(suspects, [one])  # nothing was taken since
+        assert one.failures == number + 1
+    assert suspects.reason_of(one, "503") == ""
+    clock.advance(60)
+    assert suspects.reason_of(one, "503") == "503 (10 times in 60 s, others were taken)"
+
+
+def test_a_failure_while_others_fail_does_not_count() -> None:
+    suspects, (one, other) = Suspects(0.0, Clock()), items(2)
+    failed(suspects, [one])
+    for _ in range(5 * FAILURES_MIN):
+        suspects.took()
+        failed(suspects, [Item(9, other.record)])
+        failed(suspects, [one])
+    assert one.failures == 0 and suspects.reason_of(one, "503") == ""
+
+
+def test_items_that_fail_by_themselves_are_counted_each() -> None:
+    suspects, batch = Suspects(0.0, Clock()), items(2)
+    for _ in range(2):
+        suspects.took()
+        suspects.failed(batch, others_taken=True, is_each=True)
+    assert suspects.batches == [batch] and [one.failures for one in batch] == [1, 1]
+
+
+def test_what_is_decided_takes_no_memory() -> None:
+    (one,) = items(1)
+    assert one.decide(Fate.REFUSED, "503", company=True) == 3
+    assert (one.record.payload, one.fate, one.reason, one.in_company) == (
+        *(b"", Fate.REFUSED),
+        *("503", True),
+    )
+
+
+def test_halves() -> None:
+    batch = items(3)
+    assert halves(batch) == [batch[:1], batch[1:]]
+    assert halves(batch[:1]) == [batch[:1]] and halves([]) == []
