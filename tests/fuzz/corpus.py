@@ -282,8 +282,10 @@ HTTP_ANSWERS: list[bytes] = [
 """Bodies of answers, and what stands in their headers."""
 
 _TEXTS = [b"<13>1 - host app - - - message %d of several" % number for number in range(9)]
+_PACKER = Packer(3)
 RELP_BLOCKS = [
     Packer(3).encode_syslog(2, _TEXTS),
     encode_frame(2, b"syslog", b"a") + Packer(1).encode_syslog(3, _TEXTS * 3),
-    Packer(3).pack(Packer(3).encode_syslog(2, _TEXTS) * 3),
+    b"".join(_PACKER.encode_syslog(2 + 9 * number, _TEXTS) for number in range(3)),
+    Packer(1).encode_syslog(2, [b"two\nlines", b"\xff"] * 9),
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
-from relay.wire.relp.blocks import RATIO_MAX, Unpacker
+from relay.codec import encode_syslog
+from relay.wire.relp.blocks import RATIO_MAX, Block, Unpacker
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.frame import RelpFrame, RelpFrameDecoder, encode_answers, encode_frame
 from relay.wire.relp.server import RelpServerSession
@@ -111,14 +113,24 @@ def check_blocks(stream: bytes, source: random.Random) -> None:
     """What comes out of blocks does not depend on how the stream is cut, and is bounded."""
     outcomes = []
     for chunks in ([stream], chunks_of(source, stream)):
-        unpacker, found = Unpacker(), b""
+        unpacker, found, content = Unpacker(), b"", 0
         for chunk in chunks:
-            found += b"".join(part for part, _ in unpacker.feed(chunk))
-            while unpacker.has_more:
-                found += b"".join(part for part, _ in unpacker.feed(b""))
-        assert len(found) <= RATIO_MAX * len(stream)
+            for part in _parts(unpacker, chunk):
+                if isinstance(part, Block):
+                    content += sum(map(len, part.messages))
+                    assert all(part.messages)
+                    found += encode_syslog(*part)
+                else:
+                    found += part
+        assert content <= RATIO_MAX * len(stream)
         outcomes.append((found, str(unpacker.error)))
     assert outcomes[0] == outcomes[1]
+
+
+def _parts(unpacker: Unpacker, chunk: bytes) -> Iterator[bytes | Block]:
+    yield from unpacker.feed(chunk)
+    while unpacker.has_more:
+        yield from unpacker.feed(b"")
 
 
 def check_client(stream: bytes, source: random.Random) -> None:

@@ -344,7 +344,7 @@ class PackingConfiguration(RelpConfiguration):
         "open takes 5 ms or more and the other relay is on another host",
     )
     compress_level: int = key(
-        Whole(1, 19), 3, "level of zstd: higher ones need more CPU for fewer bytes"
+        Whole(1, 19), 6, "level of zstd: higher ones need more CPU for fewer bytes"
     )
 
 
@@ -354,7 +354,7 @@ class RelpTlsConfiguration(PackingConfiguration):
 
 
 def _make_relp(configuration: PackingConfiguration, parts: DestinationParts) -> Delivery:
-    packer = None if configuration.compress == "none" else Packer(configuration.compress_level)
+    packs = configuration.compress != "none"
     packs_from = _PACKS_FROM_SECONDS if configuration.compress == "auto" else 0.0
 
     def new_session(offer: bytes) -> RelpClientSession:
@@ -363,7 +363,7 @@ def _make_relp(configuration: PackingConfiguration, parts: DestinationParts) -> 
             software=SOFTWARE.encode(),
             offer=offer,
             hop=parts.hop.text,
-            packer=packer,
+            packer=Packer(configuration.compress_level) if packs else None,
         )
 
     def protocol_of(outlet: Outlet) -> Callable[..., RelpClientProtocol]:

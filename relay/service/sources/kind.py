@@ -6,7 +6,7 @@ A kind is a module here that declares a `SourceKind`, and a line in `relay/servi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from relay.flow.lineages import Lineages
@@ -18,6 +18,7 @@ from relay.service.probes.probe import Probe
 from relay.service.process.systemd import NO_SYSTEMD, Systemd
 from relay.service.sources.service import Receiving, SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
+from relay.wire.relp.blocks import Contexts
 
 C = TypeVar("C", bound=SourceConfiguration)
 
@@ -40,6 +41,8 @@ class SourceParts:
     """This relay, in the hops of messages."""
     local_block_seconds_max: float = 0.0
     """Longest pause of a unix stream socket by admission; 0 = no limit."""
+    contexts: Contexts = field(default_factory=Contexts)
+    """How many connections may send compressed blocks, over all sources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,11 @@ def _make_relp(source: RelpSource, receiving: Receiving, parts: SourceParts) -> 
     # A line that waits for the next one is not on disk, and no number says so.
     lineages = None if source.joining.multi_line else parts.lineages
     new_protocol = partial(
-        RelpServerProtocol, software=SOFTWARE.encode(), lineages=lineages, hop=parts.hop
+        RelpServerProtocol,
+        software=SOFTWARE.encode(),
+        contexts=parts.contexts,
+        lineages=lineages,
+        hop=parts.hop,
     )
     return new_stream_source(source, receiving, parts, new_protocol, answers=True)
 

@@ -22,6 +22,7 @@ from relay.model.hops import NO_HOP, OwnHop
 from relay.model.text import printable
 from relay.transport.stream.connection import InboundProtocol
 from relay.wire.hops import without_hops
+from relay.wire.relp.blocks import Contexts
 from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark
 from relay.wire.relp.server import RelpServerSession
 
@@ -50,14 +51,22 @@ class RelpServerProtocol(InboundProtocol):
         software: Value of our ``relp_software`` offer.
         lineages: Makes it exactly once for those who offer theirs; None = for nobody.
         hop: This relay, in the hops of messages.
+        contexts: How many connections may send compressed blocks.
     """
 
     _session: RelpServerSession  # exists from begin on
 
     def __init__(
-        self, *, software: bytes, lineages: Lineages | None = None, hop: OwnHop = NO_HOP
+        self,
+        *,
+        software: bytes,
+        contexts: Contexts,
+        lineages: Lineages | None = None,
+        hop: OwnHop = NO_HOP,
     ) -> None:
         super().__init__()
+        self._contexts = contexts
+        self._has_context = False
         self._hop = hop
         self._input_has_ended = False
         self._software = software
@@ -74,7 +83,7 @@ class RelpServerProtocol(InboundProtocol):
             split=self.factory.oversize.splits,
             takes_lineages=self._lineages is not None,
             hop=self._hop.text,
-            unpacks=self._pace is None,  # which counts bytes of the wire
+            unpacks=self._take_context,
         )
         if not self.factory.secure:
             self.expect_within_handshake_time("RELP open")
@@ -110,6 +119,19 @@ class RelpServerProtocol(InboundProtocol):
             if self._input_has_ended:
                 self._end_input()
 
+    def _take_context(self) -> bool:
+        """Whether the client may send compressed blocks."""
+        if self._pace is not None:  # which counts bytes of the wire
+            return False
+        self._has_context = self._contexts.take()
+        if not self._has_context:
+            self.warn(
+                "contexts",
+                f"{self._contexts.most} connections may send compressed messages already, so it "
+                "sends them as they are",
+            )
+        return self._has_context
+
     def _take_more(self) -> None:
         """Take more of the compressed blocks that have come, unless the relay has paused."""
         if self._pauses - {"blocks", "end of input"}:
@@ -119,6 +141,9 @@ class RelpServerProtocol(InboundProtocol):
 
     def end(self) -> None:
         """What was not answered will come again."""
+        if self._has_context:
+            self._has_context = False
+            self._contexts.give_back()
         if self._lease is not None:
             self._lease.release()
 

@@ -52,6 +52,7 @@ class RelpClientSession:
         hop: This relay, empty if it has no id: messages are records, which may have hops before
             them, and go without if the server does not take them.  None = they are messages.
         packer: Compresses messages from `begin_packing` on, if the server takes that; None = never.
+            Of this session only.
 
     Attributes:
         ready: The server has accepted ``open``.
@@ -84,6 +85,7 @@ class RelpClientSession:
         self._takes_hops = hop is None
         self._packer = packer
         self._encode = encode_syslog
+        self._answers_stand_for_more = False
         more = [offer, format_hop(hop) if hop else b"", COMPRESS_OFFER if packer else b""]
         offers = format_offers(software, b"\n".join(filter(None, more)))
         self._output = [encode_frame(1, b"open", offers)]
@@ -134,7 +136,7 @@ class RelpClientSession:
 
     def begin_packing(self) -> bool:
         """Compress messages from now on; False if the server does not take that."""
-        if self._packer is None or not takes_zstd(self.server_offers):
+        if self._packer is None or not self._answers_stand_for_more:
             return False
         self._encode = self._packer.encode_syslog
         return True
@@ -146,7 +148,8 @@ class RelpClientSession:
             How many of the oldest messages are now acknowledged.
         """
         inflight = self._inflight
-        if self.ready and not self.over and not self._decoder.inside_frame:
+        usual = self.ready and not self.over and not self._answers_stand_for_more
+        if usual and not self._decoder.inside_frame:
             chunk, self._held = self._held + chunk, b""
             # Encoding the expected answers and comparing costs a tenth of decoding the chunk.
             count = min(chunk.count(_USUAL_ANSWER), len(inflight))
@@ -200,8 +203,10 @@ class RelpClientSession:
             self._end(f"unexpected command {command!r} from a server")
 
     def _receive_rsp(self, txnr: int, data: bytes) -> None:
-        if data[:4] in _TAKEN and self.ready and self._inflight.answer(txnr):
-            return
+        if data[:4] in _TAKEN and self.ready:
+            inflight = self._inflight
+            if (inflight.answer_upto if self._answers_stand_for_more else inflight.answer)(txnr):
+                return
         if txnr == 1 and not self.ready:
             self._receive_open_rsp(data)
         elif txnr == self._close_txnr:
@@ -231,6 +236,7 @@ class RelpClientSession:
         else:
             self.server_offers = offers
             self._takes_hops |= bool(self._hop and hop_in(offers))
+            self._answers_stand_for_more = self._packer is not None and takes_zstd(offers)
             self.ready = True
 
     def _end(self, reason: str) -> None:
@@ -333,6 +339,15 @@ class Inflight:
         if self._early or self._refused or self.oldest_txnr + count > self.next_txnr:
             return False
         self.oldest_txnr += count
+        return True
+
+    def answer_upto(self, txnr: int) -> bool:
+        """Note that all frames up to `txnr` were taken that have no answer yet; False if none."""
+        if not self.oldest_txnr <= txnr < self.next_txnr:
+            return False
+        if self._early or self._refused:
+            return sum(map(self.answer, range(self.oldest_txnr, txnr + 1))) > 0
+        self.oldest_txnr = txnr + 1
         return True
 
     def skip_refused(self) -> None:

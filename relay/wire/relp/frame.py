@@ -57,7 +57,7 @@ class RelpFrameDecoder:
         self.truncated = 0
         self.cut: dict[int, int] = {}
         self.pieces: dict[int, int] = {}
-        self._data_bytes_max = data_bytes_max
+        self.data_bytes_max = data_bytes_max
         self._truncate = truncate
         self._splits = split
         self._buffer = bytearray()  # what was not returned yet
@@ -86,7 +86,7 @@ class RelpFrameDecoder:
         messages: list[bytes] = []
         start = 0
         if self._long_frame is None:
-            messages, start = cut_run(buffer, first_txnr, self._data_bytes_max)
+            messages, start = cut_run(buffer, first_txnr, self.data_bytes_max)
         return messages, self._frames(buffer, start)
 
     def _joined(self, chunk: bytes) -> bytes:
@@ -147,7 +147,7 @@ class RelpFrameDecoder:
             return self._end_empty_frame(buffer, start, header, frames)
         if separator != b" ":
             return self._fail(buffer, f"LF instead of {length} bytes of data")
-        if length > self._data_bytes_max:
+        if length > self.data_bytes_max:
             return self._begin_long_frame(buffer, start, header, frames)
         stop = body + length + 1
         if stop > len(buffer):
@@ -177,19 +177,19 @@ class RelpFrameDecoder:
     ) -> int:
         length, body = int(header[3]), header.end()
         if not self._truncate:
-            return self._fail(buffer, f"datalen {length}, at most {self._data_bytes_max}")
-        if len(buffer) - body < self._data_bytes_max:
-            self._wanted_bytes = body - start + self._data_bytes_max
+            return self._fail(buffer, f"datalen {length}, at most {self.data_bytes_max}")
+        if len(buffer) - body < self.data_bytes_max:
+            self._wanted_bytes = body - start + self.data_bytes_max
             return start
-        kept = buffer[body : body + self._data_bytes_max]
+        kept = buffer[body : body + self.data_bytes_max]
         self._long_frame = RelpFrame(int(header[1]), header[2], kept)
         self._long_bytes = length
-        self._skip_bytes = length - self._data_bytes_max
+        self._skip_bytes = length - self.data_bytes_max
         if self._splits and header[2] == b"syslog":
-            self._split = SplitFrame(frame_bytes_max=self._data_bytes_max)
+            self._split = SplitFrame(frame_bytes_max=self.data_bytes_max)
             self._split.feed(kept)  # completes nothing: the byte after it is missing
             self._long_frame = self._long_frame._replace(data=b"")
-        rest = body + self._data_bytes_max
+        rest = body + self.data_bytes_max
         return rest + self._end_long_frame(buffer[rest:], frames)
 
     def _end_long_frame(self, buffer: bytes, frames: list[RelpFrame]) -> int:
@@ -261,3 +261,8 @@ def encode_answers(first_txnr: int, count: int) -> bytes:
         before = TXNR_MAX - first_txnr + 1
         return encode_answers(first_txnr, before) + encode_answers(1, count - before)
     return encode_consecutive_answers(first_txnr, count)
+
+
+def encode_last_answer(first_txnr: int, count: int) -> bytes:
+    """``200 OK`` for the last of `count` consecutive frames, which stands for all."""
+    return encode_answers((first_txnr + count - 2) % TXNR_MAX + 1, 1) if count else b""

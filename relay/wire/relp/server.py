@@ -18,17 +18,19 @@ Rules that this file keeps, whatever the peer does:
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 
-from relay.codec import TXNR_MAX
+from relay.codec import TXNR_MAX, encode_syslog
 from relay.model.errors import RelpError
 from relay.wire.hops import format_hop, hop_in, split_hops, with_hops
-from relay.wire.relp.blocks import COMPRESS_OFFER, Unpacker, takes_zstd
+from relay.wire.relp.blocks import COMPRESS_OFFER, Block, Unpacker, takes_zstd
 from relay.wire.relp.frame import (
     SERVERCLOSE,
     RelpFrame,
     RelpFrameDecoder,
     encode_answers,
     encode_frame,
+    encode_last_answer,
     next_txnr,
 )
 from relay.wire.relp.lineage import ELSEWHERE, LINEAGE, LineageOffer, parse_lineage
@@ -46,7 +48,7 @@ class RelpServerSession:
             and counts as unanswered when `receive` has returned its last piece.
         takes_lineages: Whether `answer_open` will be called where one is offered.
         hop: This relay, for clients that offer theirs (`relay.wire.hops`); empty = for none.
-        unpacks: Take compressed blocks from clients that offer them.
+        unpacks: Asked whether to take compressed blocks when a client offers them.
 
     Attributes:
         opened: The client has sent an acceptable ``open``.
@@ -71,7 +73,7 @@ class RelpServerSession:
         split: bool = False,
         takes_lineages: bool = False,
         hop: bytes = b"",
-        unpacks: bool = False,
+        unpacks: Callable[[], bool] = lambda: False,
     ) -> None:
         self.opened = False
         self.lineage: LineageOffer | None = None
@@ -89,13 +91,14 @@ class RelpServerSession:
         self._takes_lineages = takes_lineages
         self._hop = hop
         self._unpacks = unpacks
-        self._unpacker: Unpacker | None = None  # of a session with blocks, once it is open
+        self._unpacker: Unpacker | None = None  # of a session with blocks, from its opening on
         self._hops_of_split = b""  # those of the message of which pieces are to come
         self._unanswered_open: int | None = None  # its txnr
         self._next_txnr = 1
         self._first_unanswered = 1
         self._inside_split = False  # the last message returned is not the last piece
         self._output: list[bytes] = []
+        self._encode_answers = encode_answers
         # What to say after the last answer.  Set = nothing more is taken.
         self._farewell: bytes | None = None
         self._abandoned = False
@@ -136,18 +139,33 @@ class RelpServerSession:
         assert unpacker is not None
         messages: list[bytes] = []
         cut, pieces = dict[int, int](), dict[int, int]()
-        for part, is_block in unpacker.feed(chunk):
+        for part in unpacker.feed(chunk):
             at = len(messages)
-            messages += self._frames_of(part)
+            messages += self._block(part) if isinstance(part, Block) else self._frames_of(part)
             cut |= {at + index: size for index, size in self.cut.items()}
             pieces |= {at + index: piece for index, piece in self.pieces.items()}
             self.cut, self.pieces = {}, {}
-            if self._farewell is None and is_block and self._decoder.inside_frame:
-                self._fail("a compressed block ends inside a frame")
         if self._farewell is None and unpacker.error is not None:
             self._fail(str(unpacker.error))
         self._finish_if_answered()
         self.cut, self.pieces = cut, pieces
+        return messages
+
+    def _block(self, block: Block) -> list[bytes]:
+        """The messages of a block."""
+        first, messages = block
+        if self._farewell is not None:
+            return []
+        if first != self._next_txnr or self._unanswered_open is not None:
+            self._fail(f"a compressed block with txnr {first} where {self._next_txnr} is due")
+            return []
+        last = first + len(messages) - 1
+        if last > TXNR_MAX or max(map(len, messages)) > self._decoder.data_bytes_max:
+            return self._frames_of(encode_syslog(first, messages))
+        if not self.unanswered:
+            self._first_unanswered = first
+        self._next_txnr = next_txnr(last)
+        self.unanswered += len(messages)
         return messages
 
     def _frames_of(self, chunk: bytes) -> list[bytes]:
@@ -232,7 +250,7 @@ class RelpServerSession:
         if self._abandoned:
             return
         assert 0 <= count <= self.unanswered, (count, self.unanswered)
-        self._output.append(encode_answers(self._first_unanswered, count))
+        self._output.append(self._encode_answers(self._first_unanswered, count))
         self._first_unanswered = (self._first_unanswered - 1 + count) % TXNR_MAX + 1
         self.unanswered -= count
         self._finish_if_answered()
@@ -286,7 +304,8 @@ class RelpServerSession:
             return
         self.opened = True
         self.client_hop = hop_in(offers) if self._hop else b""
-        self._unpacks &= takes_zstd(offers)
+        if takes_zstd(offers) and self._unpacks():
+            self._unpacker, self._encode_answers = Unpacker(), encode_last_answer
         if self._takes_lineages and LINEAGE in offers:
             self.lineage = parse_lineage(offers[LINEAGE])
             if self.lineage is not None and ELSEWHERE in offers:
@@ -299,9 +318,8 @@ class RelpServerSession:
 
     def _accept_open(self, txnr: int, offer: bytes) -> None:
         offered = [offer, format_hop(self._hop) if self.client_hop else b""]
-        if self._unpacks:
+        if self._unpacker is not None:
             offered.append(COMPRESS_OFFER)
-            self._unpacker = Unpacker()
         more = b"\n".join(filter(None, offered))
         answer = b"200 OK\n" + format_offers(self._software, more)
         self._output.append(encode_frame(txnr, b"rsp", answer))

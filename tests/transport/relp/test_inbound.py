@@ -18,7 +18,7 @@ from relay.model.errors import QueueError
 from relay.model.origin import Transport
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
-from relay.wire.relp.blocks import COMPRESS_OFFER, Packer
+from relay.wire.relp.blocks import COMPRESS_OFFER, Contexts, Packer
 from relay.wire.relp.frame import encode_frame
 from relay.wire.relp.lineage import SEQ_MAX, LineageOffer, format_lineage
 from tests.connections import (
@@ -46,16 +46,23 @@ class Connection:
         rate_per_peer_max: int = 0,
         lineages: Lineages | None = None,
         frame_bytes_max: int = 64,
+        contexts_max: int = 1,
     ) -> None:
         self.clock = Clock()
         self.intake: Any = RecordingIntake()
         self.notices: Any = RecordingNotices()
         self.counters = SourceCounters()
         self.wire = Wire()
+        self.contexts = Contexts(contexts_max)
         self.factory = InboundFactory(
             open_reception(self.intake, self.counters, self.notices),
             transport=Transport.TCP,
-            new_protocol=partial(RelpServerProtocol, software=b"test", lineages=lineages),
+            new_protocol=partial(
+                RelpServerProtocol,
+                software=b"test",
+                contexts=self.contexts,
+                lineages=lineages,
+            ),
             limits=InboundLimits(
                 frame_bytes_max=frame_bytes_max,
                 connections_max=1,
@@ -607,3 +614,21 @@ def test_a_source_with_a_rate_takes_no_blocks() -> None:
     connection = Connection(rate_per_peer_max=10)
     connection.protocol.dataReceived(OPEN_COMPRESSED)
     assert COMPRESS_OFFER not in connection.wire.value()
+
+
+def test_only_so_many_connections_send_blocks() -> None:
+    connection = Connection(contexts_max=0)
+    connection.protocol.dataReceived(OPEN_COMPRESSED)
+    assert COMPRESS_OFFER not in connection.wire.value()
+    assert "0 connections may send compressed messages already" in connection.notices.said[0][2]
+    connection.send(2, b"plain")
+    assert connection.intake.batches == [[b"plain"]]
+
+
+def test_a_connection_that_ends_makes_room_for_another_one() -> None:
+    connection = Connection()
+    connection.protocol.dataReceived(OPEN_COMPRESSED)
+    assert not connection.contexts.take()
+    lose(connection.protocol)
+    assert connection.contexts.take()
+    assert not connection.contexts.take()

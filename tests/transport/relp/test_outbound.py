@@ -487,5 +487,5 @@ def test_messages_are_compressed_over_long_lines(
     connection.protocol.dataReceived(answer)
     connection.wire.clear()
     connection.protocol.send([TEXT])
-    assert connection.wire.value().startswith(b"0 syslogrelayz ") is packs
+    assert connection.wire.value().startswith(b"2 syslogrelayz ") is packs
     assert connection.state.text.endswith(", compressed") is packs
