@@ -80,7 +80,7 @@ class Relay:
     def ask(self, command: str, **arguments: Any) -> Any:
         """What the control socket answers: a result, or the text of an error."""
         control: Any = self.service.getServiceNamed("control")
-        protocol = control._factory.buildProtocol(None)
+        protocol = control.factory.buildProtocol(None)
         protocol.makeConnection(wire := Wire())
         request = {"command": command, **({"arguments": arguments} if arguments else {})}
         protocol.dataReceived(json.dumps(request).encode() + b"\n")

@@ -116,16 +116,20 @@ class _Relay:
             for kind in [kinds.destination(each.connect.scheme)]
             for sized in [rewriting.sized.get(each.id)]
         ]
-        self.token_watch = TokenWatch(tokens, notices=notices, clock=reactor)
+        self.token_watch = TokenWatch(tokens=tokens, notices=notices, clock=reactor)
         self.sources = self._sources(kinds)
         self._warn()
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
         percent = configuration.compact_free_percent
-        self.compaction = CompactionService(queue, percent, notices=notices, clock=reactor)
+        self.compaction = CompactionService(
+            queue=queue, free_percent=percent, notices=notices, clock=reactor
+        )
         self.tools = DestinationTools(self.destinations, queue=queue, now=now)
         self.notify = NotifySocket(systemd.notify_socket)
-        self.progress = StallDetector(self.destinations, notices=notices, clock=reactor)
+        self.progress = StallDetector(
+            destinations=self.destinations, notices=notices, clock=reactor
+        )
 
     def service(self) -> RelayService:
         """Started top down, stopped bottom up."""
@@ -138,10 +142,10 @@ class _Relay:
             [
                 *(StopGuard(reactor=clock), HangupService(callbacks=on_hangup, reactor=clock)),
                 *watches,
-                *(queue, ClockWatch(self.wall, queue=queue, clock=clock)),
+                *(queue, ClockWatch(wall=self.wall, queue=queue, clock=clock)),
                 *(self.kept, self.compaction),
                 FlushService(
-                    [self._way(id, reserved=False) for id in self.routes],
+                    routes=[self._way(id, reserved=False) for id in self.routes],
                     append=queue.committer.append,
                     load=partial(queue.view.positions, GROUPS),
                     now=self.now,
@@ -292,12 +296,12 @@ class _Relay:
             ControlService(
                 path=os.path.join(self.configuration.state_dir, "control.sock"),
                 factory=ControlFactory(self._commands(), clock=self.reactor),
-                reactor=self.reactor,
+                clock=self.reactor,
             ),
             StatisticsService(
                 status=self.status,
                 interval_seconds=self.configuration.statistics_seconds,
-                reactor=self.reactor,
+                clock=self.reactor,
                 tell=lambda line: self.notify.send({"STATUS": line}),
             ),
         ]

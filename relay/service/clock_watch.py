@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from twisted.logger import Logger
 
-from relay.model.clock import Clock, WallClock
+from relay.model.clock import WallClock
 from relay.model.errors import QueueError
 from relay.queue.positions import CLOCK, decode_steps, encode_steps
 from relay.service.periodic import PeriodicService
 from relay.service.queue.service import QueueService
 
-_INTERVAL_SECONDS = 2.0
 
-
+@dataclass(eq=False, repr=False, kw_only=True)
 class ClockWatch(PeriodicService):
     """Starts after the queue, and before whatever asks for ages.
 
@@ -22,18 +23,17 @@ class ClockWatch(PeriodicService):
     name = "clock-watch"
     _log = Logger(namespace="relay")
 
-    def __init__(self, wall: WallClock, *, queue: QueueService, clock: Clock) -> None:
-        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
-        self._wall = wall
-        self._queue = queue
+    wall: WallClock
+    queue: QueueService
+    interval_seconds: float = 2.0
 
     def startService(self) -> None:
-        self._wall.restore(decode_steps(self._queue.view.positions(CLOCK)))
-        self._wall.subscribe(self._stepped)
+        self.wall.restore(decode_steps(self.queue.view.positions(CLOCK)))
+        self.wall.subscribe(self._stepped)
         super().startService()
 
     def look(self) -> None:
-        self._wall.watch()
+        self.wall.watch()
 
     def _stepped(self, seconds: float) -> None:
         self._log.info(
@@ -42,5 +42,5 @@ class ClockWatch(PeriodicService):
             direction="forward" if seconds > 0 else "back",
             seconds=abs(seconds),
         )
-        kept = self._queue.committer.append({}, positions=encode_steps(self._wall.steps))
+        kept = self.queue.committer.append({}, positions=encode_steps(self.wall.steps))
         kept.addErrback(lambda failure: failure.trap(QueueError))  # it is said where it failed

@@ -7,39 +7,36 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 
 from twisted.application.service import Service
 from twisted.logger import Logger
 
-from relay.model.clock import DelayedCall, Reactor
+from relay.model.clock import Reactor
 from relay.observe.control import ControlFactory
 from relay.observe.status import Status, statistics_line
 from relay.service.periodic import PeriodicService
 from relay.service.refusal import StartRefused
 from relay.transport.sockets import UnixListener, bind_unix
 
-_LOOK_SECONDS = 2.0
 
-
+@dataclass(eq=False, repr=False, kw_only=True)
 class ControlService(PeriodicService):
     """Listens on the control socket (mode 0600); makes it again where it was removed."""
 
     name = "control"
-    _listener: UnixListener  # from startService on
-
-    def __init__(self, *, path: str, factory: ControlFactory, reactor: Reactor) -> None:
-        super().__init__(interval_seconds=_LOOK_SECONDS, clock=reactor)
-        self._path = path
-        self._factory = factory
-        self._reactor = reactor
+    path: str
+    factory: ControlFactory
+    clock: Reactor
+    interval_seconds: float = 2.0
 
     def startService(self) -> None:
         try:
             self._listen()
         except OSError as error:
             reason = error.strerror or error
-            raise StartRefused(f"control socket {self._path}: {reason}") from error
+            raise StartRefused(f"control socket {self.path}: {reason}") from error
         super().startService()
 
     def stopService(self) -> None:
@@ -48,66 +45,44 @@ class ControlService(PeriodicService):
 
     def look(self) -> None:
         # Whatever else lies there is somebody's.  The queue makes the directory again.
-        is_gone = not os.path.lexists(self._path)
-        if is_gone and os.path.isdir(os.path.dirname(self._path) or "."):
+        is_gone = not os.path.lexists(self.path)
+        if is_gone and os.path.isdir(os.path.dirname(self.path) or "."):
             before = self._listener
             with suppress(OSError):  # next time
                 self._listen()
                 before.stop()
 
     def _listen(self) -> None:
-        bound = bind_unix(self._path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
-        self._listener = UnixListener(bound, self._factory, reactor=self._reactor)
+        bound = bind_unix(self.path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0)
+        self._listener = UnixListener(bound, self.factory, reactor=self.clock)
 
 
-class StatisticsService(Service):
-    """Logs one line of statistics per interval.
-
-    Args:
-        interval_seconds: 0 = never.
-        tell: Gets each line as well.
-    """
+@dataclass(eq=False, repr=False, kw_only=True)
+class StatisticsService(PeriodicService):
+    """Logs one line of statistics per interval, and at the stop."""
 
     _log = Logger(namespace="relay")
+    looks_at_once = False
 
-    def __init__(
-        self,
-        *,
-        status: Status,
-        interval_seconds: float,
-        reactor: Reactor,
-        tell: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        self._status = status
-        self._tell = tell
-        self._interval_seconds = interval_seconds
-        self._reactor = reactor
-        self._call: DelayedCall | None = None
+    status: Status
+    tell: Callable[[str], None] = lambda line: None
+    """Gets each line as well."""
 
     def startService(self) -> None:
-        Service.startService(self)
-        self._before = self._status.document()
-        self._wait()
+        self._before = self.status.document()
+        super().startService()
 
     def stopService(self) -> None:
-        Service.stopService(self)
-        if self._call is not None:
-            self._call.cancel()
-            self._say()
+        was_running = self._call is not None
+        super().stopService()
+        if was_running:
+            self.look()
 
-    def _wait(self) -> None:
-        if self._interval_seconds:
-            self._call = self._reactor.callLater(self._interval_seconds, self._interval_ended)
-
-    def _interval_ended(self) -> None:
-        self._wait()
-        self._say()
-
-    def _say(self) -> None:
-        after = self._status.document()
+    def look(self) -> None:
+        after = self.status.document()
         line = statistics_line(self._before, after)
         self._log.info("{line}", line=line)
-        self._tell(line)
+        self.tell(line)
         self._before = after
 
 

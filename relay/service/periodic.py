@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from twisted.application.service import Service
 
 from relay.model.clock import Clock, DelayedCall
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class PeriodicService(Service):
     """Looks at its start, and then after each interval until it is stopped.
 
-    Args:
-        interval_seconds: Between two looks; 0 = it does not look.
+    Subclasses are dataclasses as well: their fields are what they work with.
     """
 
-    def __init__(self, *, interval_seconds: float, clock: Clock) -> None:
-        self._interval_seconds = interval_seconds
-        self._clock = clock
-        self._call: DelayedCall | None = None
+    clock: Clock
+    interval_seconds: float
+    """Between two looks; 0 = it does not look."""
+    looks_at_once = True
+    """Otherwise for the first time after an interval."""
+    _call: DelayedCall | None = field(default=None, init=False)
 
     def look(self) -> None:
         """What a subclass does; an exception leaves the next look where it is."""
@@ -25,8 +29,10 @@ class PeriodicService(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        if self._interval_seconds:
+        if self.interval_seconds and self.looks_at_once:
             self._look()
+        elif self.interval_seconds:
+            self._wait()
 
     def stopService(self) -> None:
         Service.stopService(self)
@@ -34,6 +40,9 @@ class PeriodicService(Service):
             self._call.cancel()
             self._call = None
 
+    def _wait(self) -> None:
+        self._call = self.clock.callLater(self.interval_seconds, self._look)
+
     def _look(self) -> None:
-        self._call = self._clock.callLater(self._interval_seconds, self._look)
+        self._wait()
         self.look()

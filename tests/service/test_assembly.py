@@ -276,7 +276,7 @@ def test_systemd_is_told_how_the_relay_is(tmp_path: Path) -> None:
         relay.reactor.advance(10.0)
         assert told() == ["WATCHDOG=1"]
         *_, progress = (each for each in relay.service if isinstance(each, StallDetector))
-        progress._destinations[0].lanes[0].progress.stuck = True
+        progress.destinations[0].lanes[0].progress.stuck = True
         relay.reactor.advance(10.0)
         assert told() == []
         relay.reactor.pump([10.0] * 4)
@@ -570,7 +570,7 @@ def test_what_is_held_back_keeps_to_the_limit_without_the_reserve(
         rewrite=RewriteConfiguration(steps=steps),
     )
     (told,) = _told(tmp_path, monkeypatch, "FlushService", destinations=(full,))
-    (way,) = told["arguments"][0]
+    (way,) = told["routes"]
     assert (way.limit.destination, way.reserved) == ("all", False)
 
 

@@ -43,7 +43,7 @@ class Setup:
         self.wall = WallClock(
             now=lambda: self.clock.seconds() + self.offset, elapsed=self.clock.seconds
         )
-        self.watch = ClockWatch(self.wall, queue=queue, clock=self.clock)
+        self.watch = ClockWatch(wall=self.wall, queue=queue, clock=self.clock)
         self.watch.startService()
 
 

@@ -48,7 +48,7 @@ def reactor() -> Reactor:
 
 def control(path: Path, reactor: Reactor) -> tuple[ControlService, Any]:
     factory: Any = Factory()
-    return ControlService(path=str(path), factory=factory, reactor=reactor), factory
+    return ControlService(path=str(path), factory=factory, clock=reactor), factory
 
 
 def test_only_we_may_use_the_control_socket(tmp_path: Path, reactor: Reactor) -> None:
@@ -152,7 +152,7 @@ class Lines:
 
 def statistics(reactor: Reactor, seconds: float) -> tuple[StatisticsService, list[str]]:
     status: Any = Documents()
-    service = StatisticsService(status=status, interval_seconds=seconds, reactor=reactor)
+    service = StatisticsService(status=status, interval_seconds=seconds, clock=reactor)
     observer = Lines()
     service._log = Logger(namespace="test", observer=observer)
     service.startService()
@@ -183,9 +183,7 @@ def test_no_interval_means_never(reactor: Reactor) -> None:
 def test_the_line_is_told_as_well(reactor: Reactor) -> None:
     status: Any = Documents()
     told: list[str] = []
-    service = StatisticsService(
-        status=status, interval_seconds=60, reactor=reactor, tell=told.append
-    )
+    service = StatisticsService(status=status, interval_seconds=60, clock=reactor, tell=told.append)
     service.startService()
     reactor.advance(60)
     assert told == ["statistics: in: received 1"]

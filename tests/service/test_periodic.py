@@ -7,14 +7,15 @@ from relay.service.periodic import PeriodicService
 
 
 class Looking(PeriodicService):
-    def __init__(self, clock: Clock) -> None:
+    error: Exception | None = None
+
+    def __init__(self, clock: Clock, *, looks_at_once: bool = True) -> None:
         super().__init__(interval_seconds=2.0, clock=clock)
         self.looks: list[float] = []
-        self.error: Exception | None = None
-        self._now = clock.seconds
+        self.looks_at_once = looks_at_once
 
     def look(self) -> None:
-        self.looks.append(self._now())
+        self.looks.append(self.clock.seconds())
         if self.error is not None:
             raise self.error
 
@@ -28,6 +29,15 @@ def test_it_looks_at_once_and_then_after_each_interval_until_it_is_stopped() -> 
     service.stopService()
     clock.advance(10.0)
     assert service.looks == [0.0, 2.0, 4.0]
+    assert clock.getDelayedCalls() == []
+
+
+def test_the_first_look_may_wait_for_an_interval() -> None:
+    service = Looking(clock := Clock(), looks_at_once=False)
+    service.startService()
+    clock.pump([1.9, 0.1, 2.0])
+    assert service.looks == [2.0, 4.0]
+    service.stopService()
     assert clock.getDelayedCalls() == []
 
 

@@ -10,10 +10,10 @@ begin anew with each of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from twisted.logger import Logger
 
-from relay.model.clock import Clock
 from relay.model.text import counted
 from relay.service.destinations.lane import Lane, Standing
 from relay.service.destinations.service import DestinationService
@@ -24,29 +24,27 @@ _INTERVAL_SECONDS_MAX = 2.0
 _LOOKS_PER_STALL = 8
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class StallDetector(PeriodicService):
     """Connects a destination again that has stalled; says so where that does not help.
 
     What is in flight waits for the upstream, and for that nobody has to be restarted.
     What could be sent and is not waits for this process: if a new connection does not
     change that, `is_well` becomes false, and the service manager is to end it.
-
-    Args:
-        destinations: Started before, and stopped after it.
     """
 
     name = "stall detector"
     _log = Logger(namespace="relay")
 
-    def __init__(
-        self, destinations: Sequence[DestinationService], *, notices: Notices, clock: Clock
-    ) -> None:
-        shortest = min((each.stall_seconds for each in destinations), default=1e9)
-        interval_seconds = min(_INTERVAL_SECONDS_MAX, shortest / _LOOKS_PER_STALL)
-        super().__init__(interval_seconds=interval_seconds, clock=clock)
-        self._destinations = tuple(destinations)
-        self._notices = notices
-        self._was_well = True
+    destinations: Sequence[DestinationService]
+    """Started before, and stopped after it."""
+    notices: Notices
+    interval_seconds: float = _INTERVAL_SECONDS_MAX
+    _was_well = True
+
+    def __post_init__(self) -> None:
+        shortest = min((each.stall_seconds for each in self.destinations), default=1e9)
+        self.interval_seconds = min(self.interval_seconds, shortest / _LOOKS_PER_STALL)
 
     @property
     def is_well(self) -> bool:
@@ -56,10 +54,10 @@ class StallDetector(PeriodicService):
     @property
     def _lanes(self) -> list[Lane]:
         # Each by itself: one that moves says nothing of the other one's connection.
-        return [lane for destination in self._destinations for lane in destination.lanes]
+        return [lane for destination in self.destinations for lane in destination.lanes]
 
     def look(self) -> None:
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         for lane in self._lanes:
             standing = lane.standing()
             if lane.progress.look(now, standing):
@@ -75,7 +73,7 @@ class StallDetector(PeriodicService):
         seconds = lane.progress.stalled_seconds
         why = f"nothing acknowledged in {seconds:.0f} s of being connected"
         more = "more could be sent" if standing.could_send else "nothing more to send"
-        self._notices.warn(
+        self.notices.warn(
             f"destination {lane.id}",
             "stall",
             f"{why}: {counted(standing.in_flight, 'record')} in flight, {more}; connecting again",

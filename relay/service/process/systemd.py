@@ -16,7 +16,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from relay.model.clock import Clock
 from relay.service.configuration.model import Url
 from relay.service.periodic import PeriodicService
 
@@ -128,36 +127,30 @@ def _whole(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class NotifyService(PeriodicService):
-    """Reports that all services before it have started, and that it is the first to stop.
+    """Reports that all services before it have started, and that it is the first to stop."""
 
-    Args:
-        send: Sends a report to the service manager.
-        watchdog_seconds: Silence after which systemd ends the process; 0 = never.  The
-            reactor's own clock keeps it away, so a reactor that hangs is ended.
-        is_well: While it says no, there is silence too.
-    """
+    send: Callable[[Mapping[str, str]], None]
+    """Sends a report to the service manager."""
+    watchdog_seconds: float
+    """Silence after which systemd ends the process; 0 = never.  The reactor's own clock keeps it
+    away, so a reactor that hangs is ended."""
+    is_well: Callable[[], bool] = lambda: True
+    """While it says no, there is silence too."""
+    interval_seconds: float = field(default=0.0, init=False)
 
-    def __init__(
-        self,
-        *,
-        send: Callable[[Mapping[str, str]], None],
-        watchdog_seconds: float,
-        clock: Clock,
-        is_well: Callable[[], bool] = lambda: True,
-    ) -> None:
-        super().__init__(interval_seconds=watchdog_seconds / _REPORTS_PER_WATCHDOG, clock=clock)
-        self._send = send
-        self._is_well = is_well
+    def __post_init__(self) -> None:
+        self.interval_seconds = self.watchdog_seconds / _REPORTS_PER_WATCHDOG
 
     def startService(self) -> None:
-        self._send({"READY": "1", "STATUS": "ready"})
+        self.send({"READY": "1", "STATUS": "ready"})
         super().startService()
 
     def stopService(self) -> None:
         super().stopService()
-        self._send({"STOPPING": "1", "STATUS": "stopping"})
+        self.send({"STOPPING": "1", "STATUS": "stopping"})
 
     def look(self) -> None:
-        if self._is_well():
-            self._send({"WATCHDOG": "1"})
+        if self.is_well():
+            self.send({"WATCHDOG": "1"})

@@ -73,7 +73,7 @@ def new_watches(
 ) -> list[Service]:
     """The services that look after the queue, in the order of their start."""
     return [
-        PlaceWatch(queue, clock=clock),
+        PlaceWatch(queue=queue, clock=clock),
         QuarantineLimits(
             queue=queue,
             bytes_max=configuration.quarantine_bytes_max,
@@ -82,7 +82,14 @@ def new_watches(
             wall=wall,
             clock=clock,
         ),
-        QueueWatch(queue, admission, limits, notices=notices, wall=wall, clock=clock),
+        QueueWatch(
+            queue=queue,
+            admission=admission,
+            limits=limits,
+            notices=notices,
+            wall=wall,
+            clock=clock,
+        ),
         HistoryWatch(
             queue=queue,
             destinations=[destination.id for destination in configuration.destinations],

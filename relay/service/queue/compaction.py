@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import QueueError
 from relay.model.text import size
 from relay.observe.control import Asked
 from relay.queue.compaction.live import LiveCompaction
+from relay.service.periodic import PeriodicService
 from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 
-_LOOK_SECONDS = 60.0
 _LOOKS = 3  # in a row that find it worth while
 _FREE_BYTES_MIN = 64 * 1024 * 1024
 _SMALL_BYTES = 64 * 1024 * 1024
@@ -46,29 +45,24 @@ class Compacted(msgspec.Struct):
     error: str = ""
 
 
-class CompactionService(Service):
-    """Checks once a minute whether the file is worth compacting; one compaction runs at a time.
-
-    Args:
-        free_percent: Part of the file that has to be free; 0 = only on request.
-    """
+@dataclass(eq=False, repr=False, kw_only=True)
+class CompactionService(PeriodicService):
+    """Checks once a minute whether the file is worth compacting; one compaction runs at a time."""
 
     name = "compaction"
     _log = Logger(namespace="relay")
 
-    def __init__(
-        self,
-        queue: QueueService,
-        free_percent: int,
-        *,
-        notices: Notices,
-        clock: Clock,
-    ) -> None:
-        self._queue = queue
-        self._free_percent = free_percent
-        self._notices = notices
-        self._clock = clock
-        self._call: DelayedCall | None = None
+    looks_at_once = False
+
+    queue: QueueService
+    free_percent: int
+    """Part of the file that has to be free; 0 = only on request."""
+    notices: Notices
+    interval_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not self.free_percent:
+            self.interval_seconds = 0.0
         self._worthy_looks = 0
         self._used_bytes = 0  # at the last look
         self._stopping = False
@@ -76,17 +70,13 @@ class CompactionService(Service):
         self._waiting: list[Deferred[None]] = []  # for the end of the one that runs
 
     def startService(self) -> None:
-        Service.startService(self)
         self._stopping = False
-        self._wait()
+        super().startService()
 
-    def stopService(self) -> Deferred[None]:
+    def stopService(self) -> Deferred[None]:  # type: ignore[override]
         """Ends a compaction between two steps; fires when it has ended."""
-        Service.stopService(self)
+        super().stopService()
         self._stopping = True
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
         return succeed(None) if self._now.is_over else self._end()
 
     def commands(self) -> dict[str, Asked]:
@@ -102,7 +92,7 @@ class CompactionService(Service):
         if self._now.is_over:
             return succeed(self._now)
         ended = self._end()
-        ended.addTimeout(_ANSWER_SECONDS, self._clock, lambda *_: None)  # type: ignore[arg-type]  # zope
+        ended.addTimeout(_ANSWER_SECONDS, self.clock, lambda *_: None)  # type: ignore[arg-type]  # zope
         return ended.addCallback(lambda _: self._now)
 
     def _end(self) -> Deferred[None]:
@@ -110,53 +100,48 @@ class CompactionService(Service):
         self._waiting.append(ended)
         return ended
 
-    def _wait(self) -> None:
-        if self._free_percent:
-            self._call = self._clock.callLater(_LOOK_SECONDS, self._look)
-
-    def _look(self) -> None:
-        self._wait()
-        allocated, used = self._queue.view.allocated_bytes, self._queue.view.in_use_bytes
+    def look(self) -> None:
+        allocated, used = self.queue.view.allocated_bytes, self.queue.view.in_use_bytes
         before, self._used_bytes = self._used_bytes, used
         free = allocated - used
         # While a backlog drains there will be less to copy in a minute.
         is_emptying = used > _SMALL_BYTES and used < before - before // 10
-        is_worth = free >= max(_FREE_BYTES_MIN, allocated * self._free_percent // 100)
+        is_worth = free >= max(_FREE_BYTES_MIN, allocated * self.free_percent // 100)
         self._worthy_looks = self._worthy_looks + 1 if is_worth and not is_emptying else 0
         if self._worthy_looks >= _LOOKS and self._now.is_over:
             self._worthy_looks = 0
             self._begin()
 
     def _begin(self) -> None:
-        self._now = Compacted(self._now.number + 1, False, self._queue.view.allocated_bytes)
-        running = ensureDeferred(self._run(self._queue.new_compaction()))
+        self._now = Compacted(self._now.number + 1, False, self.queue.view.allocated_bytes)
+        running = ensureDeferred(self._run(self.queue.new_compaction()))
         running.addCallbacks(lambda _: self._over(""), self._failed)
 
     async def _run(self, compaction: LiveCompaction) -> None:
-        await self._queue.in_writer(compaction.begin)
+        await self.queue.in_writer(compaction.begin)
         try:
             for _ in range(_SWITCHES_MAX):
-                while not await self._queue.view.in_reader(compaction.step):
+                while not await self.queue.view.in_reader(compaction.step):
                     if self._stopping:
                         raise QueueError("the relay stops; its queue is as it was")
-                if await self._queue.in_writer(compaction.switch):
+                if await self.queue.in_writer(compaction.switch):
                     return
             raise QueueError("the queue changes faster than it can be copied; try again later")
         finally:
-            await self._queue.view.in_reader(compaction.abandon)
+            await self.queue.view.in_reader(compaction.abandon)
 
     def _failed(self, failure: Failure) -> None:
         assert failure.value is not None
         if failure.check(QueueError) is None:
-            self._queue.failures.failed(failure.value)
+            self.queue.failures.failed(failure.value)
         reason = str(failure.value)
         if not self._stopping:
-            self._notices.warn("queue", "compact", f"its file was not compacted: {reason}")
+            self.notices.warn("queue", "compact", f"its file was not compacted: {reason}")
         self._over(reason)
 
     def _over(self, error: str) -> None:
         now = self._now
-        after = self._queue.view.allocated_bytes
+        after = self.queue.view.allocated_bytes
         self._now = Compacted(now.number, True, now.bytes_before, after, error)
         if not error:
             self._log.info(

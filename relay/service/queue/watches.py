@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from twisted.internet.defer import ensureDeferred
@@ -22,8 +23,6 @@ from relay.service.queue.service import QueueService
 from relay.transport.notices import Notices
 
 _INTERVAL_SECONDS = 2.0
-_QUARANTINE_SECONDS = 10.0
-_PLACE_SECONDS = 1.0
 _PLACE_WARNING_SECONDS = 60.0
 _ROOM_BYTES_MIN = 16 * 1024**2
 """Room that a disk that was full must have before histories go on."""
@@ -90,37 +89,28 @@ class _Stop:
             self._ended_at = now
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class QueueWatch(PeriodicService):
-    """Runs between the start of the destinations and that of the sources.
-
-    Args:
-        limits: Those of the destinations, by id.
-    """
+    """Runs between the start of the destinations and that of the sources."""
 
     name = "queue watch"
     _log = Logger(namespace="relay")
 
-    def __init__(
-        self,
-        queue: QueueService,
-        admission: Admission,
-        limits: Mapping[str, QueueLimit],
-        *,
-        notices: Notices,
-        wall: WallClock,
-        clock: Clock,
-    ) -> None:
-        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
-        self._queue = queue
-        self._admission = admission
-        self._limits = tuple(limits.values())
-        self._notices = notices
-        self._wall = wall
+    queue: QueueService
+    admission: Admission
+    limits: Mapping[str, QueueLimit]
+    """Those of the destinations, by id."""
+    notices: Notices
+    wall: WallClock
+    interval_seconds: float = _INTERVAL_SECONDS
+
+    def __post_init__(self) -> None:
+        self._limits = tuple(self.limits.values())
         self._trend = Trend()
-        self._stop = _Stop(admission, clock)
-        size = size_text(admission.queue_bytes_max)
+        self._stop = _Stop(self.admission, self.clock)
+        size = size_text(self.admission.queue_bytes_max)
         text = f"relay.queue_bytes_max is {size}, all sources are paused then"
-        self._fill = _Fill(notices, "queue", text)
+        self._fill = _Fill(self.notices, "queue", text)
         self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
         self._refused: dict[str, int] = {}  # what full quarantines dropped, by source
 
@@ -133,10 +123,10 @@ class QueueWatch(PeriodicService):
         super().stopService()
 
     def look(self) -> None:
-        admission, warn = self._admission, partial(self._notices.warn, "queue")
+        admission, warn = self.admission, partial(self.notices.warn, "queue")
         was_closed = admission.closed
         try:
-            admission.set_free_bytes(self._queue.view.free_bytes)
+            admission.set_free_bytes(self.queue.view.free_bytes)
         except OSError as error:
             warn("room", f"cannot ask for room on the disk: {error.strerror}")
         if admission.closed and not was_closed:
@@ -147,19 +137,19 @@ class QueueWatch(PeriodicService):
                 length=duration(end[0]),
                 reason=end[1],
             )
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         self._trend.note(now, admission.queue_bytes)
         self._fill.note(admission.queue_bytes, admission.queue_bytes_max, self._trend)
         for limit in self._limits:
             limit.trend.note(now, limit.size)
-            accounts = [self._queue.view.ledger(queue) for queue in limit.queues]
+            accounts = [self.queue.view.ledger(queue) for queue in limit.queues]
             limit.undelivered.note(now, sum(each.received - each.delivered for each in accounts))
             for queue, account in zip(limit.queues, accounts, strict=True):
                 limit.delivered[queue].note(now, account.delivered)
             if limit.bytes_max:
                 self._fills[limit.destination].note(limit.size, limit.bytes_max, limit.trend)
             for queue in limit.queues if limit.seconds_max else ():
-                self._expire(limit, queue, self._wall.before(limit.seconds_max))
+                self._expire(limit, queue, self.wall.before(limit.seconds_max))
         self._look_at_quarantines()
 
     def _look_at_quarantines(self) -> None:
@@ -168,32 +158,32 @@ class QueueWatch(PeriodicService):
             more = dropped - self._refused.get(source, 0)
             self._refused[source] = dropped
             if more > 0:
-                self._notices.warn(
+                self.notices.warn(
                     f"source {source}",
                     "quarantine-full",
                     f"{more} dropped: its quarantine is full (quarantine_bytes_max)",
                 )
 
     def _dropped_by_full_quarantines(self) -> Iterator[tuple[str, int]]:
-        for account, ledger in self._queue.view.ledgers.items():
+        for account, ledger in self.queue.view.ledgers.items():
             if is_of_source(account):
                 yield source_of(account), ledger.dropped.get("quarantine-full", 0)
 
     def _expire(self, limit: QueueLimit, queue: str, before: float) -> None:
-        if not self._queue.view.ledger(queue).queued:
+        if not self.queue.view.ledger(queue).queued:
             return
         try:
-            oldest = self._queue.view.oldest_received_at(queue)
+            oldest = self.queue.view.oldest_received_at(queue)
         except QueueError as error:
-            self._notices.warn(f"destination {limit.destination}", TOO_OLD, str(error))
+            self.notices.warn(f"destination {limit.destination}", TOO_OLD, str(error))
             return
         if oldest is not None and oldest < before:
-            self._queue.committer.expire(queue, before)
+            self.queue.committer.expire(queue, before)
 
     def _new_fill(self, limit: QueueLimit) -> _Fill:
         size = size_text(limit.bytes_max)
         text = f"its queue_bytes_max is {size}, {_WHEN_FULL[limit.when_full]}"
-        return _Fill(self._notices, f"destination {limit.destination}", text)
+        return _Fill(self.notices, f"destination {limit.destination}", text)
 
 
 def _time_to_full(trend: Trend, size_max: int) -> str:
@@ -206,6 +196,7 @@ def _time_to_full(trend: Trend, size_max: int) -> str:
     return f", and full in {seconds:.0f} seconds if that goes on"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class PlaceWatch(PeriodicService):
     """Looks once a second whether the file is in its place, and logs each minute that it is not.
 
@@ -215,16 +206,15 @@ class PlaceWatch(PeriodicService):
     name = "place watch"
     _log = Logger(namespace="relay")
 
-    def __init__(self, queue: QueueService, *, clock: Clock) -> None:
-        super().__init__(interval_seconds=_PLACE_SECONDS, clock=clock)
-        self._queue = queue
-        self._warn_at = 0.0
+    queue: QueueService
+    interval_seconds: float = 1.0
+    _warn_at = 0.0
 
     def look(self) -> None:
-        if not (trouble := self._queue.place.trouble):
+        if not (trouble := self.queue.place.trouble):
             return
-        self._queue.place.probe()
-        now = self._clock.seconds()
+        self.queue.place.probe()
+        now = self.clock.seconds()
         if now >= self._warn_at:
             self._warn_at = now + _PLACE_WARNING_SECONDS
             self._log.critical(
@@ -233,49 +223,38 @@ class PlaceWatch(PeriodicService):
             )
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class QuarantineLimits(PeriodicService):
     """Keeps quarantines within their limits: the oldest entries go first, and are counted.
 
     A source keeps its own within the size when it sets something aside (new ones are then
     dropped), so that a flood cannot push out what was there before.  Refusals by a destination
     are rare and the latest tell most, so there the oldest go.
-
-    Args:
-        bytes_max: What each may hold, labels included.
-        seconds_max: Age at which an entry goes; 0 = never.
     """
 
     name = "quarantine-limits"
 
-    def __init__(
-        self,
-        *,
-        queue: QueueService,
-        bytes_max: int,
-        seconds_max: float,
-        notices: Notices,
-        wall: WallClock,
-        clock: Clock,
-    ) -> None:
-        super().__init__(interval_seconds=_QUARANTINE_SECONDS, clock=clock)
-        self._queue = queue
-        self._bytes_max = bytes_max
-        self._seconds_max = seconds_max
-        self._notices = notices
-        self._wall = wall
+    queue: QueueService
+    bytes_max: int
+    """What each may hold, labels included."""
+    seconds_max: float
+    """Age at which an entry goes; 0 = never."""
+    notices: Notices
+    wall: WallClock
+    interval_seconds: float = 10.0
 
     def look(self) -> None:
-        before = self._wall.before(self._seconds_max) if self._seconds_max else 0.0
-        for account, ledger in list(self._queue.view.ledgers.items()):
-            if ledger.quarantine_bytes > self._bytes_max or (before and ledger.quarantined):
-                trimming = self._queue.committer.operate(
-                    TrimQuarantine(account, self._bytes_max, before=before)
+        before = self.wall.before(self.seconds_max) if self.seconds_max else 0.0
+        for account, ledger in list(self.queue.view.ledgers.items()):
+            if ledger.quarantine_bytes > self.bytes_max or (before and ledger.quarantined):
+                trimming = self.queue.committer.operate(
+                    TrimQuarantine(account, self.bytes_max, before=before)
                 )
                 trimming.addCallback(self._trimmed, account)
                 trimming.addErrback(lambda failure: failure.trap(QueueError))  # then next time
 
     def _trimmed(self, trimmed: Trimmed, account: str) -> None:
-        bytes_max, seconds_max = size(self._bytes_max), plain(self._seconds_max)
+        bytes_max, seconds_max = size(self.bytes_max), plain(self.seconds_max)
         full = f"its oldest; more than quarantine_bytes_max = {bytes_max} were set aside"
         aged = f"older than quarantine_seconds_max = {seconds_max} s"
         for count, reason, why in (
@@ -284,54 +263,43 @@ class QuarantineLimits(PeriodicService):
         ):
             if count:
                 text = f"{counted(count, 'record')} dropped, {why}"
-                self._notices.warn(f"quarantine of {account}", reason, text)
+                self.notices.warn(f"quarantine of {account}", reason, text)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class HistoryWatch(PeriodicService):
     """Keeps histories within their ages, and lets them go where room is short.
 
     Their sizes are kept to in each commit (see `relay.queue.history.keep`).  The disk is looked
     at here, every two seconds: the histories shed as many bytes as `min_free_bytes` lacks there.
     After a commit that failed nothing is kept until there is room again.
-
-    Args:
-        destinations: The configured ones; those without a history lose what they had.
-        free_bytes_min: Room that has to be left on the disk.
     """
 
     name = "history-watch"
 
-    def __init__(
-        self,
-        *,
-        queue: QueueService,
-        destinations: Iterable[str],
-        free_bytes_min: int,
-        notices: Notices,
-        wall: WallClock,
-        clock: Clock,
-    ) -> None:
-        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
-        self._queue = queue
-        self._destinations = set(destinations)
-        self._free_bytes_min = free_bytes_min
-        self._notices = notices
-        self._wall = wall
-        self._pruning = False
-        self._said = 0  # of what was shed
+    queue: QueueService
+    destinations: Container[str]
+    """The configured ones; those without a history lose what they had."""
+    free_bytes_min: int
+    """Room that has to be left on the disk."""
+    notices: Notices
+    wall: WallClock
+    interval_seconds: float = _INTERVAL_SECONDS
+    _pruning = False
+    _said = 0  # of what was shed
 
     def look(self) -> None:
-        histories = self._queue.histories
+        histories = self.queue.histories
         if not histories.databases:
             return
         try:
-            missing = self._free_bytes_min - (self._queue.view.free_bytes - histories.used_bytes)
+            missing = self.free_bytes_min - (self.queue.view.free_bytes - histories.used_bytes)
         except OSError:  # QueueWatch says so
             missing = 0  # below 0 there is room to spare
         histories.disk_full = histories.disk_full and missing > -_ROOM_BYTES_MIN
         if histories.shed_entries > self._said:
             self._said = histories.shed_entries
-            self._notices.warn(
+            self.notices.warn(
                 "queue",
                 "history",
                 "the oldest of what is kept of delivered messages had to go: there is too little "
@@ -341,20 +309,20 @@ class HistoryWatch(PeriodicService):
             ensureDeferred(self._prune(max(0, missing)))
 
     async def _prune(self, excess: int) -> None:
-        histories = self._queue.histories
+        histories = self.queue.histories
         longest = max((limit.seconds_max for limit in histories.limits.values()), default=0.0)
         before = {}
         for id in histories.databases:
             # Of a destination that has no lanes any more, what the second one had stays.
             limit = histories.limits.get(destination_of(id))
             if limit is not None:
-                before[id] = self._wall.before(limit.seconds_max)
-            elif longest and destination_of(id) not in self._destinations:
+                before[id] = self.wall.before(limit.seconds_max)
+            elif longest and destination_of(id) not in self.destinations:
                 # It has left the configuration, perhaps for another name.
-                before[id] = self._wall.before(longest)
+                before[id] = self.wall.before(longest)
         self._pruning = True
         try:
-            while await self._queue.committer.operate(PruneHistories(histories, before, excess)):
+            while await self.queue.committer.operate(PruneHistories(histories, before, excess)):
                 excess = 0
                 if not self.running:
                     break

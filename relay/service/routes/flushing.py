@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -12,7 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.flow.routing import GROUPS, Route
 from relay.flow.shedding import let_in, severities_let_in
-from relay.model.clock import Clock, Now
+from relay.model.clock import Now
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin, Transport
@@ -20,8 +21,6 @@ from relay.model.text import counted
 from relay.rewrite.steps.grouping import decode_members
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.periodic import PeriodicService
-
-_INTERVAL_SECONDS = 1.0
 
 
 class _Append(Protocol):
@@ -34,38 +33,32 @@ class _Append(Protocol):
     ) -> Deferred[None]: ...
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class FlushService(PeriodicService):
     """Looks once a second for what is due in the pipelines of destinations.
 
-    Args:
-        routes: Those whose pipelines hold nothing back are not looked at.
-        append: Stores payloads by destination with positions, and counts drops.
-        load: What an earlier run has left below `GROUPS`.
-        clock: Its seconds are those of `Origin.monotonic_at`.
+    The seconds of its clock are those of `Origin.monotonic_at`.
     """
 
     name = "flush"
     _log = Logger(namespace="relay")
 
-    def __init__(
-        self,
-        routes: Iterable[Route],
-        *,
-        append: _Append,
-        load: Callable[[], Mapping[str, bytes]],
-        now: Now,
-        clock: Clock,
-    ) -> None:
-        super().__init__(interval_seconds=_INTERVAL_SECONDS, clock=clock)
-        self._routes = {route.destination: route for route in routes}
-        self._load = load
+    routes: Iterable[Route]
+    """Those whose pipelines hold nothing back are not looked at."""
+    append: _Append
+    """Stores payloads by destination with positions, and counts drops."""
+    load: Callable[[], Mapping[str, bytes]]
+    """What an earlier run has left below `GROUPS`."""
+    now: Now
+    interval_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._routes = {route.destination: route for route in self.routes}
         self._holding = [
             (route, route.rewrite)
             for route in self._routes.values()
             if isinstance(route.rewrite, Pipeline) and route.rewrite.holds
         ]
-        self._append = append
-        self._now = now
 
     def startService(self) -> None:
         self._restore()
@@ -84,7 +77,7 @@ class FlushService(PeriodicService):
 
     @property
     def _origin(self) -> Origin:
-        return Origin("", Transport.NONE).received(self._now(), self._clock.seconds())
+        return Origin("", Transport.NONE).received(self.now(), self.clock.seconds())
 
     def _flush(self, *, everything: bool) -> None:
         origin = self._origin
@@ -109,13 +102,13 @@ class FlushService(PeriodicService):
         positions = dict.fromkeys(forgotten, b"")
         if route.take_positions is not None:
             positions |= route.take_positions()
-        stored = self._append({id: payloads}, drops={id: drops}, positions=positions)
+        stored = self.append({id: payloads}, drops={id: drops}, positions=positions)
         stored.addErrback(_passed_over)
 
     def _restore(self) -> None:
         """Go on with the groups that an earlier run has left, or store their members."""
         found: dict[str, dict[str, bytes]] = defaultdict(dict)
-        for name, position in self._load().items():
+        for name, position in self.load().items():
             id, _, rest = name.partition("/")
             found[id][rest] = position
         for id, positions in found.items():

@@ -8,14 +8,13 @@ known, new messages are written with them, and those in the queue get theirs as 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import TypeAlias
 
 from twisted.logger import Logger
 
 from relay.codec import Lines
-from relay.model.clock import Clock
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
@@ -28,8 +27,6 @@ from relay.service.configuration.rewrite_table import read_token
 from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder
 from relay.transport.notices import Notices
-
-_CHECK_SECONDS = 60.0
 
 NewForm: TypeAlias = Callable[[RewriteConfiguration], Form]
 """Makes the form of a rewrite whose tokens are all known."""
@@ -117,32 +114,32 @@ class LateTokens:
         return self._texts[key]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TokenWatch(PeriodicService):
-    """Looks for missing tokens every minute, and on SIGHUP.
-
-    Args:
-        tokens: By destination.
-    """
+    """Looks for missing tokens every minute, and on SIGHUP."""
 
     name = "tokens"
     _log = Logger(namespace="relay")
 
-    def __init__(self, tokens: Mapping[str, LateTokens], *, notices: Notices, clock: Clock) -> None:
-        super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
-        self._missing = {id: each for id, each in tokens.items() if each.needed.trouble}
-        self._notices = notices
+    tokens: Mapping[str, LateTokens]
+    """By destination."""
+    notices: Notices
+    interval_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        self._missing = {id: each for id, each in self.tokens.items() if each.needed.trouble}
         self._reminders = {id: Reminder() for id in self._missing}
 
     def look(self) -> None:
         for id, tokens in list(self._missing.items()):
             tokens.look()
-            trouble, now = tokens.needed.state, self._clock.seconds()
+            trouble, now = tokens.needed.state, self.clock.seconds()
             if not trouble:
                 del self._missing[id]
                 self._log.info("destination {id}: its token is in use", id=id)
                 continue
             if self._reminders[id].is_due(trouble, now):
-                self._notices.warn(f"destination {id}", "token", trouble)
+                self.notices.warn(f"destination {id}", "token", trouble)
 
 
 def with_tokens(

@@ -8,10 +8,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from twisted.logger import Logger
 
-from relay.model.clock import Clock
 from relay.rewrite.steps.changes import Row
 from relay.service.configuration.table import unknown_name
 from relay.service.periodic import PeriodicService
@@ -20,7 +20,6 @@ from relay.service.routes.address_file import MMDB_SUFFIX, AddressFile
 from relay.transport.notices import Notices
 from relay.wire.framing.byte_order_mark import without_byte_order_mark
 
-_CHECK_SECONDS = 60.0
 _BYTES_MAX = 64 * 1024**2
 
 
@@ -136,6 +135,7 @@ def _text(cell: str) -> bytes:
     return cell.encode("latin-1")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LookupFiles(PeriodicService):
     """All tables of the relay, each read once, and looked at every minute.
 
@@ -145,9 +145,10 @@ class LookupFiles(PeriodicService):
     name = "lookups"
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, notices: Notices, clock: Clock) -> None:
-        super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
-        self._notices = notices
+    notices: Notices
+    interval_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
         self._files: dict[tuple[str, Sequence[str] | None], LookupFile] = {}
         self._troubles: dict[str, str] = {}  # by path
 
@@ -175,7 +176,7 @@ class LookupFiles(PeriodicService):
                 trouble = f"{error}; what was read before is still used"
             if trouble:
                 self._troubles[file.path] = trouble
-                self._notices.warn("map", file.path, trouble)
+                self.notices.warn("map", file.path, trouble)
 
 
 def _read(path: str, columns: Sequence[str] | None) -> _Csv | AddressFile:

@@ -12,7 +12,7 @@ from cryptography import x509
 from OpenSSL import SSL
 from twisted.logger import Logger
 
-from relay.model.clock import Clock, Now
+from relay.model.clock import Now
 from relay.model.text import Document
 from relay.service.configuration.model import TlsConfiguration
 from relay.service.periodic import PeriodicService
@@ -21,7 +21,6 @@ from relay.service.tls.files import file_problems, read_material
 from relay.transport.notices import Notices
 from relay.transport.tls.endpoints import TlsMaterial, load_crls
 
-_CHECK_SECONDS = 60.0
 _DAY_SECONDS = 86400.0
 _CERTIFICATE_WARNINGS = (0.0, 1 * _DAY_SECONDS, 7 * _DAY_SECONDS, 30 * _DAY_SECONDS)
 _UNUSABLE = "new TLS files cannot be used, the old ones still are: "
@@ -52,6 +51,7 @@ class _Watched:
     """Of why the files as they are now are not in use."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CertificateWatch(PeriodicService):
     """Looks at the files of TLS every minute, and when it is told to.
 
@@ -69,11 +69,10 @@ class CertificateWatch(PeriodicService):
     name = "certificates"
     _log = Logger(namespace="relay")
 
-    def __init__(self, *, notices: Notices, now: Now, clock: Clock) -> None:
-        super().__init__(interval_seconds=_CHECK_SECONDS, clock=clock)
-        self._notices = notices
-        self._now = now
-        self._watched: list[_Watched] = []
+    notices: Notices
+    now: Now
+    interval_seconds: float = 60.0
+    _watched: list[_Watched] = field(default_factory=list, init=False)
 
     def keep(
         self,
@@ -104,7 +103,7 @@ class CertificateWatch(PeriodicService):
 
     def report(self) -> list[Document]:
         """For status: what is in use, with the days it has left, and files that cannot be used."""
-        now = self._now()
+        now = self.now()
         expiries = [
             expiry.report(watched.subject, now)
             for watched in self._watched
@@ -137,16 +136,16 @@ class CertificateWatch(PeriodicService):
             return
         if waits:
             watched.needed.trouble = trouble
-        if watched.reminder.is_due(trouble, self._clock.seconds()):
+        if watched.reminder.is_due(trouble, self.clock.seconds()):
             text = _UNUSABLE + trouble
-            self._notices.warn(watched.subject, "certificates", watched.needed.state or text)
+            self.notices.warn(watched.subject, "certificates", watched.needed.state or text)
 
     def _warn_of_expiry(self, watched: _Watched) -> None:
-        now = self._now()
+        now = self.now()
         for expiry in watched.expiries:
             if text := expiry.warning(now):
                 group = f"{watched.subject}, {expiry.path}, {expiry.issuer}"
-                self._notices.warn(watched.subject, "expiry", text, group=group)
+                self.notices.warn(watched.subject, "expiry", text, group=group)
 
 
 def _use(watched: _Watched) -> str:

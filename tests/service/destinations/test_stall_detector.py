@@ -33,7 +33,7 @@ class Setup:
         self.notices = RecordingNotices()
         self.one, self.other = Destination("one"), Destination("other")
         self.watch = StallDetector(
-            [self.one, self.other],
+            destinations=[self.one, self.other],
             notices=self.notices,  # type: ignore[arg-type]
             clock=self.clock,
         )
@@ -100,7 +100,7 @@ def test_short_stalls_are_looked_for_more_often() -> None:
     quick.progress = Progress(seconds_max=0.8)
     quick.found = replace(quick.found, in_flight=1)
     watch = StallDetector(
-        [quick],
+        destinations=[quick],
         notices=RecordingNotices(),  # type: ignore[arg-type]
         clock=clock,
     )

@@ -92,7 +92,8 @@ class Setup:
         self.clock = Clock()
         self.notices: Any = RecordingNotices()
         self.service = CompactionService(
-            *(self.queue, free_percent),
+            queue=self.queue,
+            free_percent=free_percent,
             notices=self.notices,
             clock=self.clock,
         )

@@ -36,7 +36,7 @@ class Queue:
 
 def test_a_file_that_is_not_in_its_place_is_looked_for_and_said_each_minute(critical: Any) -> None:
     clock, queue = Clock(), Queue()
-    watch = PlaceWatch(queue, clock=clock)  # type: ignore[arg-type]
+    watch = PlaceWatch(queue=queue, clock=clock)  # type: ignore[arg-type]
     watch.startService()
     clock.advance(1)
     assert queue.place.probes == 0

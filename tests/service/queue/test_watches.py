@@ -58,9 +58,9 @@ class Setup:
         )
         self.limit = QueueLimit(destination="central", **limit)
         self.watch = QueueWatch(
-            self.queue,
-            self.admission,
-            {"central": self.limit},
+            queue=self.queue,
+            admission=self.admission,
+            limits={"central": self.limit},
             notices=self.notices,
             wall=wall_of(self.clock),
             clock=self.clock,
@@ -274,7 +274,12 @@ def test_what_could_not_leave_because_a_commit_failed_leaves_with_the_next_look(
     limits = {"central": QueueLimit(destination="central", seconds_max=60.0)}
     notices: Any = RecordingNotices()
     QueueWatch(
-        queue, admission, limits, notices=notices, wall=wall_of(clock), clock=clock
+        queue=queue,
+        admission=admission,
+        limits=limits,
+        notices=notices,
+        wall=wall_of(clock),
+        clock=clock,
     ).startService()
     assert [type(error) for error in failures] == [QueueFull]
     assert store.ledgers["central"].dropped == {}

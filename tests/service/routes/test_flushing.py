@@ -51,7 +51,7 @@ class Relay:
         self.pipeline = pipeline or holding()
         plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
         self.service = FlushService(
-            [
+            routes=[
                 Route("held", self.pipeline, limit=limit, take_positions=self.take_positions),
                 Route("plain", plain),
                 Route("raw", None),
@@ -118,7 +118,7 @@ def test_nothing_is_done_where_nothing_is_held() -> None:
     clock = Clock()
     plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
     service = FlushService(
-        [Route("plain", plain)],
+        routes=[Route("plain", plain)],
         append=lambda payloads, drops, positions: succeed(None),
         load=dict,
         now=clock.seconds,

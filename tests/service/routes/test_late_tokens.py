@@ -132,7 +132,7 @@ def test_a_missing_variable_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_watch_looks_each_minute_and_warns_each_hour(tmp_path: Path) -> None:
     _, tokens = route(RewriteConfiguration("tag", unread(tmp_path / "token")))
     clock, notices = Clock(), RecordingNotices()
-    watch = TokenWatch({"out": tokens}, notices=notices, clock=clock)  # type: ignore[arg-type]
+    watch = TokenWatch(tokens={"out": tokens}, notices=notices, clock=clock)  # type: ignore[arg-type]
     watch.startService()
     for _ in range(61):
         clock.advance(60)
