@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay.flow.intake import Intake
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.queue.admission.backpressure import Admission
 from relay.service.configuration.model import Url
 from relay.service.configuration.url import Role

@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.origin import Origin, Received
 from relay.queue.admission.backpressure import Admission
 from relay.transport.reception import Reception
@@ -77,6 +77,9 @@ class RecordingNotices:
 
     def __init__(self) -> None:
         self.said: list[tuple[str, str, str]] = []
+
+    def seconds(self) -> float:
+        return 0.0
 
     def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None:
         self.said.append((subject, kind, text))

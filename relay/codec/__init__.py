@@ -49,6 +49,7 @@ if TYPE_CHECKING or not IS_COMPILED:
         joined,
         new_frames,
         runs,
+        tally,
         total_bytes,
     )
 else:
@@ -61,6 +62,7 @@ else:
         encode_consecutive_answers,
         encode_syslog,
         fitting,
+        tally,
         total_bytes,
     )
     from relay.codec.payloads import built, joined, new_frames

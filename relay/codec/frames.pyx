@@ -8,7 +8,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from relay.codec.byte_classes cimport byte, is_digit
 from relay.codec.payloads cimport Frames, Piece, Row, look, row_of
@@ -54,6 +54,37 @@ def total_bytes(payloads) -> int:
         look(row, i, &piece)
         total += piece.size
     return total
+
+
+def tally(payloads, list severities not None, int default) -> int:
+    """`relay.codec.reference.tally`."""
+    cdef Row row = row_of(payloads)
+    cdef Py_ssize_t[8] counts
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t i
+    cdef Piece piece
+    if len(severities) != 8:
+        raise ValueError(f"{len(severities)} severities, expected 8")
+    memset(counts, 0, sizeof(counts))
+    for i in range(row.count):
+        look(row, i, &piece)
+        total += piece.size
+        counts[severity_of(<const char *>piece.at, piece.size, default)] += 1
+    for i in range(8):
+        if counts[i]:
+            severities[i] += counts[i]
+    return total
+
+
+cdef inline int severity_of(const char *p, Py_ssize_t size, int default) noexcept nogil:
+    cdef Py_ssize_t at = 1
+    cdef int pri = 0
+    if size < 3 or p[0] != c"<":
+        return default
+    while at < size and at < 4 and is_digit(p[at]):
+        pri = 10 * pri + (p[at] - 0x30)
+        at += 1
+    return pri & 7 if at > 1 and at < size and p[at] == c">" and pri < 192 else default
 
 
 def fitting(payloads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t bytes_max) -> int:

@@ -17,6 +17,7 @@ TXNR_MAX = 999_999_999
 
 _PREFIX = struct.Struct("<BI")  # of a block: version and checksum
 
+_PRI = re.compile(rb"<([0-9]{1,3})>")
 _HEADER = re.compile(rb"([0-9]{1,9}) syslog ([0-9]{1,9}) ")
 
 
@@ -42,6 +43,27 @@ def cut_run(buffer: bytes, first_txnr: int, data_bytes_max: int) -> tuple[list[b
 
 def total_bytes(payloads: Sequence[bytes]) -> int:
     """Bytes of all `payloads`."""
+    return sum(map(len, payloads))
+
+
+def tally(payloads: Sequence[bytes], severities: list[int], default: int) -> int:
+    """Count `payloads` by the severity in their PRI (RFC 5424 §6.2.1).
+
+    Args:
+        severities: How many there are of each severity, 0 to 7; those of `payloads` are added.
+        default: The severity of those without PRI.
+
+    Returns:
+        Bytes of all `payloads`.
+
+    Raises:
+        ValueError: There are not 8 `severities`.
+    """
+    if len(severities) != 8:
+        raise ValueError(f"{len(severities)} severities, expected 8")
+    for payload in payloads:
+        pri = int(found[1]) if (found := _PRI.match(payload)) else 255
+        severities[pri % 8 if pri < 192 else default] += 1
     return sum(map(len, payloads))
 
 

@@ -9,16 +9,16 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from relay.codec import Lines, joined, total_bytes
+from relay.codec import Lines, joined, tally
 from relay.codec.messages import Messages
 from relay.flow.authorisation import Authorise
 from relay.flow.marks import NO_MARKS, Marks
 from relay.flow.routing import Route, Routes
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import WallClock
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
-from relay.model.message import SyslogMessage
+from relay.model.message import DEFAULT_SEVERITY, SyslogMessage
 from relay.model.origin import Arrival, Origin, Received
 from relay.queue.transaction import Refusal
 from relay.wire.hops import LoopGuard
@@ -51,6 +51,8 @@ class Reading:
     """Detects gaps in numbered messages; None disables gap detection."""
     guard: LoopGuard | None = None
     """Finds messages that have been here before; None = they are taken again."""
+    default_severity: int = DEFAULT_SEVERITY
+    """Of frames without PRI, for counting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +133,12 @@ class Intake:
 
         One transaction stores all of them, with `positions`, or none.  See `accept`.
         """
-        counters = self._counters
         refusals: list[Refusal] = []
         taken: list[tuple[Sequence[bytes], Origin, Marks]] = []
+        came_at = self._count(batches)
         if self._reading.guard is not None:
             batches = self._without_loops(self._reading.guard, batches)
         for frames, origin, cut, pieces, _ in batches:
-            counters.received_records += len(frames)
-            counters.received_bytes += total_bytes(frames)
             marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
             if cut and self._quarantine.long:
                 frames, marks = self._without_long(frames, origin, marks, refusals)
@@ -164,9 +164,23 @@ class Intake:
         stored = self._append(payloads, refusals, positions, drops, senders)
         return stored.addCallbacks(
             *(self._stored, self._not_stored),
-            callbackArgs=(count, aside),
+            callbackArgs=(count, aside, came_at),
             errbackArgs=(count + aside,),
         )
+
+    def _count(self, batches: Sequence[Received]) -> float:
+        """Count `batches` by peer and severity.  Returns the time on the clock never set."""
+        counters, now = self._counters, self._wall.elapsed()
+        for frames, origin, *_ in batches:
+            peer = counters.peers.of(origin)
+            size = tally(frames, peer.severities, self._reading.default_severity)
+            count = len(frames)
+            peer.records += count
+            peer.bytes += size
+            peer.last_seen = now
+            counters.received_records += count
+            counters.received_bytes += size
+        return now
 
     def _routed(
         self, batches: list[tuple[Sequence[bytes], Origin, Marks]], refusals: list[Refusal]
@@ -224,8 +238,6 @@ class Intake:
     def _without_loops(self, guard: LoopGuard, batches: Sequence[Received]) -> Sequence[Received]:
         batches, dropped = guard.sorted_out(batches)
         for reason, frames in dropped.items():
-            self._counters.received_records += len(frames)
-            self._counters.received_bytes += total_bytes(frames)
             self._counters.dropped[reason] += len(frames)
         return batches
 
@@ -275,9 +287,11 @@ class Intake:
             original_bytes,
         )
 
-    def _stored(self, _: None, count: int, aside: int) -> None:
-        self._counters.stored_records += count
-        self._counters.quarantined_records += aside
+    def _stored(self, _: None, count: int, aside: int, came_at: float) -> None:
+        counters = self._counters
+        counters.stored_records += count
+        counters.quarantined_records += aside
+        counters.stored_seconds.observe(self._wall.elapsed() - came_at, count + aside)
 
     def _not_stored(self, failure: Failure, count: int) -> Failure:
         if failure.check(QueueError) is None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import msgspec
 
 from relay.model.clock import Now
-from relay.model.counters import BELIEVED_RECORDS_MAX
+from relay.model.counters.source import BELIEVED_RECORDS_MAX
 from relay.wire.relp.lineage import HighWaterMark, LineageOffer
 
 RECEIVED = "/received"

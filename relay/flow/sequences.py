@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from relay.model.counters import BELIEVED_RECORDS_MAX
+from relay.model.counters.source import BELIEVED_RECORDS_MAX
 from relay.model.message import SyslogMessage
 from relay.model.text import printable
 from relay.rewrite.fields import getter

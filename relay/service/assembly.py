@@ -16,7 +16,7 @@ from relay.flow.intake import Intake, Quarantine, Reading
 from relay.flow.routing import GROUPS, Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, Reactor, WallClock
-from relay.model.counters import BELIEVED_RECORDS_MAX, SourceCounters
+from relay.model.counters.source import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.text import counted
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
@@ -49,6 +49,7 @@ from relay.service.routes.late_tokens import TokenWatch
 from relay.service.routes.lookup_file import LookupFiles
 from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.authorising import new_authorise
+from relay.service.sources.commands import SourceTools
 from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import KeptPositions, Receiving, SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
@@ -218,6 +219,7 @@ class _Relay:
                 authorise,
                 _sequences(source, self.notices),
                 self._guard(source, fed),
+                source.parse.default_severity,
             ),
             quarantine=Quarantine(
                 long=source.oversize == "quarantine",
@@ -316,7 +318,13 @@ class _Relay:
             limits=self.limits,
         )
         asked = {**tools.commands(), **self.compaction.commands()}
-        return {"status": self.status.document, **asked, **self.tools.commands()}
+        sources = SourceTools(self.sources, elapsed=self.reactor.seconds)
+        return {
+            "status": self.status.document,
+            **asked,
+            **self.tools.commands(),
+            **sources.commands(),
+        }
 
 
 def _warn_unrouted(source: str, notices: Notices, count: int) -> None:

@@ -57,6 +57,10 @@ class Notices:
         self._reasons: Counter[tuple[str, str]] = Counter()
         self._last: dict[str, OrderedDict[tuple[str, str], _Last]] = {}
 
+    def seconds(self) -> float:
+        """The time on the clock of the intervals."""
+        return self._clock.seconds()
+
     def warn(self, subject: str, kind: str, text: str, *, group: str | None = None) -> None:
         """Warn about `subject` (a source or destination, perhaps with a peer's address).
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twisted.internet.defer import Deferred, succeed
 
 from relay.flow.marks import Marks
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.origin import Origin, Received, Transport
 from relay.model.text import size
 from relay.queue.admission.backpressure import SourceAdmission
@@ -51,6 +51,7 @@ class Reception:
         source = f"source {origin.source}"
         group = f"{source}, {origin.peer_host}"  # without port or process, which change
         self.notices.warn(f"{source}, {origin.peer}", kind, text, group=group)
+        self.counters.peers.of(origin).note_error(text, self.notices.seconds())
 
 
 _WORDS = {

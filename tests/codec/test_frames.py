@@ -30,6 +30,17 @@ def test_sizes(payloads: Sequence[bytes], start: int, stop: int, bytes_max: int)
     assert frames.fitting(payloads, start, max(start, stop), bytes_max) == expected
 
 
+pris = st.from_regex(rb"<?[0-9]{0,4}>?", fullmatch=True)
+
+
+@given(st.lists(st.builds(bytes.__add__, pris, st.binary(max_size=5))), st.integers(0, 7))
+def test_severities(payloads: list[bytes], default: int) -> None:
+    counts, expected = [[1] * 8 for _ in range(2)]
+    assert frames.tally(payloads, counts, default) == reference.tally(payloads, expected, default)
+    assert counts == expected
+    assert sum(counts) == 8 + len(payloads)
+
+
 @given(rows, numbers)
 def test_frames_and_answers(payloads: Sequence[bytes], first_txnr: int) -> None:
     written = frames.encode_syslog(first_txnr, payloads)
@@ -79,6 +90,7 @@ def test_slots_that_are_not_there_are_refused(slot_bytes: int, sizes: list[int])
 def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
     for call in (
         lambda: frames.total_bytes([b"x", wrong]),
+        lambda: frames.tally([wrong], [0] * 8, 5),
         lambda: frames.fitting([wrong], 0, 1, 10),
         lambda: frames.encode_syslog(1, [b"x", wrong]),
         lambda: frames.cut_run(wrong, 1, 10),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from relay.codec import (
     encode_syslog,
     fitting,
     reference,
+    tally,
     total_bytes,
 )
 from relay.wire.relp.frame import RelpFrame, RelpFrameDecoder
@@ -107,6 +109,27 @@ PAYLOADS = [b"a", b"bb", b"", b"cccc"]
 def test_all_bytes_are_counted(function: object) -> None:
     assert callable(function)
     assert [function(PAYLOADS), function(tuple(PAYLOADS[1:])), function([])] == [7, 6, 0]
+
+
+@pytest.mark.parametrize("function", [tally, reference.tally])
+def test_messages_are_counted_by_severity(function: Callable[..., int]) -> None:
+    severities = [0] * 8
+    texts = [
+        b"<0>a",
+        b"<191>b",
+        b"<192>no",
+        b"<13>",
+        b"<13",
+        b"none",
+        b"",
+        b"<013>x",
+        b"<>",
+        b"<1a>",
+    ]
+    assert function(texts, severities, 6) == sum(map(len, texts))
+    assert severities == [1, 0, 0, 0, 0, 2, 6, 1]
+    with pytest.raises(ValueError, match="9 severities, expected 8"):
+        function([], [0] * 9, 5)
 
 
 @pytest.mark.parametrize("function", [fitting, reference.fitting])

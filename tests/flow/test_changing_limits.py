@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from relay.flow.intake import Intake
 from relay.flow.routing import Route
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.origin import Origin, Transport
 from relay.model.policy import POLICIES
 from relay.queue.admission.backpressure import Admission

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from relay.flow.lineages import Lineages
 from relay.flow.numbering import Numbering
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.origin import Received, Transport
 from relay.queue.cursor import Cursor
 from relay.queue.lineage import Lineage

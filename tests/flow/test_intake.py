@@ -15,7 +15,7 @@ from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
 from relay.flow.routing import Rewrite, Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import WallClock
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Received, Transport
@@ -486,6 +486,23 @@ def test_batches_of_several_origins_are_stored_by_one_append_in_their_order(
     queue.stored[0].callback(None)
     assert (results, counters.stored_records, pending(counters)) == ([None], 5, 0)
     assert (counters.received_records, counters.received_bytes) == (7, 25)
+
+
+def test_frames_are_counted_by_peer_and_severity(queue: Queue, counters: SourceCounters) -> None:
+    seconds = iter([0.0, 5.0, 5.25])
+    reading = Reading(default_severity=6)
+    wall = WallClock(now=lambda: 1e9, elapsed=lambda: next(seconds))
+    both = intake(queue, counters, Route("raw", None), reading=reading, wall=wall)
+    batches = [
+        Received([b"<11>error", b"no PRI", b""], Origin("in", Transport.UDP, "192.0.2.1", 1)),
+        Received([b"<12>warning"], Origin("in", Transport.UDP, "192.0.2.2", 1)),
+    ]
+    both.accept_all(batches)
+    queue.stored[0].callback(None)
+    peers = {name: (peer.records, peer.bytes, peer.last_seen) for name, peer in counters.peers}
+    assert peers == {"192.0.2.1": (3, 15, 5.0), "192.0.2.2": (1, 11, 5.0)}
+    assert counters.peers.severities() == [0, 0, 0, 1, 1, 0, 2, 0]
+    assert (counters.stored_seconds.total, counters.stored_seconds.sum) == (3, 0.75)
 
 
 def test_one_moment_for_all_batches_that_came_together(

@@ -16,7 +16,7 @@ from relay import __version__
 from relay.codec import IS_COMPILED
 from relay.flow.intake import Intake, Quarantine
 from relay.model.clock import WallClock
-from relay.model.counters import BELIEVED_RECORDS_MAX
+from relay.model.counters.source import BELIEVED_RECORDS_MAX
 from relay.model.origin import Arrival, Origin, Transport
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
@@ -206,7 +206,7 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
         [
             *("status", "queue-append", "queue-purge", "queue-adopt", "queue-compact", *QUERIES),
             *("quarantine-purge", "quarantine-replay", "history-replay"),
-            *("connect", "pause", "resume", "requeue"),
+            *("connect", "pause", "resume", "requeue", "peers"),
         ]
     )
     assert "no destination 'x'; there is: all, wrapped" in relay.ask(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin, Received, Transport
 from relay.transport import joining

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.origin import Origin, Received, Transport
 from relay.queue.admission.backpressure import Admission
 from relay.transport.notices import Notices

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from relay.flow.authorisation import Authorisation
 from relay.model.clock import Port, Reactor
+from relay.model.counters.peers import SEVERITIES
 from relay.model.text import Document
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
@@ -77,11 +78,14 @@ class SourceService(Service):
         """The counters, for status."""
         ledger = self._quarantine()
         counts = {each.name: getattr(self.counters, each.name) for each in fields(self.counters)}
-        dropped = counts.pop("dropped")
+        dropped, peers = counts.pop("dropped"), self.counters.peers
         return {
             "id": self.id,
             "listen": str(self.url),
             "address": self.address,
+            "severities": dict(zip(SEVERITIES, peers.severities(), strict=True)),
+            "peers": len(peers),
+            "stored_seconds": self.counters.stored_seconds.report(),
             "dropped_records": dict(dropped),
             "quarantine": None
             if ledger is None
@@ -93,6 +97,7 @@ class SourceService(Service):
             **{
                 name: dict(count) if isinstance(count, Counter) else count
                 for name, count in counts.items()
+                if isinstance(count, int | Counter)
             },
         }
 

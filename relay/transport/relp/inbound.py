@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from relay.flow.lineages import Lease, Lineages
 from relay.flow.marks import Marks
-from relay.model.counters import BELIEVED_RECORDS_MAX
+from relay.model.counters.source import BELIEVED_RECORDS_MAX
 from relay.model.hops import NO_HOP, OwnHop
 from relay.model.text import printable
 from relay.transport.stream.connection import InboundProtocol

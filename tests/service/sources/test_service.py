@@ -14,7 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.peers import SEVERITIES
+from relay.model.counters.source import SourceCounters
+from relay.model.origin import Origin, Transport
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import Url
 from relay.service.prerequisite import Prerequisite
@@ -385,19 +387,27 @@ def test_the_end_of_a_source_is_no_loss_of_its_socket(
 def test_the_report_has_every_counter(reactor: Reactor) -> None:
     service, _ = stream(reactor)
     names = set(SourceCounters.__dataclass_fields__)
-    for number, name in enumerate(sorted(names - {"dropped", "apps", "connections_closed"}), 1):
+    others = {"peers", "stored_seconds"}
+    counted = names - others - {"dropped", "apps", "connections_closed", "requests_refused"}
+    for number, name in enumerate(sorted(counted), 1):
         setattr(service.counters, name, number)
     service.counters.dropped["empty"] = 99
     service.counters.apps["web"] = 98
     service.counters.connections_closed["relp-protocol"] = 97
+    peer = service.counters.peers.of(Origin("in", Transport.TCP, "192.0.2.1"))
+    peer.severities[3] = 96
+    service.counters.stored_seconds.observe(0.1, 95)
     report = service.report()
-    expected = {name: getattr(service.counters, name) for name in names - {"dropped"}}
+    expected = {name: getattr(service.counters, name) for name in names - others - {"dropped"}}
     assert report == {
         "id": "in",
         "listen": "tcp://127.0.0.1:0",
         "address": "tcp://127.0.0.1:0",
         "dropped_records": {"empty": 99},
         "quarantine": None,
+        "severities": {**dict.fromkeys(SEVERITIES, 0), "error": 96},
+        "peers": 1,
+        "stored_seconds": service.counters.stored_seconds.report(),
         **expected,
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from twisted.python.failure import Failure
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Transport
 from relay.queue.admission.backpressure import Admission

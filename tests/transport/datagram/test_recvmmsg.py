@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.origin import Transport
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.datagram.recvmmsg import (

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.queue.admission.backpressure import Admission
 from relay.transport.files.followed import FileOptions, FollowedFiles
 from relay.transport.files.positions import FilePositions

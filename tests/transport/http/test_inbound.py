@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin, Transport
 from relay.transport.http.inbound import AppOf, HttpLimits, HttpServerProtocol

@@ -9,7 +9,7 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.transport.local.inbound import OwnLog, PipeConnection
 from tests.connections import RecordingNotices, open_reception

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.codec import encode_syslog
 from relay.flow.lineages import RECEIVED, Lineages
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Transport
 from relay.transport.relp.inbound import RelpServerProtocol

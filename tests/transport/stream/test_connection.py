@@ -15,7 +15,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.origin import Origin, Received, Transport
 from relay.queue.admission.backpressure import Admission
 from relay.service.tls.certificates import Issued, make_authority, make_leaf

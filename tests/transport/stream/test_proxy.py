@@ -7,7 +7,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 from relay.model.origin import Transport
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol

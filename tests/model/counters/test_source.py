@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.model.counters import SourceCounters
+from relay.model.counters.source import SourceCounters
 
 
 def test_reasons_are_counted_for_each_source_alone() -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from relay.model.counters.histogram import Histogram
+from relay.model.counters.peers import PeerTable
+
 BELIEVED_RECORDS_MAX = 100_000_000
 """The most records that one statement of a peer may declare missing or duplicate.
 
@@ -28,6 +31,10 @@ class SourceCounters:
     received_records: int = 0
     """Frames that came in whole or cut to the size limit."""
     received_bytes: int = 0
+    peers: PeerTable = field(default_factory=PeerTable)
+    """Frames by peer and severity, without those that were dropped before they were looked at."""
+    stored_seconds: Histogram = field(default_factory=Histogram)
+    """How long frames waited until they were on disk, from the end of their chunk."""
     stored_records: int = 0
     """Frames that are on disk for every destination of the source."""
     quarantined_records: int = 0
