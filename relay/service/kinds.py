@@ -49,6 +49,7 @@ KINDS: RelayKinds = Kinds(
         local.UNIXGRAM,
         local.PIPE,
         local.PROGRAM,
+        local.USERTTY,
         sematext.SEMATEXT,
         http_out.HTTP,
         http_out.HTTPS,

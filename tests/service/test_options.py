@@ -196,9 +196,9 @@ Takes syslog messages, keeps each on disk until the next hop has acknowledged it
 Listens on udp, tcp, tls, relp, relp+tls, http, https (://host:port), unixgram, unix, file, pipe,
 program (:///path), systemd (://NAME), journald (://[/directory]), internal (://), default-network,
 sematext-receiver (://[host]); forwards to udp, tcp, tls, relp, relp+tls (://host:port), file, unix,
-unixgram, pipe, program (:///path), sematext (://us), http, https (://host[:port][/path]). No host
-means all addresses. With flags every source feeds every destination, and both get their ids from
-their URLs; a configuration file can do more.
+unixgram, pipe, program (:///path), usertty (://), sematext (://us), http, https
+(://host[:port][/path]). No host means all addresses. With flags every source feeds every
+destination, and both get their ids from their URLs; a configuration file can do more.
 
 Examples:
   twistd --nodaemon syslogrelay --config /etc/syslogrelay/relay.toml

@@ -203,6 +203,18 @@ class Path:
         return Url(scheme, path=absolute)
 
 
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """Nothing: the scheme says it all."""
+
+    form: ClassVar[str] = "://"
+
+    def read(self, scheme: str, rest: str, role: Role, base_dir: str) -> Url:
+        if rest != "//":
+            raise ValueError(f"expected {scheme}://, found {scheme}:{rest}")
+        return Url(scheme, is_bare=True)
+
+
 SOCKET_PATH = Path("socket", UNIX_PATH_BYTES_MAX)
 
 

@@ -1,9 +1,10 @@
-"""On this host: sockets with paths, named pipes, and programs."""
+"""On this host: sockets with paths, named pipes, programs, and terminals."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -11,15 +12,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from relay.model.output import SizeLimit
+from twisted.internet.defer import DeferredLock
+
+from relay.model.output import KeyTemplate, SizeLimit
 from relay.service.checks.warnings import directory_warnings
+from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import DestinationConfiguration, Where
 from relay.service.configuration.table import Texts
-from relay.service.configuration.url import SOCKET_PATH, Path
+from relay.service.configuration.url import SOCKET_PATH, Bare, Path
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
-from relay.service.probes.files import probe_connectable, probe_pipe, probe_runnable
+from relay.service.probes.files import (
+    probe_connectable,
+    probe_pipe,
+    probe_runnable,
+    probe_terminals,
+)
 from relay.service.probes.probe import Probe
 from relay.transport.datagram.outbound import DatagramSession
 from relay.transport.local.outbound import (
@@ -30,6 +39,7 @@ from relay.transport.local.outbound import (
     whole_lines,
 )
 from relay.transport.local.program import Program
+from relay.transport.local.terminals import Terminals, TerminalSession
 
 OnFailure = Callable[[str], None]
 
@@ -60,6 +70,50 @@ class ProgramConfiguration(PipeConfiguration):
         path = self.connect.path
         if not os.access(path, os.X_OK) or os.path.isdir(path):
             yield f"{where('connect')}: {path} is not a program that may be run"
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalsConfiguration(DestinationConfiguration):
+    users: tuple[str, ...] = key(
+        Texts("a list of user names or numbers"),
+        (),
+        "users at whose terminals messages are shown",
+        default_text="all who are logged in",
+    )
+    format: FormatConfiguration | None = key(
+        FORMAT_TABLE,
+        FormatConfiguration("template", "Message from $HOST at $DATE: $MSGHDR$MSG", key="template"),
+        "output format, unless `rewrite` ends with a mode",
+        default_text="`Message from HOST at DATE: PROGRAM[PID]: text`",
+    )
+
+    @property
+    def record_key(self) -> KeyTemplate:
+        """The severity: users see emergencies although they want no messages."""
+        return KeyTemplate("$SEVERITY_NUM", escape=bytes, finish=bytes)
+
+    @property
+    def whose(self) -> str:
+        """The users in words."""
+        return ", ".join(self.users) or "all users"
+
+    def warnings(self, where: Where) -> Iterable[str]:
+        if self.takes_all:
+            yield (
+                f"{where('match')}: is missing, so users see every message; write for example "
+                'match = { severity = "..alert" }'
+            )
+        for user in self.users:
+            if not user.isdecimal() and not _is_user(user):
+                yield f"{where('users')}: there is no user {user!r}; make it, or write another one"
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _make_stream(configuration: LocalConfiguration, parts: DestinationParts) -> Delivery:
@@ -157,6 +211,31 @@ def _make_program(configuration: ProgramConfiguration, parts: DestinationParts) 
     return Delivery(new_link=lambda outlet: LocalLink(outlet, run, how=how, clock=reactor))
 
 
+def _make_terminals(configuration: TerminalsConfiguration, parts: DestinationParts) -> Delivery:
+    reactor, subject = parts.reactor, f"destination {configuration.id}"
+    one_at_a_time = DeferredLock()  # of two lanes
+
+    def say(kind: str, words: str) -> None:
+        reactor.callFromThread(parts.notices.warn, subject, kind, words)
+
+    terminals = Terminals(configuration.users, say=say)
+
+    async def begin(outlet: Outlet, on_failure: OnFailure) -> TerminalSession:
+        return TerminalSession(
+            terminals.show,
+            drain=outlet.drain,
+            run_in_thread=partial(one_at_a_time.run, parts.run_in_thread),
+            on_failure=on_failure,
+        )
+
+    how = f"writing to terminals of {configuration.whose}, delivered when written to once"
+    return Delivery(
+        new_link=lambda outlet: LocalLink(outlet, begin, how=how, clock=reactor),
+        target="terminals",
+        details=terminals.details,
+    )
+
+
 def _fail(on_failure: OnFailure, path: str, reason: str) -> None:
     on_failure(f"{path}: {reason}")
 
@@ -211,6 +290,10 @@ def _probe_program(configuration: ProgramConfiguration, probe: Probe) -> None:
     probe_runnable(probe, configuration.connect.path)
 
 
+def _probe_terminals(configuration: TerminalsConfiguration, probe: Probe) -> None:
+    probe_terminals(probe)
+
+
 UNIX = DestinationKind(
     scheme="unix",
     address=SOCKET_PATH,
@@ -247,4 +330,14 @@ PROGRAM = DestinationKind(
     shared=True,
     make=_make_program,
     probe=_probe_program,
+)
+USERTTY = DestinationKind(
+    scheme="usertty",
+    address=Bare(),
+    configuration=TerminalsConfiguration,
+    delivered="it was written to each terminal once; one that takes nothing misses it",
+    medium="usertty",
+    shared=True,
+    make=_make_terminals,
+    probe=_probe_terminals,
 )

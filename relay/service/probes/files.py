@@ -1,4 +1,4 @@
-"""Look whether files could be read or written, and how much room is left on their disk."""
+"""Look whether files and terminals could be read or written, and how much room a disk has left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import stat
 from relay.model.text import counted, size
 from relay.service.probes.probe import Probe
 from relay.transport.files.search import FileSearch
+from relay.transport.local.logins import terminal_lines
 
 _FREE_PERCENT_MIN = 5
 
@@ -108,6 +109,42 @@ def probe_runnable(probe: Probe, path: str) -> None:
         f"{path} is not a program that user {os.geteuid()} may run",
         "compare the path, and its mode with chmod +x",
     )
+
+
+def probe_terminals(probe: Probe) -> None:
+    """The terminals of users who are logged in now; nothing is written to them."""
+    modes = {path: _mode(path) for path in (f"/dev/{line}" for line in terminal_lines())}
+    missing = [path for path, mode in modes.items() if mode is None]
+    closed = [
+        path
+        for path, mode in modes.items()
+        # One that others may not write to is of a user who wants no messages.
+        if mode is not None and mode & stat.S_IWGRP and not os.access(path, os.W_OK)
+    ]
+    if missing:
+        probe.warn(
+            "terminals",
+            "terminal-missing",
+            f"{missing[0]} is not there",
+            "under systemd, write PrivateDevices=false into the unit",
+        )
+    if closed:
+        probe.warn(
+            "terminals",
+            "terminal-not-writable",
+            f"user {os.geteuid()} may not write to {closed[0]}, whose user wants messages",
+            "let the relay's user be in the group tty, or check as the relay's user",
+        )
+    if not missing and not closed:
+        probe.passed("terminals", f"users are logged in at {counted(len(modes), 'terminal')}")
+
+
+def _mode(path: str) -> int | None:
+    """None = it is not there."""
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return None
 
 
 def room_at(path: str) -> tuple[int, int]:

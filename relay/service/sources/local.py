@@ -21,9 +21,9 @@ from relay.observe.log_lines import as_message
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.filter_table import SEVERITIES
 from relay.service.configuration.keys import group, key
-from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
+from relay.service.configuration.model import SourceConfiguration, Where, reserved_key
 from relay.service.configuration.table import Named, Permissions, Texts
-from relay.service.configuration.url import Path, Role
+from relay.service.configuration.url import Bare, Path
 from relay.service.refusal import StartRefused
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
@@ -263,16 +263,6 @@ def _make_internal(
     return InternalSource(configuration, receiving, log=log)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bare:
-    form: ClassVar[str] = "://"
-
-    def read(self, scheme: str, rest: str, role: Role, base_dir: str) -> Url:
-        if rest != "//":
-            raise ValueError(f"expected {scheme}://, found {scheme}:{rest}")
-        return Url(scheme, is_bare=True)
-
-
 PIPE = SourceKind(
     scheme="pipe",
     address=Path("named pipe"),
@@ -292,7 +282,7 @@ PROGRAM = SourceKind(
 )
 INTERNAL = SourceKind(
     scheme="internal",
-    address=_Bare(),
+    address=Bare(),
     configuration=InternalConfiguration,
     delivered="the relay's own log, with facility syslog",
     medium="internal",

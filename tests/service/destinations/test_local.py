@@ -4,8 +4,11 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
+
 from relay.service.configuration.model import Url
 from relay.service.destinations.local import ProgramConfiguration
+from relay.transport.local.terminals import Terminals
 from tests.configurations import new_destination
 from tests.destination_setup import Setup
 
@@ -70,3 +73,36 @@ def test_check_warns_of_what_is_no_program(tmp_path: Path) -> None:
     assert configuration.arguments == ("-x",)
     (warning,) = configuration.warnings(lambda name: f"destinations.out.{name}")
     assert warning == f"destinations.out.connect: {tmp_path}/none is not a program that may be run"
+
+
+def test_terminals(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+    monkeypatch.setattr(Terminals, "show", lambda self, records: shown.append(records))
+    service = setup.build(Url("usertty", is_bare=True), users=("root", "0"))
+    service.startService()
+    for _ in range(4):
+        setup.run()
+    words = "writing to terminals of root, 0, delivered when written to once"
+    assert service.state_text == words
+    assert shown == [[b"one", b"two"]]
+    assert setup.queue.upto == 3
+    assert service._status.details()[0].startswith("0 written, 0 missed by terminals")
+    service.stopService()
+    setup.run()
+
+
+def test_check_warns_of_terminals_that_would_get_everything_and_of_unknown_users() -> None:
+    def warned(**keys: object) -> list[str]:
+        configuration = new_destination("out", Url("usertty", is_bare=True), ("in",), **keys)
+        return [*configuration.warnings(lambda name: f"destinations.out.{name}")]
+
+    (everything,) = warned()
+    assert everything.startswith("destinations.out.match: is missing, so users see every message")
+    unknown, _ = sorted(warned(users=("root", "no-such-user", "4321")), reverse=True)
+    assert unknown.startswith("destinations.out.users: there is no user 'no-such-user'")
+
+
+def test_terminals_are_told_the_severity() -> None:
+    configuration = new_destination("out", Url("usertty", is_bare=True), ("in",))
+    assert configuration.record_key.text == "$SEVERITY_NUM"
+    assert configuration.format.template.startswith("Message from $HOST")

@@ -14,6 +14,7 @@ from relay.service.probes.files import (
     probe_pipe,
     probe_read,
     probe_runnable,
+    probe_terminals,
     room_at,
 )
 from relay.service.probes.probe import Probe
@@ -118,3 +119,17 @@ def test_a_program_is_not_run(tmp_path: Path) -> None:
             path.chmod(mode)
         probe_runnable(probe, str(path))
     assert faults(probe) == ["program-not-runnable", "program-not-runnable", "path"]
+
+
+def test_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(*lines: str) -> list[str]:
+        monkeypatch.setattr(files, "terminal_lines", lambda: lines)
+        probe = Probe("destination users", 1)
+        probe_terminals(probe)
+        return faults(probe)
+
+    assert found() == ["terminals"]
+    assert found("null") == ["terminals"]
+    assert found("null", "pts/987654") == ["terminal-missing"]
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert found("null") == ["terminal-not-writable"]
