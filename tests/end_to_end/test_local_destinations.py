@@ -8,10 +8,13 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
+
 from relay.cli.control_client import ask
 from relay.transport.local.outbound import unread_in_pipe
+from tests.end_to_end.full_disk import small_mount
 from tests.plain_senders import feed_lines
-from tests.processes import Programs, free_port, wait_until
+from tests.processes import Program, Programs, free_port, wait_until
 from tests.relay_process import RelayProcess, received, wait_for_lines
 
 APPENDS = f"""#!{sys.executable} -u
@@ -148,6 +151,86 @@ def test_datagrams_wait_for_a_reader_that_is_slow(programs: Programs, tmp_path: 
         relayed.feed(*numbers)
         assert [receiver.recv(65536) for _ in numbers] == lines_of(*numbers)
         relayed.wait_delivered(len(numbers))
+        relayed.relay.stop()
+
+
+def bound(path: str) -> socket.socket:
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind(path)
+    receiver.settimeout(20)
+    return receiver
+
+
+def test_datagrams_wait_while_nobody_takes_them_and_a_kill_changes_nothing(
+    programs: Programs, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "sock")
+    relayed = Relayed(programs, tmp_path, connect=f"unixgram://{path}")
+    relayed.wait_state("No such file or directory")
+    relayed.feed(1, 2)
+    wait_until(lambda: relayed.report()["queued_records"] == 2, "both wait")
+    relayed.relay.kill()
+    relayed.relay.start()
+    with bound(path) as receiver:
+        assert [receiver.recv(65536) for _ in range(2)] == lines_of(1, 2)
+        relayed.wait_delivered(2)
+    # The socket is there and nobody has it: an outage in the middle.
+    relayed.feed(3)
+    relayed.wait_state("Connection refused, next try in")
+    relayed.relay.kill()
+    os.unlink(path)
+    relayed.relay.start()
+    with bound(path) as receiver:
+        assert receiver.recv(65536) == lines_of(3)[0]
+        relayed.wait_delivered(3)
+        relayed.relay.stop()
+
+
+STORES = """
+import io, os, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+out = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+while True:
+    connected, _ = listener.accept()
+    with connected.makefile("rb", buffering=0) as lines:
+        for line in io.BufferedReader(lines):
+            size = os.fstat(out).st_size
+            while True:
+                try:
+                    if os.write(out, line) == len(line):
+                        break
+                except OSError:
+                    pass  # nothing or a part of it is there
+                print("full", flush=True)
+                os.ftruncate(out, size)
+                time.sleep(0.1)
+"""
+
+
+def test_a_program_behind_a_socket_whose_disk_is_full(programs: Programs, tmp_path: Path) -> None:
+    """It reads no more until it can store; the relay is killed meanwhile."""
+    path, count = str(tmp_path / "sock"), 20_000
+    with small_mount(tmp_path / "small", 512 * 1024) as small:
+        if small is None:
+            pytest.skip("file systems can be mounted by root only")
+        stored = tmp_path / "small" / "stored"
+        command = [sys.executable, "-c", STORES, path, str(stored)]
+        program = Program(command, folder=tmp_path, name="stores")
+        programs.add(program)
+        program.start()
+        relayed = Relayed(programs, tmp_path, connect=f"unix://{path}")
+        long = [b"<13>line %d %050d" % (number, number) for number in range(count)]
+        feed_lines(relayed.port, long)
+        wait_until(lambda: relayed.report()["received_records"] == count, "all is stored here")
+        wait_until(lambda: "full" in program.log(), "a full disk")
+        assert relayed.report()["queued_records"] > 0
+        relayed.relay.kill()
+        relayed.relay.start()
+        small.enlarge(relayed.relay)
+        wait_until(lambda: set(received(stored)) == set(long), "all lines, each whole", 60)
+        wait_until(lambda: relayed.report()["queued_records"] == 0, "none waits")
         relayed.relay.stop()
 
 

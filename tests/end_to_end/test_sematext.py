@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from relay.cli.control_client import ask
 from relay.service.tls.certificates import make_authority, make_leaf
 from tests.end_to_end.central import Central, numbered, without_repetition
+from tests.end_to_end.full_disk import small_mount
 from tests.plain_senders import feed_stream
 from tests.processes import Programs, free_port, wait_until
-from tests.relay_process import RelayProcess, wait_for_lines
+from tests.relay_process import RelayProcess, received, wait_for_lines
 
 TOKEN = "01234567-89ab-cdef-0123-456789abcdef"
 RETRY = {"retry_seconds_min": 0.1, "retry_seconds_max": 0.5}
@@ -134,21 +136,79 @@ def test_a_long_event_holds_up_no_other(programs: Programs, tmp_path: Path, poli
         assert "1 message truncated: longer than 64,000 bytes" in edge.log()
 
 
-def test_over_https_each_message_is_confirmed(programs: Programs, tmp_path: Path) -> None:
+def server_keys(folder: Path) -> dict[str, str]:
+    """Keys of a source with a certificate for 127.0.0.1; its authority is `ca.pem` in `folder`."""
     authority = make_authority("test", days=2)
-    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
+    (folder / "ca.pem").write_bytes(authority.certificate_pem())
     leaf = make_leaf(authority, ["127.0.0.1"], purpose="server", days=1)
-    (tmp_path / "own.pem").write_bytes(leaf.certificate_pem())
-    (tmp_path / "own-key.pem").write_bytes(leaf.private_key_pem())
+    (folder / "own.pem").write_bytes(leaf.certificate_pem())
+    (folder / "own-key.pem").write_bytes(leaf.private_key_pem())
+    return {
+        "certificate": str(folder / "own.pem"),
+        "private_key": str(folder / "own-key.pem"),
+        "peer_verify": "none",
+    }
+
+
+@pytest.mark.parametrize("via", ["relp", "https"])
+def test_a_receiver_whose_disk_is_full_gets_the_rest_once_it_has_room(
+    programs: Programs, tmp_path: Path, via: str
+) -> None:
+    """It stores what it can; its own upstream is away, so that its queue fills the disk."""
+    count = 20_000
+    messages = [message + b" " + b"x" * 250 for message in numbered("tcp", count)]
+    with small_mount(tmp_path / "receiver" / "state", 3 * 1024 * 1024) as small:
+        if small is None:
+            pytest.skip("file systems can be mounted by root only")
+        central, port = Central(programs, tmp_path / "central", free_port()), free_port()
+        tls = server_keys(tmp_path) if via == "https" else {}
+        receiver = RelayProcess.started(
+            programs,
+            tmp_path / "receiver",
+            name="receiver",
+            sources={"in": {"listen": f"{via}://127.0.0.1:{port}", **tls}},
+            destinations={"central": {"connect": central.url, **RETRY}},
+            relay={"min_free_bytes": 0},
+        )
+        trust = {"trusted_ca": str(tmp_path / "ca.pem")} if tls else {}
+        edge = Edge(programs, tmp_path / "edge", port, via=via, **trust)
+        edge.start()
+        feed_stream(edge.port, messages)
+        wait_until(lambda: edge.status()["received_records"] == count, "all is stored here", 60)
+
+        def admission() -> Any:
+            return ask(str(receiver.state_dir), "status")["admission"]
+
+        wait_until(lambda: not admission()["open"], "the receiver's disk is full", 60)
+        assert "No space left on device" in admission()["reason"]
+        edge.kill()
+        edge.start()
+        assert edge.status()["queued_records"] > 0
+        small.enlarge(receiver)
+        central.start()
+        lines = central.arrived
+        wait_until(lambda: edge.status()["queued_records"] == 0, "the rest is delivered", 90)
+        assert edge.status()["quarantined_records"] == 0
+        assert not edge.status()["dropped_records"]
+
+        def arrived() -> set[int]:
+            """Over HTTPS a message is in a document of another form."""
+            found = [re.search(rb"number ([0-9]+) x{250}\b", each) for each in received(lines)]
+            return {int(each[1]) for each in found if each}
+
+        wait_until(lambda: arrived() == {*range(count)}, "each message")
+        for relay in (edge, receiver, central):
+            relay.stop()
+
+
+def test_over_https_each_message_is_confirmed(programs: Programs, tmp_path: Path) -> None:
     port, arrived = free_port(), tmp_path / "received.log"
     receiver = RelayProcess(
         tmp_path / "receiver",
         sources={
             "bulk": {
                 "listen": f"https://127.0.0.1:{port}",
-                "certificate": str(tmp_path / "own.pem"),
-                "private_key": str(tmp_path / "own-key.pem"),
-                "peer_verify": "none",
+                **server_keys(tmp_path),
             }
         },
         destinations={"file": {"connect": f"file://{arrived}", "template": "$MSG"}},
