@@ -62,6 +62,10 @@ class Program(ProcessProtocol):
         if not os.access(command[0], os.X_OK) or os.path.isdir(command[0]):
             os.stat(command[0])  # says so if it is not there at all
             raise PermissionError(0, f"{command[0]} is not a program that this user may run")
+        if not os.access(_SETSID, os.X_OK):
+            raise FileNotFoundError(
+                0, f"{_SETSID} is missing, which starts programs; util-linux has it"
+            )
         self._reactor = reactor
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         # spawnProcess cannot make a session; setsid does, and becomes the program.

@@ -9,6 +9,7 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from relay.transport.local import program
 from relay.transport.local.program import Program
 from tests.connections import fired
 
@@ -73,6 +74,15 @@ def test_a_program_that_is_none_is_an_error(setup: Setup, tmp_path: Path) -> Non
         setup.program.start(setup.reactor, [str(tmp_path / "none")], {})
     with pytest.raises(PermissionError, match="not a program"):
         setup.program.start(setup.reactor, [str(tmp_path)], {})
+    assert setup.reactor.spawned == []
+
+
+def test_what_starts_programs_may_be_missing(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(program, "_SETSID", str(tmp_path / "setsid"))
+    with pytest.raises(FileNotFoundError, match="setsid is missing, which starts programs; util"):
+        setup.start()
     assert setup.reactor.spawned == []
 
 
