@@ -9,7 +9,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import islice
 from typing import Protocol
 
@@ -42,48 +42,41 @@ class Input(Protocol):
         """Call it no more, until `start`."""
 
 
+@dataclass(eq=False)
 class Lines:
     """The lines of an open file, a pipe or a terminal that are not empty.
 
     Lines are those of files: LF and CR LF end them, NUL is a byte like others, and a byte
     order mark at the beginning is no text.
-
-    Args:
-        message_of: Makes the message.
-        line_bytes_max: Longer lines are cut there.
-        count_max: Lines to read; None = all.
-
-    Attributes:
-        truncated: How many lines were cut so far.
     """
 
-    def __init__(
-        self,
-        descriptor: int,
-        message_of: Callable[[bytes], bytes],
-        *,
-        line_bytes_max: int,
-        count_max: int | None,
-        reactor: Reactor,
-    ) -> None:
-        self.ended = False
-        self.truncated = 0
-        self._descriptor = descriptor
-        self._message_of = message_of
-        self._left = count_max
-        self._reactor = reactor
-        self._decoder = LineDecoder(start=0, frame_bytes_max=line_bytes_max)
+    descriptor: int
+    message_of: Callable[[bytes], bytes]
+    """Makes the message."""
+    _: KW_ONLY
+    line_bytes_max: int
+    """Longer lines are cut there."""
+    count_max: int | None
+    """Lines to read; None = all."""
+    reactor: Reactor
+    ended = False
+    truncated = 0
+    """How many lines were cut so far."""
+
+    def __post_init__(self) -> None:
+        self._left = self.count_max
+        self._decoder = LineDecoder(start=0, frame_bytes_max=self.line_bytes_max)
         self._take: Callable[[Sequence[bytes]], None] = lambda _: None
 
     def start(self, take: Callable[[Sequence[bytes]], None]) -> None:
         self._take = take
-        self._reactor.addReader(self)
+        self.reactor.addReader(self)
 
     def stop(self) -> None:
-        self._reactor.removeReader(self)
+        self.reactor.removeReader(self)
 
     def fileno(self) -> int:
-        return self._descriptor
+        return self.descriptor
 
     def logPrefix(self) -> str:
         return "input"
@@ -91,12 +84,12 @@ class Lines:
     def connectionLost(self, reason: Failure) -> None:
         """The writer has closed the pipe, or the reactor stops."""
         poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)  # POLLHUP is always reported
+        poll.register(self.descriptor, select.POLLIN)  # POLLHUP is always reported
         while not self.ended and poll.poll(0):
             self.doRead()
 
     def doRead(self) -> None:
-        chunk = os.read(self._descriptor, _CHUNK_BYTES)
+        chunk = os.read(self.descriptor, _CHUNK_BYTES)
         found = self._decoder.feed(chunk) if chunk else self._decoder.finish()
         lines = [line for line in found.frames if line][: self._left]
         if self._left is not None:
@@ -105,23 +98,26 @@ class Lines:
         self.ended = not chunk or self._left == 0
         if self.ended:
             self.stop()
-        self._take([self._message_of(line) for line in lines])
+        self._take([self.message_of(line) for line in lines])
 
 
+@dataclass(eq=False)
 class Generated:
     """Records that are made as they are needed."""
 
-    def __init__(self, records: Iterator[bytes], *, reactor: Reactor) -> None:
-        self.ended = False
-        self._records = records
-        self._reactor = reactor
+    records: Iterator[bytes]
+    _: KW_ONLY
+    reactor: Reactor
+    ended = False
+
+    def __post_init__(self) -> None:
         self._call: DelayedCall | None = None
         self._take: Callable[[Sequence[bytes]], None] = lambda _: None
 
     def start(self, take: Callable[[Sequence[bytes]], None]) -> None:
         self._take = take
         if self._call is None:
-            self._call = self._reactor.callLater(0, self._make)
+            self._call = self.reactor.callLater(0, self._make)
 
     def stop(self) -> None:
         if self._call is not None and self._call.active():
@@ -129,9 +125,9 @@ class Generated:
         self._call = None
 
     def _make(self) -> None:
-        made = [*islice(self._records, _GENERATED)]
+        made = [*islice(self.records, _GENERATED)]
         self.ended = len(made) < _GENERATED
-        self._call = None if self.ended else self._reactor.callLater(0, self._make)
+        self._call = None if self.ended else self.reactor.callLater(0, self._make)
         self._take(made)
 
 
@@ -147,54 +143,45 @@ class Outcome:
     """Whether the time was up."""
 
 
+@dataclass(eq=False)
 class Sending:
     """The outlet and the drain of one link; it ends with the input, or with the first failure.
 
     A record that was sent and not acknowledged may have arrived: another attempt would perhaps
     make it two, so there is none.
 
-    Args:
-        target: The upstream, for people.
-        write: Makes payloads of messages, less than one each if it drops some.
-        on_progress: Called with the number of messages that are delivered.
-        rate: Records a second; None = as many as the upstream takes.
-        seconds_max: Longest time without anything being acknowledged.
-
     Attributes:
         done: Fires when it ends.
         outcome: What has come of it so far.
     """
 
-    numbering: Numbering | None = None
+    records: Input
+    _: KW_ONLY
+    target: str
+    """The upstream, for people."""
+    write: Callable[[Sequence[bytes]], Sequence[bytes]]
+    """Makes payloads of messages, less than one each if it drops some."""
+    on_progress: Callable[[int], None]
+    """Called with the number of messages that are delivered."""
+    rate: float | None
+    """Records a second; None = as many as the upstream takes."""
+    seconds_max: float
+    """Longest time without anything being acknowledged."""
+    reactor: Reactor
+    numbering: Numbering | None = field(default=None, init=False)
 
-    def __init__(
-        self,
-        records: Input,
-        *,
-        target: str,
-        write: Callable[[Sequence[bytes]], Sequence[bytes]],
-        on_progress: Callable[[int], None],
-        rate: float | None,
-        seconds_max: float,
-        reactor: Reactor,
-    ) -> None:
+    def __post_init__(self) -> None:
         self.outcome = Outcome()
         self.done: Deferred[None] = Deferred()
         self.sent_seq = 0
         self.state = UpstreamState(
-            target=target,
-            clock=reactor,
+            target=self.target,
+            clock=self.reactor,
             on_ready=lambda text: None,
             on_failure=self._end,
-            retry_seconds_min=seconds_max,
-            retry_seconds_max=seconds_max,
+            retry_seconds_min=self.seconds_max,
+            retry_seconds_max=self.seconds_max,
         )
-        self._records = records
-        self._write = write
-        self._on_progress = on_progress
-        self._rate = rate
-        self._seconds_max = seconds_max
-        self._reactor = reactor
         self._session: Session | None = None
         self._waiting: deque[bytes] = deque()
         self._in_flight = 0
@@ -225,7 +212,7 @@ class Sending:
 
     def attach(self, session: Session) -> None:
         self._session = session
-        self._began_at = self._reactor.seconds()
+        self._began_at = self.reactor.seconds()
         self._expect()
         self._read_on()
         self.pump()
@@ -250,7 +237,7 @@ class Sending:
     def acknowledged(self, session: Session, count: int) -> bool:
         if count:
             self.outcome.delivered += count
-            self._on_progress(self.outcome.delivered)
+            self.on_progress(self.outcome.delivered)
             self._in_flight -= count
             self._expect()
             self.pump()
@@ -278,59 +265,59 @@ class Sending:
 
     def _allowed(self) -> int:
         """How many more records the rate allows now."""
-        if self._rate is None:
+        if self.rate is None:
             return _WAITING_MAX
-        elapsed = self._reactor.seconds() - self._began_at
-        allowed = int(elapsed * self._rate) + 1 - self.sent_seq
+        elapsed = self.reactor.seconds() - self._began_at
+        allowed = int(elapsed * self.rate) + 1 - self.sent_seq
         if allowed <= 0 and self._waiting and (self._later is None or not self._later.active()):
-            due = (self.sent_seq / self._rate) - elapsed
-            self._later = self._reactor.callLater(max(due, _TURN_SECONDS), self.pump)
+            due = (self.sent_seq / self.rate) - elapsed
+            self._later = self.reactor.callLater(max(due, _TURN_SECONDS), self.pump)
         return max(0, allowed)
 
     def _read_on(self) -> None:
         """Read while there is room, and not further."""
         wanted = len(self._waiting) < _WAITING_MAX and self._session is not None
-        if wanted == self._is_reading or self._records.ended or self._is_over:
+        if wanted == self._is_reading or self.records.ended or self._is_over:
             return
         self._is_reading = wanted
         if wanted:
-            self._records.start(self._take)
+            self.records.start(self._take)
         else:
-            self._records.stop()
+            self.records.stop()
 
     def _take(self, records: Sequence[bytes]) -> None:
         self.outcome.read += len(records)
-        self._waiting.extend(self._write(records))
+        self._waiting.extend(self.write(records))
         self._expect()
         self.pump()
 
     # How it ends.
 
     def _look(self) -> None:
-        if self._records.ended and not self._waiting and not self._in_flight:
+        if self.records.ended and not self._waiting and not self._in_flight:
             self._end("")
 
     def _expect(self) -> None:
         """Begin to wait for the next answer, if one is due."""
         if self._patience is not None and self._patience.active():
             self._patience.cancel()
-        is_due = self._session is None or self._in_flight or (self._waiting and not self._rate)
+        is_due = self._session is None or self._in_flight or (self._waiting and not self.rate)
         if is_due and not self._is_over:
-            self._patience = self._reactor.callLater(self._seconds_max, self._is_silent)
+            self._patience = self.reactor.callLater(self.seconds_max, self._is_silent)
 
     def _is_silent(self) -> None:
         self.outcome.is_silent = True
-        self._end(f"no answer from {self.state.target} within {self._seconds_max:g} s")
+        self._end(f"no answer from {self.state.target} within {self.seconds_max:g} s")
 
     def _end(self, problem: str) -> None:
         if self._is_over:
             return
         self._is_over = True
         self.outcome.problem = self.outcome.problem or problem
-        if not self._records.ended:
-            self._records.stop()
+        if not self.records.ended:
+            self.records.stop()
         for call in (self._later, self._patience):
             if call is not None and call.active():
                 call.cancel()
         # Not from within a call of the link, which is to be stopped next.
-        self._reactor.callLater(0, self.done.callback, None)
+        self.reactor.callLater(0, self.done.callback, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -63,35 +64,27 @@ class Purged(msgspec.Struct):
     """Records that are still to be purged."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class QueueTools:
-    """Answers queries about the queue and changes it by hand.
+    """Answers queries about the queue and changes it by hand."""
 
-    Args:
-        destinations: The configured ones; all other queues are orphans.
-        limits: Those of the destinations.
-    """
+    queue: QueueService
+    destinations: Sequence[DestinationService]
+    """The configured ones; all other queues are orphans."""
+    admission: Admission
+    clock: Clock
+    limits: Mapping[str, QueueLimit]
+    """Those of the destinations."""
 
-    def __init__(
-        self,
-        *,
-        queue: QueueService,
-        destinations: Sequence[DestinationService],
-        admission: Admission,
-        clock: Clock,
-        limits: Mapping[str, QueueLimit],
-    ) -> None:
-        self._queue = queue
-        self._limits = limits
-        self._destinations = {destination.id: destination for destination in destinations}
-        self._admission = admission
-        self._clock = clock
+    def __post_init__(self) -> None:
+        self._destinations = {destination.id: destination for destination in self.destinations}
         self._busy: set[str] = set()  # queues that are being purged or adopted
 
     def commands(self) -> dict[str, Asked]:
         """The commands of the control socket, by name."""
 
         def look(function: Callable[..., object], arguments: msgspec.Struct) -> Deferred[object]:
-            return self._queue.view.look(lambda view: function(view, arguments))
+            return self.queue.view.look(lambda view: function(view, arguments))
 
         def steps(do: Callable[..., Coroutine[Deferred[object], object, object]]) -> _Answer:
             return lambda wanted: ensureDeferred(do(wanted))
@@ -110,23 +103,23 @@ class QueueTools:
         """Put messages at the end of a destination's queue, and return how many; empty ones are
         left out."""
         id = self._destination(wanted.destination).id
-        if self._admission.closed:
-            raise QueueError(f"the queue takes nothing now: {self._admission.reason}")
+        if self.admission.closed:
+            raise QueueError(f"the queue takes nothing now: {self.admission.reason}")
         payloads = [payload for payload in wanted.payloads if payload]
         self.step_bytes(id, wanted=sum(map(len, payloads)) + _RECORD_BYTES * len(payloads))
-        stored = self._queue.committer.append({id: payloads})
+        stored = self.queue.committer.append({id: payloads})
         return stored.addCallback(lambda _: len(payloads))
 
     def purge_entries(self, wanted: PurgeQuarantined) -> Deferred[TakenOut]:
         """Discard entries of a quarantine."""
         upto = self._upto(wanted.account, wanted.upto)
-        return self._queue.committer.operate(replace(wanted, upto=upto))
+        return self.queue.committer.operate(replace(wanted, upto=upto))
 
     def replay_entries(self, wanted: ReplayQuarantined) -> Deferred[TakenOut]:
         """Send entries of a quarantine again, to one destination."""
         upto = self._upto(wanted.account, wanted.upto)
         bytes_max = self.step_bytes(self._destination(wanted.to).id)
-        return self._queue.committer.operate(replace(wanted, upto=upto, bytes_max=bytes_max))
+        return self.queue.committer.operate(replace(wanted, upto=upto, bytes_max=bytes_max))
 
     def step_bytes(self, id: str, *, wanted: int = 1) -> int:
         """Bytes that may be added to the queue of `id` in one step, within its limit.
@@ -134,7 +127,7 @@ class QueueTools:
         Raises:
             QueueError: There is no room for `wanted` bytes.
         """
-        limit = self._limits.get(id)
+        limit = self.limits.get(id)
         if limit is None or not limit.bytes_max:
             return STEP_BYTES_MAX
         room = limit.room_by_hand
@@ -151,9 +144,9 @@ class QueueTools:
 
     def _upto(self, id: str, upto: int) -> int:
         """`upto`, but not beyond the numbers of now: replayed records get new ones."""
-        if id not in self._queue.view.ledgers:
-            raise unknown("quarantine", id, self._queue.view.ledgers)
-        return min(upto, self._queue.view.ledgers[id].next_seq)
+        if id not in self.queue.view.ledgers:
+            raise unknown("quarantine", id, self.queue.view.ledgers)
+        return min(upto, self.queue.view.ledgers[id].next_seq)
 
     def _destination(self, id: str) -> DestinationService:
         if id not in self._destinations:
@@ -169,8 +162,8 @@ class QueueTools:
     @contextmanager
     def _alone(self, id: str) -> Iterator[None]:
         """Work on the queue `id`, one command at a time."""
-        if id not in self._queue.view.ledgers or id.startswith("source/"):
-            raise unknown("queue", id, self._queue.view.ledgers)
+        if id not in self.queue.view.ledgers or id.startswith("source/"):
+            raise unknown("queue", id, self.queue.view.ledgers)
         if id in self._busy:
             raise QueueError(f"queue of {id}: another command is at work on it; ask again later")
         self._busy.add(id)
@@ -187,19 +180,19 @@ class QueueTools:
                 )
             to = self._destination(wanted.to).id
             done = Adopted()
-            until = self._clock.seconds() + _STEPS_SECONDS_MAX
+            until = self.clock.seconds() + _STEPS_SECONDS_MAX
             while True:
                 try:
                     bytes_max = self.step_bytes(to)
                 except QueueError:
-                    if done.records or not self._queue.view.ledgers[wanted.orphan].queued:
+                    if done.records or not self.queue.view.ledgers[wanted.orphan].queued:
                         return done  # what is left is refused when it is asked for
                     raise
-                step = await self._queue.committer.operate(replace(wanted, bytes_max=bytes_max))
+                step = await self.queue.committer.operate(replace(wanted, bytes_max=bytes_max))
                 done.records += step.records
                 done.set_aside += step.set_aside
                 done.left = step.left
-                if not step.left or self._clock.seconds() >= until:
+                if not step.left or self.clock.seconds() >= until:
                     return done
 
     async def _purge(self, wanted: Purge) -> Purged:
@@ -215,19 +208,19 @@ class QueueTools:
                 drain.release(BY_PURGE)
 
     async def _purge_steps(self, wanted: Purge, skip: Callable[[int], object]) -> Purged:
-        ledger = self._queue.view.ledgers[wanted.queue]
+        ledger = self.queue.view.ledgers[wanted.queue]
         upto = min(wanted.upto or ledger.next_seq, ledger.next_seq)
         done = Purged(0, upto, 0)
-        until = self._clock.seconds() + _STEPS_SECONDS_MAX
+        until = self.clock.seconds() + _STEPS_SECONDS_MAX
         while True:
-            head = self._queue.view.ledgers[wanted.queue].acknowledged_seq
+            head = self.queue.view.ledgers[wanted.queue].acknowledged_seq
             stop = min(upto, head + _STEP_RECORDS)
             if stop > head:
                 step = replace(wanted, start=head, upto=stop)
-                done.records += await self._queue.committer.operate(step)
+                done.records += await self.queue.committer.operate(step)
                 skip(stop)
             done.left = max(0, upto - stop)
-            if not done.left or self._clock.seconds() >= until:
+            if not done.left or self.clock.seconds() >= until:
                 return done
 
     async def _wait_for_answers(
@@ -239,12 +232,12 @@ class QueueTools:
         are in flight is unknown, and they are purged with the others.
         """
         for patience in (_ANSWERS_SECONDS_MAX, _ANSWERS_SECONDS_MAX / 2):
-            until = self._clock.seconds() + patience
-            while self._clock.seconds() < until:
+            until = self.clock.seconds() + patience
+            while self.clock.seconds() < until:
                 if self._is_settled(queue, drain):
                     return
                 passed: Deferred[None] = Deferred()
-                self._clock.callLater(_POLL_SECONDS, passed.callback, None)
+                self.clock.callLater(_POLL_SECONDS, passed.callback, None)
                 await passed
             destination.break_link("its queue is being purged, and it does not answer")
         if not self._is_settled(queue, drain):
@@ -254,21 +247,21 @@ class QueueTools:
             )
 
     def _is_settled(self, queue: str, drain: Drain) -> bool:
-        stored = self._queue.view.ledgers[queue].acknowledged_seq
+        stored = self.queue.view.ledgers[queue].acknowledged_seq
         return drain.in_flight == 0 and drain.acknowledged_seq == stored
 
     async def _replay(self, wanted: ReplayHistory) -> Replayed:
         to = self._destination(wanted.to).id
-        ledger = self._queue.view.ledgers.get(wanted.queue, Ledger())
+        ledger = self.queue.view.ledgers.get(wanted.queue, Ledger())
         # Replayed records are delivered once more, with new seqs, which are not part of this.
         upto = wanted.upto or ledger.acknowledged_seq
         done = Replayed(next_seq=wanted.start, upto=upto)
-        until = self._clock.seconds() + _STEPS_SECONDS_MAX
+        until = self.clock.seconds() + _STEPS_SECONDS_MAX
         while True:
             done.waits, bytes_max = self._room(to)
             if done.waits:
                 return done
-            step = await self._queue.committer.operate(
+            step = await self.queue.committer.operate(
                 replace(wanted, start=done.next_seq, upto=upto, bytes_max=bytes_max)
             )
             done.records += step.records
@@ -276,13 +269,13 @@ class QueueTools:
             done.gone += step.gone
             done.begins_at = step.begins_at if done.begins_at is None else done.begins_at
             done.next_seq = step.next_seq
-            if not step.next_seq or self._clock.seconds() >= until:
+            if not step.next_seq or self.clock.seconds() >= until:
                 return done
 
     def _room(self, to: str) -> tuple[str, int]:
         """Why nothing may be added to the queue of `to`, and how much may in one step."""
-        if self._admission.closed:
-            return f"the queue takes nothing now: {self._admission.reason}", 0
+        if self.admission.closed:
+            return f"the queue takes nothing now: {self.admission.reason}", 0
         try:
             return "", self.step_bytes(to)
         except QueueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import tzinfo
 from functools import partial
 from itertools import count
@@ -62,17 +62,12 @@ _needs_rfc5424 = any_of(
 _WARNED_DROPS = ("rate-limit", _TYPE_CAST, TOO_LONG)
 
 
+@dataclass(eq=False, repr=False)
 class Rewriting:
     """Makes the routes of all destinations, each of them once.
 
     Used twice: when a configuration is read, to find what is wrong with it, and when
     the relay is put together.
-
-    Args:
-        zone: Of stamps and clocks without one.
-        lookup: Opens a table for the step `map`.
-        started_at: When the relay started, in the unit of `Origin.monotonic_at`.
-        hop: This relay, in the hops of messages.
 
     Attributes:
         problems: One line for each thing that keeps a route from being made.
@@ -80,31 +75,28 @@ class Rewriting:
         sized: The forms with a limit for their payloads, by destination.
     """
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        *,
-        zone: tzinfo,
-        now: Now,
-        lookup: OpenLookup,
-        started_at: float = 0.0,
-        hop: OwnHop = NO_HOP,
-        warn: Warn = lambda destination, kind, text: None,
-    ) -> None:
+    configuration: Configuration
+    _: KW_ONLY
+    zone: tzinfo
+    """Of stamps and clocks without one."""
+    now: Now
+    lookup: OpenLookup
+    """Opens a table for the step `map`."""
+    started_at: float = 0.0
+    """When the relay started, in the unit of `Origin.monotonic_at`."""
+    hop: OwnHop = NO_HOP
+    """This relay, in the hops of messages."""
+    warn: Warn = lambda destination, kind, text: None
+
+    def __post_init__(self) -> None:
         self.problems: list[str] = []
         self.tokens: dict[str, LateTokens] = {}
         self.sized: dict[str, Sized] = {}
-        self._relay_name = configuration.name.encode("ascii", "replace")
-        self._zone = zone
-        self._now = now
-        self._lookup = lookup
-        self._warn = warn
-        self._started_at = started_at
-        self._hop = hop
+        self._relay_name = self.configuration.name.encode("ascii", "replace")
         self._hostid, self._runid = _random_number(), _random_number()
         self._receipts = count(1)
-        self._app_tokens = [token for app in configuration.apps for token in app.tokens]
-        self._conditions = Conditions(relay_name=self._relay_name, zone=zone)
+        self._app_tokens = [token for app in self.configuration.apps for token in app.tokens]
+        self._conditions = Conditions(relay_name=self._relay_name, zone=self.zone)
 
     def route(self, destination: DestinationConfiguration) -> Route:
         """The way into the queue of `destination`."""
@@ -147,11 +139,11 @@ class Rewriting:
         self, destination: DestinationConfiguration, context: MacroContext, drops: Drops
     ) -> list[Stage]:
         makes = Stages(
-            self._conditions,
+            conditions=self._conditions,
             counter=f"{self._relay_name.decode('ascii')}/{destination.id}",
             template=partial(_template, context=context),
-            lookup=self._lookup,
-            zone=self._zone,
+            lookup=self.lookup,
+            zone=self.zone,
             drops=drops,
         )
         stages = []
@@ -162,7 +154,7 @@ class Rewriting:
             except ValueError as error:
                 self.problems.append(f"{path}[{index}].{step.verb}: {error}")
         if destination.format is not None and destination.format.hops:
-            stages.append(stage_of(put_hops(self._hop)))
+            stages.append(stage_of(put_hops(self.hop)))
         return stages
 
     def _form(
@@ -191,7 +183,7 @@ class Rewriting:
         # What goes into the quarantine has to be queued first: the drain sets it aside.
         if limit is None or limit.policy == "quarantine":
             return form
-        report = partial(self._warn, destination.id, TOO_LONG)
+        report = partial(self.warn, destination.id, TOO_LONG)
         sized = Sized(form or form_of(_frames), limit, drops=drops, on_long=report)
         self.sized[destination.id] = sized
         return sized
@@ -239,7 +231,7 @@ class Rewriting:
             token_form,
             rewrite.mode,
             relay_name=self._relay_name,
-            zone=self._zone,
+            zone=self.zone,
             known=self._known_tokens(rewrite),
             structured_data=rewrite.structured_data,
             header=rewrite.header,
@@ -261,16 +253,16 @@ class Rewriting:
         form = destination.format
         return MacroContext(
             relay_name=self._relay_name,
-            now=self._now,
-            zone=self._zone,
+            now=self.now,
+            zone=self.zone,
             time_zone=None if form is None else form.time_zone,
             frac_digits=None if form is None else form.frac_digits,
             ts_format=None if form is None else form.ts_format,
-            started_at=self._started_at,
+            started_at=self.started_at,
             hostid=self._hostid,
             runid=self._runid,
             receipts=self._receipts,
-            hop=self._hop,
+            hop=self.hop,
         )
 
     def _take_drops(self, destination: str, pipeline: Pipeline) -> dict[str, int]:
@@ -278,12 +270,12 @@ class Rewriting:
         for reason in _WARNED_DROPS:
             if reason in drops:
                 text = f"{counted(drops[reason], 'message')} dropped by its rewrite: {reason}"
-                self._warn(destination, reason, text)
+                self.warn(destination, reason, text)
         return drops
 
     def _cast_failed(self, destination: str, pair: str, failed: int) -> None:
         text = f"{failed} values of {pair} do not fit its type; its on_error says what is done"
-        self._warn(destination, "cast", text)
+        self.warn(destination, "cast", text)
 
 
 def token_form(

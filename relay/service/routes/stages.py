@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from relay.model.expression import Expression
@@ -27,17 +28,14 @@ OpenLookup = Callable[[str, Sequence[str] | None], steps.Lookup]
 without names if there is no list.  ValueError says what is wrong with it."""
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
 class Conditions:
-    """Makes conditions.
+    """Makes conditions."""
 
-    Args:
-        relay_name: Host of local messages that name none.
-        zone: The clock that spans of time are about.
-    """
-
-    def __init__(self, *, relay_name: bytes, zone: tzinfo) -> None:
-        self._relay_name = relay_name
-        self._zone = zone
+    relay_name: bytes
+    """Host of local messages that name none."""
+    zone: tzinfo
+    """The clock that spans of time are about."""
 
     def of(self, asked: Filter) -> Condition:
         """The condition that a filter describes."""
@@ -56,7 +54,7 @@ class Conditions:
             case table.FieldFits(tests=None):
                 return filters.negated(filters.field_missing(asked.name))
             case table.FieldFits():
-                sender = self._relay_name if asked.name == "hostname" else b""
+                sender = self.relay_name if asked.name == "hostname" else b""
                 return filters.field_fits(asked.name, _tests(asked.tests), sender_name=sender)
             case table.TagFits():
                 return filters.tag_fits(_tests(asked.tests))
@@ -68,7 +66,7 @@ class Conditions:
                 return filters.field_in("app", asked.apps)
             case table.CameWithin():
                 return filters.time_within(
-                    asked.start, asked.stop, weekdays=asked.weekdays, zone=self._zone
+                    asked.start, asked.stop, weekdays=asked.weekdays, zone=self.zone
                 )
 
 
@@ -79,34 +77,21 @@ def _tests(tests: tuple[TextTest, ...] | None) -> list[filters.TextTest]:
 _KEY_BYTES_MAX = 4096
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
 class Stages:
-    """Makes stages for one destination.
+    """Makes stages for one destination."""
 
-    Args:
-        counter: Names who numbers messages, as ``relay/destination``.
-        template: Compiles a template.
-        lookup: Opens a table of texts, see `OpenLookup`.
-        zone: Of dates without an offset.
-        drops: Where stages count what they drop.
-    """
-
-    def __init__(
-        self,
-        conditions: Conditions,
-        *,
-        counter: str,
-        template: Callable[[str], steps.Template],
-        lookup: OpenLookup,
-        zone: tzinfo,
-        drops: Drops,
-    ) -> None:
-        self._conditions = conditions
-        self._counter = counter
-        self._template = template
-        self._lookup = lookup
-        self._zone = zone
-        self._drops = drops
-        self._groupings = 0
+    conditions: Conditions
+    counter: str
+    """Names who numbers messages, as ``relay/destination``."""
+    template: Callable[[str], steps.Template]
+    """Compiles a template."""
+    lookup: OpenLookup
+    zone: tzinfo
+    """Of dates without an offset."""
+    drops: Drops
+    """Where stages count what they drop."""
+    _groupings: int = field(default=0, init=False)
 
     def of(self, step: Step) -> Stage:
         """The stage that a step describes.
@@ -114,24 +99,24 @@ class Stages:
         Raises:
             ValueError: A name cannot be set, or a file cannot be used.
         """
-        condition, action = self._conditions.of(step.match), step.action
+        condition, action = self.conditions.of(step.match), step.action
         if isinstance(action, asked.SuppressRepeats):
-            return sampling.RepeatSuppression(condition, action.seconds, self._drops)
+            return sampling.RepeatSuppression(condition, action.seconds, self.drops)
         if isinstance(action, asked.GroupBy):
             self._groupings += 1
             return GroupBy(
                 self._groupings,
                 condition,
-                self._template(action.template),
-                end=None if action.end is None else self._conditions.of(action.end),
+                self.template(action.template),
+                end=None if action.end is None else self.conditions.of(action.end),
                 seconds_max=action.seconds_max,
                 records_max=action.records_max,
-                drops=self._drops,
+                drops=self.drops,
             )
         return stage_of(self._change(action), condition)
 
     def _change(self, action: Action) -> Change:
-        drops, template = self._drops, self._template
+        drops, template = self.drops, self.template
         match action:
             case asked.SetValues():
                 _check_settable(action.values)
@@ -170,7 +155,7 @@ class Stages:
                 per = None if action.per is None else template(action.per)
                 return sampling.limit_rate(action.rate, burst, drops, per=per)
             case asked.Number():
-                return steps.number(self._counter)
+                return steps.number(self.counter)
             case asked.Parse():
                 return self._parse(action)
             case asked.SuppressRepeats() | asked.GroupBy():
@@ -182,10 +167,10 @@ class Stages:
                 'expected either into = ".name", for a table of two columns without names, or '
                 'prefix = ".map.", columns = ["name", …] or both, for one whose columns have names'
             )
-        table = self._lookup(action.file, None if action.name else action.columns)
+        table = self.lookup(action.file, None if action.name else action.columns)
         names = [action.name or action.prefix + column for column in table.columns]
-        default = None if action.default is None else self._template(action.default)
-        key = self._template(action.lookup)
+        default = None if action.default is None else self.template(action.default)
+        key = self.template(action.lookup)
         return steps.look_up(table, key, _check_settable(names), default=default)
 
     def _parse(self, action: asked.Parse) -> Change:
@@ -211,7 +196,7 @@ class Stages:
                 raise ValueError("pattern: has no named group; write for example (?P<USER>[a-z]+)")
             return message_parsers.parse_regex(source, prefix, pattern)
         message_parsers.check_date_format(action.format)
-        return message_parsers.parse_date(source, action.format, self._zone)
+        return message_parsers.parse_date(source, action.format, self.zone)
 
 
 def _subst(action: asked.Subst) -> Change:

@@ -51,7 +51,7 @@ def read(text: str, reading: Reading) -> Step | None:
 
 def stage_of(step: Step, drops: Drops) -> Stage:
     stages = Stages(
-        Conditions(relay_name=b"here", zone=UTC),
+        conditions=Conditions(relay_name=b"here", zone=UTC),
         counter="here/d",
         template=template,
         lookup=lookup,

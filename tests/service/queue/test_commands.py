@@ -134,7 +134,7 @@ class Setup:
         )
 
     def limit(self, id: str, when_full: str, *, room: int) -> QueueLimit:
-        """Give `id` a limit of 100,000 octets with `room` left, as the committer would."""
+        """Give `id` a limit of 100,000 bytes with `room` left, as the committer would."""
         limit = QueueLimit(destination=id, bytes_max=100_000, when_full=when_full)
         limit.settle(0, 100_000 - room)
         self.limits[id] = limit
@@ -288,7 +288,7 @@ def test_a_long_backlog_takes_several_questions(setup: Setup) -> None:
             setup.clock.advance(1.5)
             return super().operate(operation)
 
-    setup.tools._queue = Slow(setup.queue.store)
+    setup.tools.queue = Slow(setup.queue.store)
     (done,) = setup.ask("queue-purge", queue="old")
     assert (done.records, done.left, done.upto) == (20_000, 10_004, 30_005)
     append(setup.queue.store, old=[b"new"])
@@ -396,7 +396,7 @@ def test_nothing_is_put_into_a_queue_that_is_full(setup: Setup, when_full: str) 
 
 def test_what_does_not_fit_is_not_put_there_in_part(setup: Setup) -> None:
     limit = setup.limit("a", "block", room=9)
-    two = ["NA==", "NA=="]  # five octets each, with their length
+    two = ["NA==", "NA=="]  # five bytes each, with their length
     assert "has room for 9 B" in said(setup.ask("queue-append", destination="a", payloads=two))
     limit.settle(0, 99_990)
     assert setup.ask("queue-append", destination="a", payloads=two)[0] == 2

@@ -135,9 +135,9 @@ def test_it_stops_in_the_middle_when_the_queue_is_full(setup: Setup) -> None:
 
 
 def test_it_keeps_the_limit_of_the_queue_that_it_goes_to(setup: Setup) -> None:
-    setup.room = QueueError("the queue of b has room for 5 octets")
+    setup.room = QueueError("the queue of b has room for 5 bytes")
     done = setup.ask()
-    assert (done.records, done.waits) == (0, "the queue of b has room for 5 octets")
+    assert (done.records, done.waits) == (0, "the queue of b has room for 5 bytes")
     setup.queue.seconds, setup.room = 3.0, 1
     assert setup.ask().records == 1
 

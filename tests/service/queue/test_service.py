@@ -61,7 +61,7 @@ def test_what_was_acknowledged_is_gone_and_what_was_set_aside_is_counted(setup: 
 
 
 def damage(setup: Setup) -> bytes:
-    """A queue with one record whose file has a damaged meta page; its octets."""
+    """A queue with one record whose file has a damaged meta page; its bytes."""
     service = setup.started()
     setup.commit(service, {"out": [b"one"]})
     setup.commit(service, {"out": [b"two"]})

@@ -50,7 +50,7 @@ def test_every_action_has_a_stage(
     table.write_text("x,1\n")
     tables = [{**table, "key_file": str(key)} if "hash" in table else table for table in TABLES]
     stages = Stages(
-        Conditions(relay_name=b"here", zone=UTC),
+        conditions=Conditions(relay_name=b"here", zone=UTC),
         counter="here/d",
         template=lambda text: lambda messages, origin: [text.encode()] * len(messages),
         lookup=lambda path, columns: LookupFile(str(table)),

@@ -95,7 +95,7 @@ def test_an_inherited_unix_socket_has_no_addresses_to_allow() -> None:
 
 
 def test_an_inherited_unix_stream_has_no_proxies_either() -> None:
-    """`allow` has to name proxies, and cannot here: the words say to remove both."""
+    """`allow` has to name proxies, and cannot here: the text says to remove both."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
         made.bind(b"\0syslogrelay-proxied-%d" % os.getpid())
         made.listen()
