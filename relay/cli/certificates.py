@@ -12,12 +12,7 @@ import click
 
 from relay.cli.groups import Commands
 from relay.cli.output import give_up
-from relay.service.tls.certificates import (
-    Issued,
-    load_issued,
-    make_authority,
-    make_leaf,
-)
+from relay.service.tls.certificates import Issued, load_issued, make_authority, make_leaf
 
 Purpose = Literal["server", "client"]
 
@@ -90,11 +85,7 @@ def client(out: Path, rsa_key: bool, force: bool, names: tuple[str, ...]) -> Non
 @click.option("--name", "names", multiple=True, help="Name of the server; may be repeated.")
 @click.option("--client-name", "client_names", multiple=True, help="Name of the client.")
 def everything(
-    out: Path,
-    rsa_key: bool,
-    force: bool,
-    names: tuple[str, ...],
-    client_names: tuple[str, ...],
+    out: Path, rsa_key: bool, force: bool, names: tuple[str, ...], client_names: tuple[str, ...]
 ) -> None:
     """Make a new authority, a server and a client certificate.
 

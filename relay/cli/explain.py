@@ -49,9 +49,7 @@ _visible = partial(printable, length_max=None)  # control characters and invalid
     help="Address of the sender (default: local).",
 )
 @click.option(
-    *("--tls-name", "tls_names"),
-    multiple=True,
-    help="A name in the sender's verified certificate.",
+    *("--tls-name", "tls_names"), multiple=True, help="A name in the sender's verified certificate."
 )
 @click.option("--json", "as_json", is_flag=True, help="Read and write one JSON object per line.")
 @click.option(

@@ -23,9 +23,7 @@ _MODULES = {
 
 
 @click.group(
-    cls=Program,
-    modules=_MODULES,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=Program, modules=_MODULES, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__, prog_name="syslogrelay", message="%(prog)s %(version)s")
 def main() -> None:

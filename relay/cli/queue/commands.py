@@ -240,12 +240,7 @@ def grep(
 
 
 def _test_of(
-    pattern: str,
-    *,
-    ignore_case: bool,
-    fixed: bool,
-    hostname: str | None,
-    severity: str | None,
+    pattern: str, *, ignore_case: bool, fixed: bool, hostname: str | None, severity: str | None
 ) -> Callable[[bytes], bool]:
     is_found = (substring if fixed else regex)(pattern, ignore_case=ignore_case)
     if hostname is None and severity is None:

@@ -7,11 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
 from relay.service.configuration.kinds import AnyKinds, AnyUrlKind
-from relay.service.configuration.model import (
-    DestinationConfiguration,
-    SourceConfiguration,
-    Url,
-)
+from relay.service.configuration.model import DestinationConfiguration, SourceConfiguration, Url
 from relay.service.configuration.url import UNIX_PATH_BYTES_MAX, address_of
 
 

@@ -15,10 +15,7 @@ from relay.service.routes.rewriting import Rewriting
 
 
 def problems_of_whole(
-    configuration: Configuration,
-    places: Places,
-    kinds: AnyKinds,
-    is_right: bool,
+    configuration: Configuration, places: Places, kinds: AnyKinds, is_right: bool
 ) -> list[str]:
     """One line for each problem.
 

@@ -56,7 +56,7 @@ _FILE: Mapping[str, Leaf[object]] = dict.fromkeys(
 
 _RETIRED_RELAY_KEYS: Mapping[str, str] = {
     "drain_process": "has no effect any more: destinations run in the relay's only process; "
-    "remove it",
+    "remove it"
 }
 """Keys that older versions knew.  A file that still has one gets this warning, not an error."""
 
@@ -196,9 +196,7 @@ class _FileReader:
         relay = reading.table(_current(tables.get("relay", {}), reading), _RELAY, "relay")
         sources = self._named_tables(tables, "sources", 'network] with listen = "tcp://:514"')
         destinations = self._named_tables(
-            tables,
-            "destinations",
-            'central] with connect = "relp://central.example.com:20514"',
+            tables, "destinations", 'central] with connect = "relp://central.example.com:20514"'
         )
         relay["apps"] = apps = read_apps(tables.get("apps", {}), reading)
         relay["sources"] = found = tuple(self._read_all("listen", sources))

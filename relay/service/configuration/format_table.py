@@ -35,15 +35,7 @@ from relay.service.configuration.reading import (
     Template,
     True_,
 )
-from relay.service.configuration.table import (
-    Choice,
-    Flag,
-    Text,
-    Whole,
-    all_of,
-    join_path,
-    shown,
-)
+from relay.service.configuration.table import Choice, Flag, Text, Whole, all_of, join_path, shown
 
 _OFFSET = re.compile(r"([+-])(0[0-9]|1[0-9]|2[0-3]):([0-5][0-9])")
 

@@ -345,11 +345,7 @@ class DestinationLimits:
     queue_seconds_max: float = key(
         Seconds(0, 100 * YEAR_SECONDS), 0.0, "age at which queued messages are dropped; 0 = never"
     )
-    when_full: str = key(
-        Choice(POLICIES),
-        "block",
-        "policy at `queue_bytes_max`",
-    )
+    when_full: str = key(Choice(POLICIES), "block", "policy at `queue_bytes_max`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -540,9 +536,7 @@ class Configuration:
         "compact the queue's file when this part of it has been free for three minutes; 0 = never",
     )
     examine_fully: bool = key(
-        Flag(),
-        False,
-        "verify the whole queue file at each start, however long that takes",
+        Flag(), False, "verify the whole queue file at each start, however long that takes"
     )
     hops_max: int = key(
         Whole(0, HOPS_MAX),

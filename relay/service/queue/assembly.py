@@ -83,12 +83,7 @@ def new_watches(
             clock=clock,
         ),
         QueueWatch(
-            queue=queue,
-            admission=admission,
-            limits=limits,
-            notices=notices,
-            wall=wall,
-            clock=clock,
+            queue=queue, admission=admission, limits=limits, notices=notices, wall=wall, clock=clock
         ),
         HistoryWatch(
             queue=queue,

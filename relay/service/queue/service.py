@@ -27,12 +27,7 @@ from relay.queue.ledger import Ledger
 from relay.queue.lineage import SENT, Lineage
 from relay.queue.repair.replace import Recovery
 from relay.queue.store import QueueStore
-from relay.queue.transaction import (
-    Transaction,
-    account_of_lane,
-    account_of_source,
-    destination_of,
-)
+from relay.queue.transaction import Transaction, account_of_lane, account_of_source, destination_of
 from relay.service.queue.failures import QueueFailures
 from relay.service.queue.given_up import count_given_up
 from relay.service.queue.place import QueuePlace
@@ -201,10 +196,7 @@ class QueueService(Service):
         )
 
     def subscribe(
-        self,
-        queue: str,
-        stored: _Stored,
-        evicted: _Evicted = lambda upto, reason: None,
+        self, queue: str, stored: _Stored, evicted: _Evicted = lambda upto, reason: None
     ) -> None:
         """Have `stored` called after each commit for `queue`: with the next seq, and the payloads
         of the records before it that were stored.

@@ -143,8 +143,7 @@ class TokenWatch(PeriodicService):
 
 
 def with_tokens(
-    rewrite: RewriteConfiguration,
-    new: Callable[[bytes, Token | UnreadToken], Token | UnreadToken],
+    rewrite: RewriteConfiguration, new: Callable[[bytes, Token | UnreadToken], Token | UnreadToken]
 ) -> RewriteConfiguration:
     """`rewrite` with other tokens; `new` gets the key of the slot of each, and the token."""
     return replace(

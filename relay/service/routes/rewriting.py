@@ -55,9 +55,7 @@ _TOKEN_WRITERS: Mapping[str, Callable[..., Writer]] = {
     "app-name": app_name,
 }
 _TYPE_CAST = "type-cast"
-_needs_rfc5424 = any_of(
-    [field_in("version", [1]), negated(field_in("structured_data", [None]))],
-)
+_needs_rfc5424 = any_of([field_in("version", [1]), negated(field_in("structured_data", [None]))])
 # The configuration asks for the others by name.
 _WARNED_DROPS = ("rate-limit", _TYPE_CAST, TOO_LONG)
 
@@ -198,11 +196,7 @@ class Rewriting:
         if form is not None and form.name in ("json", "template"):
             report = partial(self._cast_failed, destination.id)
             writer = new_format(
-                form.name,
-                context,
-                template=form.template,
-                selection=form.selection,
-                report=report,
+                form.name, context, template=form.template, selection=form.selection, report=report
             )
             assert writer is not None, form
             return form_of(writer)

@@ -18,17 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from relay.service.configuration.model import TlsConfiguration, Where
 from relay.service.configuration.url import is_host
-from relay.transport.tls.endpoints import (
-    TlsMaterial,
-    TlsOptions,
-    load_crls,
-    new_context,
-)
-from relay.transport.tls.peer_check import (
-    PeerPolicy,
-    is_address,
-    parse_fingerprint,
-)
+from relay.transport.tls.endpoints import TlsMaterial, TlsOptions, load_crls, new_context
+from relay.transport.tls.peer_check import PeerPolicy, is_address, parse_fingerprint
 
 T = TypeVar("T")
 
