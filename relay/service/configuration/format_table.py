@@ -67,7 +67,7 @@ class TimeZone:
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class _SomeNames:
     """One of a few names, or a list of them."""
 
     choices: tuple[str, ...]
@@ -172,7 +172,7 @@ class FormatConfiguration:
 @dataclass(frozen=True, slots=True)
 class _Format:
     form: FormatConfiguration = group(FormatConfiguration)
-    scope: tuple[str, ...] | None = declare(_Words(SCOPES), default=None)
+    scope: tuple[str, ...] | None = declare(_SomeNames(SCOPES), default=None)
     key: tuple[str, ...] = declare(_GLOBS, default=())
     exclude: tuple[str, ...] = declare(_GLOBS, default=())
     select: tuple[tuple[Pattern, ...], ...] = declare(Entries(_Entry()), default=())

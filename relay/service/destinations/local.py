@@ -94,7 +94,7 @@ class TerminalsConfiguration(DestinationConfiguration):
 
     @property
     def whose(self) -> str:
-        """The users in words."""
+        """The users, for people."""
         return ", ".join(self.users) or "all users"
 
     def warnings(self, where: Where) -> Iterable[str]:
@@ -215,8 +215,8 @@ def _make_terminals(configuration: TerminalsConfiguration, parts: DestinationPar
     reactor, subject = parts.reactor, f"destination {configuration.id}"
     one_at_a_time = DeferredLock()  # of two lanes
 
-    def say(kind: str, words: str) -> None:
-        reactor.callFromThread(parts.notices.warn, subject, kind, words)
+    def say(kind: str, text: str) -> None:
+        reactor.callFromThread(parts.notices.warn, subject, kind, text)
 
     terminals = Terminals(configuration.users, say=say)
 
