@@ -33,7 +33,12 @@ NUMBERS = Path(".cache/bench.json")
 
 def parser() -> argparse.ArgumentParser:
     letters = "; ".join(f"{letter} = {text}" for letter, text in WORKLOADS.items())
-    found = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    found = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=__doc__,
+        epilog="Over long lines: python -m tests.bench.long_line -h (compression) and "
+        "python -m tests.bench.round_trip -h (the window).",
+    )
     found.add_argument("-w", "--workloads", default=ALL, help=letters)
     found.add_argument("-r", "--rounds", type=int, default=3)
     found.add_argument("-n", "--count", type=int, default=300_000, help="messages of a run")

@@ -1,21 +1,35 @@
 """How compression helps on a narrow, long line: `python -m tests.bench.long_line`.
 
 A relay with a backlog drains over a line of limited width and a round trip of 50 ms into a second
-relay, with and without `compress`.  The line is a proxy on loopback that delays and limits bytes in
-both directions, and counts them.
+relay, with and without `compress` in turn.  The line is one of
+
+* proxy: passes the bytes of connections on loopback on, late and not faster than the width;
+* packets: the same for IP packets of 1,500 bytes, as netem does, so TCP itself sees the line, with
+  its slow start and what a full queue drops.  It is a TUN device in a network namespace:
+  `unshare --net python -m tests.bench.long_line --line packets`, as root.  The receiver has a
+  second address, and what is sent there comes back with its addresses exchanged.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
+import os
+import select
 import socket
+import struct
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from relay.cli.control_client import ask
 from tests.bench.traffic import KINDS, framed, messages
@@ -23,29 +37,49 @@ from tests.processes import Programs, free_port, running_programs, wait_until
 from tests.relay_process import RelayProcess
 
 SECONDS_MAX = 120.0
+DELAY_SECONDS = 0.025
+"""In each direction."""
 _CHUNK_BYTES = 16 * 1024
 _UNDERWAY_BYTES_MAX = 1 << 20  # more than the line holds; the sender has to wait then
 
+_TUNSETIFF = 0x400454CA
+_IFF_TUN_WITHOUT_HEADER = 0x0001 | 0x1000
+_HERE, _THERE = "10.77.0.1", "10.77.0.2"
+_PACKET_BYTES = 1500
+_PACKETS_MAX = 1000  # that wait for the line in one direction; netem's default
 
-class LongLine(threading.Thread):
-    """Passes connections on to `port`.
+
+class Line(threading.Thread):
+    """A line to a receiver on this host.
 
     Args:
-        delay_seconds: Of each byte, in each direction.
+        to: The receiver's port.
         bytes_per_second: Width, in each direction.
 
     Attributes:
-        port: Where it listens.
-        there: Bytes passed on to `port` so far.
+        host, port: Where to connect.
+        there, back: Bytes passed on in either direction so far.
     """
 
-    def __init__(self, port: int, *, delay_seconds: float, bytes_per_second: float) -> None:
+    host: str
+    port: int
+
+    def __init__(self, to: int, *, bytes_per_second: float) -> None:
         super().__init__(daemon=True)
-        self.port = free_port()
-        self.there = 0
-        self._to = port
-        self._delay_seconds = delay_seconds
+        self.to = to
+        self.there = self.back = 0
         self._bytes_per_second = bytes_per_second
+
+    def close(self) -> None:
+        """Pass nothing on any more."""
+
+
+class ProxyLine(Line):
+    """Delays what connections carry."""
+
+    def __init__(self, to: int, *, bytes_per_second: float) -> None:
+        super().__init__(to, bytes_per_second=bytes_per_second)
+        self.host, self.port = "127.0.0.1", free_port()
 
     def run(self) -> None:
         asyncio.run(self._serve())
@@ -55,48 +89,118 @@ class LongLine(threading.Thread):
         await server.serve_forever()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        await asyncio.gather(self._pass(reader, back, counts=True), self._pass(there, writer))
+        there, back = await asyncio.open_connection("127.0.0.1", self.to)
+        await asyncio.gather(self._pass(reader, back, "there"), self._pass(there, writer, "back"))
 
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool = False
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str
     ) -> None:
         loop = asyncio.get_running_loop()
         free_at = 0.0  # when the line has taken all that was read
         with suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK_BYTES):
                 free_at = max(free_at, loop.time()) + len(chunk) / self._bytes_per_second
-                loop.call_at(free_at + self._delay_seconds, writer.write, chunk)
-                self.there += len(chunk) if counts else 0
+                loop.call_at(free_at + DELAY_SECONDS, writer.write, chunk)
+                setattr(self, way, getattr(self, way) + len(chunk))
                 await asyncio.sleep(
                     free_at - loop.time() - _UNDERWAY_BYTES_MAX / self._bytes_per_second
                 )
-        loop.call_at(max(free_at, loop.time()) + self._delay_seconds, writer.close)
+        loop.call_at(max(free_at, loop.time()) + DELAY_SECONDS, writer.close)
+
+
+class PacketLine(Line):
+    """Delays IP packets, headers counted.  One at a time, in a network namespace of its own."""
+
+    def __init__(self, to: int, *, bytes_per_second: float) -> None:
+        super().__init__(to, bytes_per_second=bytes_per_second)
+        assert [name for _, name in socket.if_nameindex()] == ["lo"], (
+            "not in a network namespace of its own: unshare --net python -m tests.bench.long_line …"
+        )
+        self.host, self.port = _THERE, to
+        self._is_open = True
+        self._free_at = {True: 0.0, False: 0.0}
+        self._waiting: dict[bool, deque[tuple[float, bytes]]] = {True: deque(), False: deque()}
+        self._device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        request = struct.pack("16sH22x", b"line", _IFF_TUN_WITHOUT_HEADER)
+        fcntl.ioctl(self._device, _TUNSETIFF, request)
+        for command in (
+            "link set lo up",
+            f"address add {_HERE}/24 dev line",
+            f"link set line mtu {_PACKET_BYTES} txqueuelen 10000 up",
+            f"route replace 10.77.0.0/24 dev line src {_HERE} congctl cubic",  # as is usual
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
+
+    def close(self) -> None:
+        self._is_open = False
+        self.join()
+        os.close(self._device)
+
+    def run(self) -> None:
+        while self._is_open:
+            now = time.monotonic()
+            due = now + 0.1
+            for packets in self._waiting.values():
+                while packets and packets[0][0] <= now:
+                    os.write(self._device, packets.popleft()[1])
+                due = min(due, packets[0][0]) if packets else due
+            if select.select([self._device], [], [], max(0.0, due - now))[0]:
+                with suppress(BlockingIOError):
+                    for _ in range(64):
+                        self._take(os.read(self._device, 2048))
+
+    def _take(self, packet: bytes) -> None:
+        header = 4 * (packet[0] & 15)
+        if packet[0] >> 4 != 4 or packet[9] != socket.IPPROTO_TCP:
+            return
+        is_there = int.from_bytes(packet[header + 2 : header + 4], "big") == self.to
+        now = time.monotonic()
+        free_at = max(self._free_at[is_there], now)
+        if free_at - now > _PACKETS_MAX * _PACKET_BYTES / self._bytes_per_second:
+            return  # dropped
+        free_at += len(packet) / self._bytes_per_second
+        self._free_at[is_there] = free_at
+        if is_there:
+            self.there += len(packet)
+        else:
+            self.back += len(packet)
+        self._waiting[is_there].append((free_at + DELAY_SECONDS, exchanged(packet)))
+
+
+def exchanged(packet: bytes) -> bytes:
+    """An IPv4 packet back to its sender; its checksums stay right, being sums."""
+    return packet[:12] + packet[16:20] + packet[12:16] + packet[20:]
+
+
+LINES = {"proxy": ProxyLine, "packets": PacketLine}
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What the drain of a backlog took."""
+
+    seconds: float
+    there: int
+    back: int
 
 
 def drain(
-    programs: Programs, folder: Path, corpus: bytes, count: int, *, compress: str, mbits: float
-) -> tuple[float, int]:
-    """Seconds that a backlog of `count` messages takes, and the bytes sent."""
-    relp, tcp = free_port(), free_port()
+    programs: Programs, folder: Path, corpus: bytes, count: int, keys: dict[str, object], line: Line
+) -> Drained:
+    """Let a backlog of `count` messages, which are `corpus`, go over `line`."""
+    tcp = free_port()
     central = RelayProcess(
         folder / "central",
-        sources={"relays": {"listen": f"relp://127.0.0.1:{relp}"}},
+        sources={"relays": {"listen": f"relp://0.0.0.0:{line.to}"}},
         destinations={"file": {"connect": f"file://{folder}/out.log"}},
     )
     programs.add(central)
-    line = LongLine(relp, delay_seconds=0.025, bytes_per_second=mbits * 1e6 / 8)
-    line.start()
+    retry = {"retry_seconds_min": 0.1, "retry_seconds_max": 0.2}
     edge = RelayProcess(
         folder / "edge",
         sources={"in": {"listen": f"tcp://127.0.0.1:{tcp}"}},
         destinations={
-            "central": {
-                "connect": f"relp://127.0.0.1:{line.port}",
-                "compress": compress,
-                "retry_seconds_min": 0.1,
-                "retry_seconds_max": 0.2,
-            }
+            "central": {"connect": f"relp://{line.host}:{line.port}", **retry, **keys},
         },
     )
     programs.add(edge)
@@ -112,7 +216,8 @@ def drain(
     wait_until(lambda: report()["received_records"] >= 0.99 * count, "the backlog is stored")
     time.sleep(1)
     central.start()
-    wait_until(lambda: line.there > 1000, "the first messages are sent")
+    line.start()
+    wait_until(lambda: line.there > 3000, "the first messages are sent")
     began = time.monotonic()
     while report()["queued_records"]:
         assert time.monotonic() < began + SECONDS_MAX, "the backlog does not drain"
@@ -120,39 +225,64 @@ def drain(
     seconds = time.monotonic() - began
     for relay in (edge, central):
         relay.stop()
-    return seconds, line.there
+    line.close()
+    return Drained(seconds, line.there, line.back)
+
+
+def row(name: str, plain: list[Drained], packed: list[Drained]) -> str:
+    """A row of the table, of medians."""
+
+    def pair(values: Sequence[float], others: Sequence[float], form: str) -> str:
+        one, other = median(values), median(others)
+        return f"{one:{form}} | {other:{form}} | {one / other:.1f} x"
+
+    cells = [
+        pair([each.there for each in plain], [each.there for each in packed], ",.0f"),
+        pair([each.back for each in plain], [each.back for each in packed], ",.0f"),
+        pair([each.seconds for each in plain], [each.seconds for each in packed], ".2f"),
+    ]
+    return f"| {name} | {' | '.join(cells)} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", "--count", type=int, default=20_000)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-n", "--count", type=int, default=40_000, help="messages (40,000)")
+    parser.add_argument(
+        "-r", "--rounds", type=int, default=3, help="of which medians are shown (3)"
+    )
     parser.add_argument("--mbits", type=float, nargs="+", default=[10.0, 100.0])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--line", choices=list(LINES), default="proxy")
+    parser.add_argument("--level", type=int, default=6, help="compress_level (6)")
+    parser.add_argument("--window", type=int, default=8192, help="window_records (8192)")
     arguments = parser.parse_args()
-    print("| Mbit/s | traffic | bytes, none | bytes, zstd | fewer | s, none | s, zstd | faster |")
-    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    window = {"window_records": arguments.window}
+    ways: dict[str, dict[str, object]] = {
+        "none": {"compress": "none", **window},
+        "zstd": {"compress": "zstd", "compress_level": arguments.level, **window},
+    }
+    print(
+        "| Mbit/s | traffic | bytes there, none | zstd | fewer | bytes back, none | zstd | fewer "
+        "| s, none | s, zstd | faster |"
+    )
+    print(f"| ---: | --- {'| ---: ' * 9}|")
     for mbits in arguments.mbits:
         for kind in arguments.kinds:
             corpus = b"".join(
                 framed(message, "counted") for message in messages(kind, arguments.count)
             )
-            found = []
-            for compress in ("none", "zstd"):
-                with tempfile.TemporaryDirectory() as folder, running_programs() as programs:
-                    found.append(
-                        drain(
-                            *(programs, Path(folder), corpus, arguments.count),
-                            compress=compress,
-                            mbits=mbits,
+            found: dict[str, list[Drained]] = {name: [] for name in ways}
+            for _ in range(arguments.rounds):
+                for name, keys in ways.items():
+                    line = LINES[arguments.line](free_port(), bytes_per_second=mbits * 1e6 / 8)
+                    with tempfile.TemporaryDirectory() as folder, running_programs() as programs:
+                        drained = drain(
+                            *(programs, Path(folder), corpus, arguments.count, keys, line)
                         )
-                    )
-            (plain, plain_bytes), (packed, packed_bytes) = found
-            print(
-                f"| {mbits:g} | {kind} | {plain_bytes:,} | {packed_bytes:,} "
-                f"| {plain_bytes / packed_bytes:.1f} x | {plain:.2f} | {packed:.2f} "
-                f"| {plain / packed:.1f} x |",
-                flush=True,
-            )
+                    found[name].append(drained)
+            print(row(f"{mbits:g} | {kind}", found["none"], found["zstd"]), flush=True)
 
 
 if __name__ == "__main__":

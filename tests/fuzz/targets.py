@@ -55,6 +55,7 @@ from tests.fuzz.oracles import (
     line_frames,
     relp_frames,
 )
+from tests.fuzz.requests import BODIES, REQUESTS, check_body, check_request
 from tests.fuzz.rewrites import check_hops, check_rewrites
 from tests.fuzz.sessions import check_blocks, check_client, check_server
 from tests.fuzz.stamps import check_stamp
@@ -324,6 +325,8 @@ TARGETS = {
     "timestamp": Target(corpus.STAMPS, check_stamp),
     "json": Target(corpus.JSON, check_json),
     "envelope": Target(corpus.ENVELOPES, check_envelope),
+    "http-body": Target(BODIES, check_body),
+    "http-request": Target(REQUESTS, check_request),
     "http-answer": Target(corpus.HTTP_ANSWERS, check_http_answer),
     "rewrites": Target(corpus.LINES, check_rewrites),
 }

@@ -85,6 +85,8 @@ class RelpServerProtocol(InboundProtocol):
             hop=self._hop.text,
             unpacks=self._take_context,
         )
+        # Otherwise an answer waits until the client's TCP has acknowledged the one before.
+        self.transport.setTcpNoDelay(True)
         if not self.factory.secure:
             self.expect_within_handshake_time("RELP open")
 

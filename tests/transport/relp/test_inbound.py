@@ -632,3 +632,7 @@ def test_a_connection_that_ends_makes_room_for_another_one() -> None:
     lose(connection.protocol)
     assert connection.contexts.take()
     assert not connection.contexts.take()
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_another_one() -> None:
+    assert Connection().wire.no_delay
