@@ -17,11 +17,7 @@ from twisted.internet.protocol import Factory
 from relay.flow.numbering import Numbering
 from relay.flow.pump import Session, SessionDrain
 from relay.model.clock import Clock, DelayedCall
-from relay.transport.upstream import (
-    RetryClock,
-    UpstreamProtocol,
-    UpstreamState,
-)
+from relay.transport.upstream import RetryClock, UpstreamProtocol, UpstreamState
 
 _CLOSE_SECONDS_MAX = 0.5
 

@@ -15,12 +15,7 @@ from twisted.logger import Logger
 
 from relay import SOFTWARE
 from relay.service.configuration.keys import group, key
-from relay.service.configuration.model import (
-    DestinationConfiguration,
-    TlsConfiguration,
-    Url,
-    Where,
-)
+from relay.service.configuration.model import DestinationConfiguration, TlsConfiguration, Url, Where
 from relay.service.configuration.table import AnAddress, Choice, Seconds, Whole
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
@@ -207,10 +202,7 @@ def _new_link(configuration: UpstreamConfiguration, targets: Targets, outlet: Ou
 
 
 def _new_targets(
-    configuration: UpstreamConfiguration,
-    parts: DestinationParts,
-    subject: str,
-    files: Prerequisite,
+    configuration: UpstreamConfiguration, parts: DestinationParts, subject: str, files: Prerequisite
 ) -> list[Target]:
     """The targets, whose names are resolved at each attempt, and all of their addresses tried."""
     reactor = parts.reactor

@@ -7,13 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from relay.service.configuration.keys import group, key
-from relay.service.configuration.model import (
-    KiB,
-    MiB,
-    TlsConfiguration,
-    Where,
-    frame_bytes_key,
-)
+from relay.service.configuration.model import KiB, MiB, TlsConfiguration, Where, frame_bytes_key
 from relay.service.configuration.table import Seconds, Size, size_text
 from relay.service.configuration.url import HostPort
 from relay.service.probes.listener import probe_stream_port

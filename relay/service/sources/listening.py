@@ -17,12 +17,7 @@ from relay.model.expression import Expression as BytesExpression
 from relay.model.origin import Transport
 from relay.service.checks.warnings import directory_warnings
 from relay.service.configuration.keys import group, key
-from relay.service.configuration.model import (
-    YEAR_SECONDS,
-    SourceConfiguration,
-    Where,
-    reserved_key,
-)
+from relay.service.configuration.model import YEAR_SECONDS, SourceConfiguration, Where, reserved_key
 from relay.service.configuration.table import (
     Choice,
     Expression,
@@ -148,11 +143,7 @@ class MultiLine:
 
 
 def read_from_key(default: str) -> str:
-    return key(
-        Choice(("end", "beginning")),
-        default,
-        "where to start on first use",
-    )
+    return key(Choice(("end", "beginning")), default, "where to start on first use")
 
 
 def buffer_key() -> int:
@@ -298,10 +289,7 @@ def prepared(
         raise StartRefused(f"source {source.id}: parse.encoding: {problem}")
     charset = Charset(encoding)
     intake = ConvertedIntake(
-        reception,
-        charset=charset,
-        frame_bytes_max=source.frame_bytes_max,
-        oversize=source.oversize,
+        reception, charset=charset, frame_bytes_max=source.frame_bytes_max, oversize=source.oversize
     )
     return replace(reception, intake=intake), source.frame_bytes_max * charset.shrinkage_max
 

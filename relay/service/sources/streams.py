@@ -11,10 +11,7 @@ from functools import partial
 from relay import SOFTWARE
 from relay.service.configuration.keys import group
 from relay.service.configuration.kinds import ListenerSet, Member
-from relay.service.configuration.model import (
-    TlsConfiguration,
-    frame_bytes_key,
-)
+from relay.service.configuration.model import TlsConfiguration, frame_bytes_key
 from relay.service.configuration.url import SOCKET_PATH, HostPort
 from relay.service.probes.listener import probe_stream_port, probe_unix_socket
 from relay.service.probes.probe import Probe
