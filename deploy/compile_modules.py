@@ -58,7 +58,7 @@ def compiled(root: Path, directory: Path) -> list[Path]:
         Extension(
             ".".join(source.with_suffix("").parts),
             [source.as_posix()],
-            # Loops over the octets of a message in large steps; no words for a debugger.
+            # Loops over the bytes of a message in large steps; nothing for a debugger.
             extra_compile_args=["-O3", "-g0"],
         )
         for source in sources

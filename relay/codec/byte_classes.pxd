@@ -40,6 +40,10 @@ cdef enum ByteClass:
     SD_NAME_BYTE = 128  # SD-NAME of RFC 5424 §6.3.2
 
 
+cdef enum:
+    UUID_BYTES = 36
+
+
 cdef struct Span:
     # Offsets into the line.  An `at` of -1 = the part is missing.
     int at
@@ -75,6 +79,20 @@ cdef inline bint is_alphanumeric(byte c) noexcept nogil:
 
 cdef inline bint is_hexadecimal(byte c) noexcept nogil:
     return is_digit(c) or c"a" <= c <= c"f" or c"A" <= c <= c"F"
+
+
+cdef inline bint is_uuid(byte *p, Py_ssize_t size, bint any_case) noexcept nogil:
+    """Whether bytes are a UUID (RFC 9562 §4), its letters in lower case or in any."""
+    cdef Py_ssize_t i
+    if size != UUID_BYTES:
+        return False
+    for i in range(UUID_BYTES):
+        if i == 8 or i == 13 or i == 18 or i == 23:
+            if p[i] != c"-":
+                return False
+        elif not is_hexadecimal(p[i]) or (c"A" <= p[i] <= c"F" and not any_case):
+            return False
+    return True
 
 
 cdef inline bint is_visible(byte c) noexcept nogil:

@@ -18,7 +18,7 @@ from relay.codec.lines cimport Lines, tags_of
 from relay.codec.objects cimport ObjectWriter, Text
 from relay.codec.payloads cimport Builder, Payloads
 from relay.codec.byte_classes cimport (
-    PID_BYTE, Span, are_all, bytes_at, is_hexadecimal, is_printusascii, missing, byte, span, starts,
+    PID_BYTE, Span, are_all, bytes_at, is_printusascii, is_uuid, missing, byte, span, starts,
 )
 from relay.codec.rfc5424 cimport APP_NAME_MAX, HOSTNAME_MAX, MSGID_MAX, PROCID_MAX
 from relay.codec.stamps cimport EXACT, FORMS, Stamps
@@ -85,7 +85,6 @@ FIELDS = {"app-name": APP_FIELD, "procid": PROCID_FIELD, "msgid": MSGID_FIELD}
 cdef enum:
     PIECES_MAX = 32
     TOKEN_BYTES_MAX = 255
-    UUID_BYTES = 36
     ROOM_PER_BYTE = 16     # a JSON string takes six; some bytes are in two fields
     FIXED_ROOM = 2048
     FORM_ROOM = 192        # what a form adds to a line
@@ -211,20 +210,6 @@ cdef inline char *put_cisco(char *to, Line *line) noexcept nogil:
         memcpy(to + 24, b'"]', 2)
         to += 26
     return to
-
-
-cdef inline bint has_token_form(byte *p, Span word) noexcept nogil:
-    """Whether a word is a UUID."""
-    cdef int i
-    if word.end - word.at != UUID_BYTES:
-        return False
-    for i in range(UUID_BYTES):
-        if i == 8 or i == 13 or i == 18 or i == 23:
-            if p[word.at + i] != c"-":
-                return False
-        elif not is_hexadecimal(p[word.at + i]):
-            return False
-    return True
 
 
 cdef inline bint names_host(Line *line) noexcept nogil:
@@ -516,7 +501,7 @@ cdef class Form:
         cdef int size = word.end - word.at
         if word.at < 0:
             return False
-        if has_token_form(p, word):
+        if is_uuid(p + word.at, size, True):
             return True
         if size > TOKEN_BYTES_MAX or not self.token_sizes[size]:
             return False

@@ -1,6 +1,8 @@
 # cython: language_level=3
 """The parts of a line, as parsing finds them."""
 
+from libc.string cimport memcmp
+
 from relay.codec.byte_classes cimport Span, byte
 
 cdef enum:
@@ -38,3 +40,17 @@ cdef struct Line:
     bint has_header      # it was read as RFC 3164, with or without a tag
     bint is_regular      # the header is PROGRAM: or PROGRAM[PID]: of plain characters
     bint is_read         # False: the message that the reference has made says what it is
+
+
+cdef inline Span *column_of(Line *line, int column) noexcept nogil:
+    """HOSTNAME, APP-NAME, PROCID or MSGID, by their numbers from 0."""
+    if column == 0:
+        return &line.host
+    if column == 1:
+        return &line.app
+    return &line.procid if column == 2 else &line.msgid
+
+
+cdef inline bint is_envelope(byte *p, Span app) noexcept nogil:
+    """Whether the program is that of an envelope of EWMM."""
+    return app.at >= 0 and app.end - app.at == 10 and memcmp(p + app.at, b"@syslog-ng", 10) == 0

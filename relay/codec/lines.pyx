@@ -13,7 +13,9 @@ from cpython.bytes cimport (
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from relay.codec.line cimport INVALID_PRI_TAG, TAGS, UNEXPECTED_FRAMING_TAG, Line
+from relay.codec.line cimport (
+    INVALID_PRI_TAG, TAGS, UNEXPECTED_FRAMING_TAG, Line, column_of, is_envelope,
+)
 from relay.codec.malformed cimport read_malformed
 from relay.codec.byte_classes cimport Span, bytes_at, is_at, is_digit, missing, byte, span, starts
 from relay.codec.payloads cimport Payloads, Piece, Row, look, row_of
@@ -28,11 +30,6 @@ cdef enum:
     LINE_BYTES_MAX = 536870912
     COUNT_DIGITS_MAX = 10
     DEFAULT_PRI = 13  # RFC 3164 §4.3.3
-
-
-cdef inline bint is_envelope(byte *p, Span app) noexcept nogil:
-    """Whether the program is that of an envelope of EWMM."""
-    return app.at >= 0 and app.end - app.at == 10 and memcmp(p + app.at, b"@syslog-ng", 10) == 0
 
 
 cdef inline Py_ssize_t after_count(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
@@ -156,6 +153,13 @@ cdef dict EDITABLE = {
 }
 
 
+cdef int number_of(str name) except -1:
+    """The `Column` of that name."""
+    if name not in COLUMNS:
+        raise ValueError(f"no column {name}")
+    return COLUMNS[name]
+
+
 cdef inline bytes word_at(bytes last, byte *p, Span part):
     """The bytes of a part: the object `last` if it has the same ones; None if it is missing."""
     if (
@@ -187,17 +191,9 @@ cdef inline bytes msg_of(Line *line):
     return bytes_at(line.p, line.front) + msg if line.front.at >= 0 else msg
 
 
-cdef inline Span *word_part(Line *line, int column) noexcept nogil:
-    if column == HOSTNAME:
-        return &line.host
-    if column == APP_NAME:
-        return &line.app
-    return &line.procid if column == PROCID else &line.msgid
-
-
 cdef inline bytes word_of(Line *line, int column, list recent):
     """A word of the header, the same object as the last time if it is the same."""
-    cdef bytes word = word_at(<bytes>recent[column], line.p, word_part(line, column)[0])
+    cdef bytes word = word_at(<bytes>recent[column], line.p, column_of(line, column - HOSTNAME)[0])
     recent[column] = word
     return word
 
@@ -320,7 +316,7 @@ cdef class Lines:
                 line.msg = span(end, end + len(value or b""))
                 end = line.msg.end
                 continue
-            part = word_part(line, column)
+            part = column_of(line, column - HOSTNAME)
             if value is None and part.at < 0:
                 continue
             if column == APP_NAME or column == PROCID:
@@ -355,51 +351,31 @@ cdef class Lines:
 
     def message(self, Py_ssize_t index):
         """The message of one line."""
-        if not 0 <= index < self.count:
-            raise IndexError(f"line {index} of {self.count}")
         return self.message_at(index)
 
     def messages(self, indexes=None) -> list:
         """The messages of all lines, or of those at `indexes`."""
-        if indexes is None:
-            return [self.message_at(i) for i in range(self.count)]
-        return [self.message(i) for i in indexes]
+        return [self.message_at(i) for i in (range(self.count) if indexes is None else indexes)]
 
     def column(self, str name not None, indexes=None) -> list:
         """The field `name` of all lines, or of those at `indexes`."""
-        cdef Py_ssize_t i
-        cdef list values = []
-        if name not in COLUMNS:
-            raise ValueError(f"no column {name}")
-        cdef int column = COLUMNS[name]
-        if indexes is None:
-            for i in range(self.count):
-                values.append(self.value_at(i, column))
-            return values
-        for i in indexes:
-            if not 0 <= i < self.count:
-                raise IndexError(f"line {i} of {self.count}")
-            values.append(self.value_at(i, column))
-        return values
+        cdef int column = number_of(name)
+        return [
+            self.value_at(i, column) for i in (range(self.count) if indexes is None else indexes)
+        ]
 
     def where(self, str name not None, frozenset values not None, indexes=None) -> list:
         """The indexes of all lines, or of those at `indexes`, whose field `name` has one of
         `values`."""
-        cdef Py_ssize_t i
-        cdef list found = []
-        if name not in COLUMNS:
-            raise ValueError(f"no column {name}")
-        cdef int column = COLUMNS[name]
-        for i in range(self.count) if indexes is None else indexes:
-            if not 0 <= i < self.count:
-                raise IndexError(f"line {i} of {self.count}")
-            if self.value_at(i, column) in values:
-                found.append(i)
-        return found
+        cdef int column = number_of(name)
+        return [
+            i for i in (range(self.count) if indexes is None else indexes)
+            if self.value_at(i, column) in values
+        ]
 
     cdef object value_at(self, Py_ssize_t index, int column):
         cdef Line *line = &self.rows[index]
-        if not line.is_read:
+        if not 0 <= index < self.count or not line.is_read:
             return self.message_at(index)[column]
         if column == SEVERITY:
             return line.pri & 7
@@ -430,6 +406,8 @@ cdef class Lines:
 
     cdef object message_at(self, Py_ssize_t index):
         cdef Line *line = &self.rows[index]
+        if not 0 <= index < self.count:
+            raise IndexError(f"line {index} of {self.count}")
         if self.made is None:
             self.made = [None] * self.count
         message = self.made[index]

@@ -5,40 +5,28 @@ from libc.string cimport memcmp
 
 from relay.codec.hostname cimport is_hostname
 from relay.codec.line cimport (
-    INVALID_STRUCTURED_DATA_TAG, MISSING_APP_NAME_TAG, MISSING_HOSTNAME_TAG, MISSING_MSGID_TAG,
-    MISSING_PROCID_TAG, MISSING_STRUCTURED_DATA_TAG, MISSING_TIMESTAMP_TAG, Line,
+    INVALID_STRUCTURED_DATA_TAG, MISSING_HOSTNAME_TAG, MISSING_STRUCTURED_DATA_TAG,
+    MISSING_TIMESTAMP_TAG, Line, column_of, is_envelope,
 )
 from relay.codec.byte_classes cimport (
-    VISIBLE_BYTE, Span, after_blanks, end_of_run, is_at, is_digit, missing, byte, span,
+    VISIBLE_BYTE, Span, after_blanks, end_of_run, is_at, is_digit, missing, byte, span, starts,
 )
 from relay.codec.rfc5424 cimport (
-    APP_NAME_MAX, HOSTNAME_MAX, MSGID_MAX, PROCID_MAX, end_of_elements,
+    APP_NAME_MAX, HOSTNAME_MAX, MSGID_MAX, PROCID_MAX, end_of_elements, read_column,
 )
 from relay.codec.stamps cimport end_of_bsd_stamp, end_of_possible_iso_stamp, end_of_zone_name
 
 cdef enum:
-    COLUMNS = 4
-
-cdef struct Header:
-    Span[COLUMNS] columns  # HOSTNAME to MSGID
-    Span data
-    Py_ssize_t end         # where MSG begins
-    int tags
+    COLUMNS = 4  # HOSTNAME to MSGID
 
 
 cdef inline int missing_tag(int column) noexcept nogil:
-    if column == 0:
-        return MISSING_HOSTNAME_TAG
-    if column == 1:
-        return MISSING_APP_NAME_TAG
-    return MISSING_PROCID_TAG if column == 2 else MISSING_MSGID_TAG
+    return MISSING_HOSTNAME_TAG << column
 
 
 cdef inline int bytes_max_of(int column) noexcept nogil:
-    if column == 0:
-        return HOSTNAME_MAX
-    if column == 1:
-        return APP_NAME_MAX
+    if column < 2:
+        return APP_NAME_MAX if column else HOSTNAME_MAX
     return PROCID_MAX if column == 2 else MSGID_MAX
 
 
@@ -75,45 +63,44 @@ cdef inline Py_ssize_t end_of_any_stamp(
     return 0
 
 
-cdef inline Py_ssize_t after_elements(
-    byte *p, Py_ssize_t at, Py_ssize_t end, Span *data
-) noexcept nogil:
-    """Read STRUCTURED-DATA and the SP behind it; 0 = there is none."""
+cdef inline bint read_elements(byte *p, Py_ssize_t at, Py_ssize_t end, Line *line) noexcept nogil:
+    """Read the NILVALUE or SD-ELEMENTs, and MSG behind their SP; False = they are not there."""
     cdef Py_ssize_t stop
-    data[0] = missing()
+    line.data = missing()
     if is_at(p, at, end, c"-") and ends_word(p, at + 1, end):
-        return min(end, at + 2)
-    stop = end_of_elements(p, at, end)
-    if not stop or not ends_word(p, stop, end):
-        return 0
-    data[0] = span(at, stop)
-    return min(end, stop + 1)
-
-
-cdef inline Py_ssize_t end_of_column(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
-    return end_of_run(p, at, end, VISIBLE_BYTE)
-
-
-cdef inline bint read_in_place(
-    byte *p, Py_ssize_t at, Py_ssize_t end, Header *header
-) noexcept nogil:
-    """Read a header in which all fields have their place, though one may be empty."""
-    cdef Py_ssize_t stop
-    cdef int i
-    header.tags = 0
-    for i in range(COLUMNS):
-        stop = end_of_column(p, at, end)
-        if not is_at(p, stop, end, c" "):
+        stop = at + 1
+    else:
+        stop = end_of_elements(p, at, end)
+        if not stop or not ends_word(p, stop, end):
             return False
-        if stop == at:
-            header.tags |= missing_tag(i)
-        if stop == at or (stop == at + 1 and p[at] == c"-"):
-            header.columns[i] = missing()
-        else:
-            header.columns[i] = span(at, min(stop, at + bytes_max_of(i)))
-        at = stop + 1
-    header.end = after_elements(p, at, end, &header.data)
-    return header.end != 0
+        line.data = span(at, stop)
+    line.msg = span(min(end, stop + 1), end)
+    return True
+
+
+cdef inline void clear(Line *line, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """Make all behind the stamp MSG, from `at` on."""
+    line.host = line.app = line.procid = line.msgid = line.data = missing()
+    line.msg = span(at, end)
+
+
+cdef inline int read_in_place(byte *p, Py_ssize_t at, Py_ssize_t end, Line *line) noexcept nogil:
+    """Read a header in which all fields have their place, though one may be empty.
+
+    Returns its tags; -1 = it is another one, of which a part may have been read.
+    """
+    cdef int tags = 0
+    cdef int i
+    for i in range(COLUMNS):
+        if is_at(p, at, end, c" "):
+            column_of(line, i)[0] = missing()
+            tags |= missing_tag(i)
+            at += 1
+            continue
+        at = read_column(p, at, end, bytes_max_of(i), column_of(line, i))
+        if not at:
+            return -1
+    return tags if read_elements(p, at, end, line) else -1
 
 
 cdef inline bint is_no_text(byte c) noexcept nogil:
@@ -144,7 +131,7 @@ cdef inline bint is_same(byte *p, Span first, Span second) noexcept nogil:
 
 
 cdef inline bint fits(
-    byte *p, Py_ssize_t end, int column, Span word, Header *header, void *names
+    byte *p, Py_ssize_t end, int column, Span word, Span app, void *names
 ) except -1 nogil:
     """Whether a word looks like what should stand there."""
     cdef Py_ssize_t behind = min(end, word.end + 1)
@@ -164,82 +151,61 @@ cdef inline bint fits(
         return True
     if column == 2:
         return has_digit or (behind < end and (p[behind] == c"-" or p[behind] == c"["))
-    return is_identifier(p, word) or is_same(p, word, header.columns[1])
+    return is_identifier(p, word) or is_same(p, word, app)
 
 
 cdef inline int read_as_they_come(
-    byte *p, Py_ssize_t at, Py_ssize_t end, Header *header, void *names
+    byte *p, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
 ) except -1 nogil:
-    """Read fields recognised by their form, up to the first that does not fit."""
+    """Read fields recognised by their form, up to the first that does not fit; returns its tag."""
     cdef Py_ssize_t stop
     cdef Span word
+    cdef int tags = 0
     cdef int i
-    for i in range(COLUMNS):
-        header.columns[i] = missing()
-    header.tags = 0
+    clear(line, at, end)
     for i in range(COLUMNS):
         at = after_blanks(p, at, end)
-        stop = end_of_column(p, at, end)
+        stop = end_of_run(p, at, end, VISIBLE_BYTE)
         word = span(at, stop)
         if (
             stop == at
             or not ends_word(p, stop, end)
-            or (p[at] == c"[" and after_elements(p, at, end, &header.data))
-            or not fits(p, end, i, word, header, names)
+            or (p[at] == c"[" and read_elements(p, at, end, line))
+            or not fits(p, end, i, word, line.app, names)
         ):
-            header.tags = missing_tag(i)
+            tags = missing_tag(i)
             break
         if not (stop == at + 1 and p[at] == c"-"):
-            header.columns[i] = word
+            column_of(line, i)[0] = word
         at = min(end, stop + 1)
-    header.end = after_elements(p, at, end, &header.data)
-    if header.end and (not header.tags or header.data.at >= 0):
-        return 0
-    if not header.tags:
-        header.tags = (
-            INVALID_STRUCTURED_DATA_TAG if is_at(p, at, end, c"[") else MISSING_STRUCTURED_DATA_TAG
-        )
-    header.data = missing()
-    header.end = at
-    return 0
-
-
-cdef inline void take_header(Line *line, Header *header, Py_ssize_t end) noexcept nogil:
-    line.version = 1
-    line.host, line.app = header.columns[0], header.columns[1]
-    line.procid, line.msgid = header.columns[2], header.columns[3]
-    line.data = header.data
-    line.tags |= header.tags
-    line.msg = span(header.end, end)
+    if read_elements(p, at, end, line) and (not tags or line.data.at >= 0):
+        return tags
+    line.data = missing()
+    line.msg = span(at, end)
+    if tags:
+        return tags
+    return INVALID_STRUCTURED_DATA_TAG if is_at(p, at, end, c"[") else MISSING_STRUCTURED_DATA_TAG
 
 
 cdef inline int read_without_stamp(
     byte *p, Py_ssize_t version, Py_ssize_t at, Py_ssize_t end, Line *line, void *names
 ) except -1 nogil:
     """Read a line whose TIMESTAMP is none: MSG begins with it if all others are in order."""
-    cdef Header header
-    cdef Py_ssize_t stop = end_of_column(p, at, end)
-    cdef Span host, app
+    cdef Py_ssize_t stop = end_of_run(p, at, end, VISIBLE_BYTE)
     cdef bint is_complete = stop > at and is_at(p, stop, end, c" ") and (
-        read_in_place(p, stop + 1, end, &header) and not header.tags
+        read_in_place(p, stop + 1, end, line) == 0 and not is_envelope(p, line.app)
     )
-    if is_complete:
-        host, app = header.columns[0], header.columns[1]
-        is_complete = host.at < 0 or is_hostname(p + host.at, host.end - host.at, names)
-        if app.at >= 0 and app.end - app.at == 10 and memcmp(p + app.at, b"@syslog-ng", 10) == 0:
-            is_complete = False
+    if is_complete and line.host.at >= 0:
+        is_complete = is_hostname(p + line.host.at, line.host.end - line.host.at, names)
     line.stamp = missing()
+    line.tags |= MISSING_TIMESTAMP_TAG
     if not is_complete:  # VERSION may as well be the first word of a text
         line.version = 0
-        line.host = line.app = line.procid = line.msgid = line.data = missing()
-        line.msg = span(version, end)
+        clear(line, version, end)
+    elif line.msg.at < end:
+        line.front = span(at, stop + 1)
     else:
-        take_header(line, &header, end)
-        if header.end < end:
-            line.front = span(at, stop + 1)
-        else:
-            line.msg = span(at, stop)
-    line.tags |= MISSING_TIMESTAMP_TAG
+        line.msg = span(at, stop)
     return 0
 
 
@@ -252,10 +218,9 @@ cdef inline int read_malformed(
         version: Where VERSION begins.
         at: The offset after VERSION and its SP.
     """
-    cdef Header header
+    cdef int tags
     cdef Py_ssize_t stamp = after_blanks(p, at, end)
     cdef Py_ssize_t stop
-    cdef int i
     if is_at(p, stamp, end, c"-") and ends_word(p, stamp + 1, end):
         line.stamp = missing()
         stop = stamp + 1
@@ -265,15 +230,13 @@ cdef inline int read_malformed(
             return read_without_stamp(p, version, at, end, line, names)
         line.stamp = span(stamp, stop)
     if stop == end:
-        for i in range(COLUMNS):
-            header.columns[i] = missing()
-        header.data = missing()
-        header.end = end
-        header.tags = MISSING_HOSTNAME_TAG
-    elif not read_in_place(p, stop + 1, end, &header):
-        read_as_they_come(p, stop + 1, end, &header, names)
-    take_header(line, &header, end)
-    at = header.end
-    if end - at >= 3 and p[at] == 0xEF and p[at + 1] == 0xBB and p[at + 2] == 0xBF:
+        clear(line, end, end)
+        tags = MISSING_HOSTNAME_TAG
+    else:
+        tags = read_in_place(p, stop + 1, end, line)
+        if tags < 0:
+            tags = read_as_they_come(p, stop + 1, end, line, names)
+    line.tags |= tags
+    if starts(p, line.msg.at, end, b"\xef\xbb\xbf", 3):
         line.msg.at += 3
     return 0

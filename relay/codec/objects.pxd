@@ -4,7 +4,7 @@
 from relay.codec.byte_classes cimport byte
 
 cdef enum:
-    MORE_BYTES = 64  # the room that an object needs beyond that of its MSG and its new members
+    MORE_BYTES = 64  # the room that an object needs beyond that of its MSG and its new member
 
 
 cdef struct Text:
@@ -14,11 +14,9 @@ cdef struct Text:
 
 cdef class ObjectWriter:
     cdef bytes token_key
-    cdef bytes token_member
-    cdef bytes members
+    cdef bytes member
     cdef object reference
-    cdef Text key            # the bytes of the first three
-    cdef Text token
+    cdef Text key            # the bytes of the first two
     cdef Text added
 
     cdef Py_ssize_t put(

@@ -4,10 +4,6 @@ from collections.abc import Callable
 
 class ObjectWriter:
     def __init__(
-        self,
-        token_key: bytes,
-        token_member: bytes,
-        members: bytes,
-        reference: Callable[[bytes], bytes | None],
+        self, token_key: bytes, member: bytes, reference: Callable[[bytes], bytes | None]
     ) -> None: ...
     def write(self, msg: bytes) -> bytes | None: ...

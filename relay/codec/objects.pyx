@@ -4,8 +4,8 @@
 """Put an app token into the JSON object that a MSG is, in compiled code.
 
 `object_writer` of `relay.rewrite.forms.token` is the reference.  Here it is settled that a MSG is
-certainly no object, or certainly one by RFC 8259, and what its members say about tokens and
-tags.  The reference decides all doubtful cases: syntax errors, half a surrogate pair,
+certainly no object, or certainly one by RFC 8259, and what its members say about tokens.
+The reference decides all doubtful cases: syntax errors, half a surrogate pair,
 escapes that could spell the name of a member, values that are no plain token, deep nesting.
 """
 
@@ -41,7 +41,6 @@ cdef struct Scan:
     bint has_ascii_escape  # in the last string: one that stands for a byte of US-ASCII
     bint has_line_ends    # or tabs between tokens
     bint has_token        # there is a member of that name, with a plain token
-    bint has_tags
 
 
 cdef class ObjectWriter:
@@ -50,34 +49,27 @@ cdef class ObjectWriter:
     Args:
         token_key: The name of the member with the token, printable US-ASCII without quote,
             slash and backslash.
-        token_member: That member.
-        members: What an object gets that has neither token nor tags; begins with the token.
+        member: The member that an object without a token gets.
         reference: Makes the same of a MSG: the object, or None if it is none.
 
     Raises:
-        ValueError: `token_key` has other characters, or `token_member` is longer than `members`.
+        ValueError: `token_key` has other characters.
     """
 
-    def __init__(
-        self, bytes token_key not None, bytes token_member not None, bytes members not None, reference
-    ):
+    def __init__(self, bytes token_key not None, bytes member not None, reference):
         if not token_key or any([c < 0x20 or c > 0x7E or c in b'"/\\' for c in token_key]):
             raise ValueError("the name of the token's member is no plain text")
-        if len(token_member) > len(members):
-            raise ValueError("the token's member is not one of the members")
         self.token_key = token_key
-        self.token_member = token_member
-        self.members = members
+        self.member = member
         self.reference = reference
         self.key = Text(PyBytes_AS_STRING(token_key), PyBytes_GET_SIZE(token_key))
-        self.token = Text(PyBytes_AS_STRING(token_member), PyBytes_GET_SIZE(token_member))
-        self.added = Text(PyBytes_AS_STRING(members), PyBytes_GET_SIZE(members))
+        self.added = Text(PyBytes_AS_STRING(member), PyBytes_GET_SIZE(member))
 
     def write(self, bytes msg not None):
         """The object that `msg` is, with a token; None if it is no object."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(msg)
         cdef bytes room = PyBytes_FromStringAndSize(
-            NULL, size + PyBytes_GET_SIZE(self.members) + MORE_BYTES
+            NULL, size + PyBytes_GET_SIZE(self.member) + MORE_BYTES
         )
         size = self.put(PyBytes_AS_STRING(room), <byte *>PyBytes_AS_STRING(msg), size)
         return None if size == -1 else PyBytes_FromStringAndSize(PyBytes_AS_STRING(room), size)
@@ -87,7 +79,7 @@ cdef class ObjectWriter:
     ) except -2 nogil:
         """Write the object that `msg` is; returns its size in bytes.
 
-        -1 = `msg` is no object, and nothing is written.  There is room for `size`, the members
+        -1 = `msg` is no object, and nothing is written.  There is room for `size`, the member
         and MORE_BYTES, apart from `msg`.
 
         Raises:
@@ -96,7 +88,6 @@ cdef class ObjectWriter:
         cdef Scan scan
         cdef byte *p = msg
         cdef byte *end = msg + size
-        cdef Text members
         cut_to_object(&p, &end)
         if end - p < 2 or p[0] != c"{" or (end - 1)[0] != c"}":
             return -1
@@ -104,7 +95,7 @@ cdef class ObjectWriter:
         scan.token_key = <byte *>self.key.at
         scan.token_key_size = self.key.size
         scan.high = 0
-        scan.has_line_ends = scan.has_token = scan.has_tags = False
+        scan.has_line_ends = scan.has_token = False
         if not is_object(p, &scan):
             return self.ask(to, msg, size)
         if high_bits(scan.high) and not is_utf8(p, end):
@@ -112,8 +103,7 @@ cdef class ObjectWriter:
         if scan.has_token:
             put_on_one_line(to, p, &scan)
             return end - p
-        members = self.token if scan.has_tags else self.added
-        return put_with_members(to, p, &scan, members.at, members.size)
+        return put_with_member(to, p, &scan, self.added)
 
     cdef Py_ssize_t ask(self, char *to, byte *msg, Py_ssize_t size) except -2 with gil:
         """The same as `put`, by the reference."""
@@ -121,7 +111,7 @@ cdef class ObjectWriter:
         written = self.reference(PyBytes_FromStringAndSize(<const char *>msg, size))
         if written is None:
             return -1
-        if PyBytes_GET_SIZE(written) > size + PyBytes_GET_SIZE(self.members) + MORE_BYTES:
+        if PyBytes_GET_SIZE(written) > size + PyBytes_GET_SIZE(self.member) + MORE_BYTES:
             raise ValueError("an object became longer than there is room for")
         memcpy(to, PyBytes_AS_STRING(written), PyBytes_GET_SIZE(written))
         return PyBytes_GET_SIZE(written)
@@ -159,14 +149,14 @@ cdef inline void put_on_one_line(char *to, byte *p, Scan *scan) noexcept nogil:
             to[i] = c" " if <int>(to[i] == c"\n") | <int>(to[i] == c"\r") else to[i]
 
 
-cdef inline Py_ssize_t put_with_members(
-    char *to, byte *p, Scan *scan, const char *members, Py_ssize_t size
+cdef inline Py_ssize_t put_with_member(
+    char *to, byte *p, Scan *scan, Text member
 ) noexcept nogil:
-    """Write an object with `members` first; returns its size."""
+    """Write an object with `member` first; returns its size."""
     cdef char *start = to
     to[0] = c"{"
-    memcpy(to + 1, members, size)
-    to += size + 1
+    memcpy(to + 1, member.at, member.size)
+    to += member.size + 1
     p = after_space(p + 1, scan)
     if scan.end - p > 1:
         to[0] = c","
@@ -238,7 +228,7 @@ cdef inline byte *after_space(byte *p, Scan *scan) noexcept nogil:
 cdef inline byte *value_of_member(byte *p, Scan *scan, bint is_top) noexcept nogil:
     """Where the value of the member at `p` begins; NULL = that is not certain.
 
-    What the member says about tokens and tags is noted if the object is not in another one.
+    A token is noted if the object is not in another one.
     """
     cdef byte *name = p + 1
     cdef Py_ssize_t size
@@ -260,10 +250,8 @@ cdef inline byte *value_of_member(byte *p, Scan *scan, bint is_top) noexcept nog
 
 cdef inline bint is_noted(Scan *scan, byte *name, Py_ssize_t size, byte *value) noexcept nogil:
     """Note what a member is; False = that is not certain."""
-    if scan.has_ascii_escape:  # others cannot stand for a character of the two names
+    if scan.has_ascii_escape:  # others cannot stand for a character of the name
         return False
-    if size == 4 and memcmp(name, b"tags", 4) == 0:
-        scan.has_tags = True
     if size == scan.token_key_size and memcmp(name, scan.token_key, size) == 0:
         if scan.has_token or not is_plain_token(value, scan.end):
             return False

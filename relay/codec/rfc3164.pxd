@@ -4,7 +4,8 @@
 from relay.codec.hostname cimport HOSTNAME_BYTES_MAX, is_leading_hostname, is_hostname
 from relay.codec.line cimport INVALID_HOSTNAME_TAG, Line
 from relay.codec.byte_classes cimport (
-    Span, after_blanks, end_of_word, is_at, is_digit, missing, byte, span, starts,
+    UUID_BYTES, Span, after_blanks, end_of_word, is_at, is_digit, is_uuid, missing, byte, span,
+    starts,
 )
 from relay.codec.stamps cimport end_of_bsd_stamp, end_of_iso_stamp, end_of_zone_name
 from relay.codec.tag cimport Tag, no_tag, read_tag, read_plain_tag
@@ -194,24 +195,13 @@ cdef inline bint is_object(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogi
     return p[end - 1] == c"}"
 
 
-cdef inline bint is_lower_hexadecimal(byte c) noexcept nogil:
-    return is_digit(c) or c"a" <= c <= c"f"
-
-
 cdef inline bint is_token_or_cookie(byte *p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Whether a tag that is a token, or stands for one, begins at `at`, or one before a cookie."""
-    cdef Py_ssize_t i, stop
+    cdef Py_ssize_t stop
     if is_at(p, at, end, c"-") and is_at(p, at + 1, end, c":"):
         return True
-    if end - at > 36 and p[at + 36] == c":":
-        for i in range(36):
-            if i == 8 or i == 13 or i == 18 or i == 23:
-                if p[at + i] != c"-":
-                    break
-            elif not is_lower_hexadecimal(p[at + i]):
-                break
-        else:
-            return True
+    if end - at > UUID_BYTES and p[at + UUID_BYTES] == c":" and is_uuid(p + at, UUID_BYTES, False):
+        return True
     stop = at
     while stop < end and p[stop] != c" " and p[stop] != c":" and p[stop] != c"[":
         stop += 1

@@ -3,7 +3,7 @@
 
 from relay.codec.line cimport Line
 from relay.codec.byte_classes cimport (
-    SD_NAME_BYTE, VISIBLE_BYTE, Span, end_of_run, is_at, is_digit, missing, byte, span,
+    SD_NAME_BYTE, VISIBLE_BYTE, Span, end_of_run, is_at, is_digit, missing, byte, span, starts,
 )
 from relay.codec.stamps cimport end_of_possible_iso_stamp
 
@@ -92,7 +92,7 @@ cdef inline bint read_behind_stamp(
         if p[at] != c"-":
             line.data = span(at, stop)
         at = min(end, stop + 1)
-    if end - at >= 3 and p[at] == 0xEF and p[at + 1] == 0xBB and p[at + 2] == 0xBF:
+    if starts(p, at, end, b"\xef\xbb\xbf", 3):
         at += 3
     line.msg = span(at, end)
     return True

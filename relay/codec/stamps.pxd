@@ -63,7 +63,9 @@ cdef extern from *:
     {"NZST", 4, 720}, {"NZDT", 4, 780}, {"EDT", 3, -240}, {"EST", 3, -300}, {"CDT", 3, -300},
     {"MDT", 3, -360}, {"MST", 3, -420}, {"PDT", 3, -420}, {"PST", 3, -480},
     };
+    static const char relay_months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     """
+    const char *MONTHS "relay_months"
     struct Zone "relay_zone":
         const char *name
         int size
@@ -101,34 +103,13 @@ cdef inline int month_at(byte *p, Py_ssize_t at, Py_ssize_t size) noexcept nogil
 
     The first letter has to be a capital.
     """
-    cdef int second, third
+    cdef int month
     if size - at < 3:
         return 0
-    second = p[at + 1] | 0x20
-    third = p[at + 2] | 0x20
-    if p[at] == c"J":
-        if second == c"a":
-            return 1 if third == c"n" else 0
-        if second == c"u":
-            return 6 if third == c"n" else 7 if third == c"l" else 0
-    elif p[at] == c"M":
-        if second == c"a":
-            return 3 if third == c"r" else 5 if third == c"y" else 0
-    elif p[at] == c"A":
-        if second == c"p":
-            return 4 if third == c"r" else 0
-        if second == c"u":
-            return 8 if third == c"g" else 0
-    elif p[at] == c"F":
-        return 2 if second == c"e" and third == c"b" else 0
-    elif p[at] == c"S":
-        return 9 if second == c"e" and third == c"p" else 0
-    elif p[at] == c"O":
-        return 10 if second == c"c" and third == c"t" else 0
-    elif p[at] == c"N":
-        return 11 if second == c"o" and third == c"v" else 0
-    elif p[at] == c"D":
-        return 12 if second == c"e" and third == c"c" else 0
+    for month in range(12):
+        if p[at] == <byte>MONTHS[3 * month] and p[at + 1] | 0x20 == <byte>MONTHS[3 * month + 1]:
+            if p[at + 2] | 0x20 == <byte>MONTHS[3 * month + 2]:
+                return month + 1
     return 0
 
 

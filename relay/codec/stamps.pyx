@@ -24,7 +24,6 @@ cdef enum:
     # Up to here, in 2223, a double tells the microseconds of a moment apart.
     RECEIVED_SECONDS_MAX = 8000000000
 
-cdef const char *MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 cdef object UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 cdef object HOUR = timedelta(hours=1)
 cdef object TO_LAST_SECOND = timedelta(seconds=3599)

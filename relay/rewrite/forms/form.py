@@ -26,9 +26,9 @@ from relay.rewrite.forms.token import (
     TOKEN_KEY,
     Header,
     Writer,
-    members_of,
     object_writer,
     sender_of,
+    token_member,
 )
 from relay.rewrite.json.text import COOKIE, json_string
 from relay.wire.headers.hostname import format_hostname
@@ -193,7 +193,7 @@ def token_program(
         return program((*_MODERN_START, b" " + secret, *_MODERN_END), "names-lost")
     if not IS_COMPILED:
         return None
-    members = members_of(token)
+    member = token_member(token)
     cookie = COOKIE + b" " if mode == "cee" else b""
     before: tuple[Piece, ...] = (
         *start,
@@ -206,8 +206,8 @@ def token_program(
     return program(
         (*before, "object"),
         "names-kept",
-        objects=native.objects.ObjectWriter(key, members, members, object_writer(token)),
-        before_text=b'{%b, "message": ' % members,
+        objects=native.objects.ObjectWriter(key, member, object_writer(token)),
+        before_text=b'{%b, "message": ' % member,
     )
 
 

@@ -144,7 +144,7 @@ def cee(
     """
     is_token = token_test(token, known)
     before_object = _before_object(header.name, cookie)
-    write_object, members = object_writer(token), members_of(token)
+    write_object, member = object_writer(token), token_member(token)
 
     def object_of(message: SyslogMessage, own: Token | None) -> bytes:
         msg = message.msg
@@ -152,8 +152,8 @@ def cee(
         if written is None:
             if msg[:1] == b" " and not legacy_header(message).endswith(b" "):
                 msg = msg[1:]
-            own_members = members if own is None else members_of(own)
-            written = b'{%b, "message": %b}' % (own_members, write_string(msg))
+            own_member = member if own is None else token_member(own)
+            written = b'{%b, "message": %b}' % (own_member, write_string(msg))
         return _with_data(written, message) if structured_data else written
 
     def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
@@ -263,16 +263,13 @@ def app_name(
     return writer_of(to_rfc5424, zone, relay_name, payload)
 
 
-def object_writer(token: Token, tags: Sequence[str] = ()) -> Callable[[bytes], bytes | None]:
+def object_writer(token: Token) -> Callable[[bytes], bytes | None]:
     """Make a function that puts `token` into the JSON object that a MSG is; None if it is none.
 
     An object that names a token stays as it is.  A member of that name with another value
     than a token, such as null or a number, gives way.
-
-    Args:
-        tags: For the member ``tags``, which an object that has it keeps.
     """
-    member, members = members_of(token), members_of(token, tags)
+    member = token_member(token)
 
     def write(msg: bytes) -> bytes | None:
         found = find_object(msg) if b"{" in msg else None  # most messages have no brace
@@ -283,16 +280,14 @@ def object_writer(token: Token, tags: Sequence[str] = ()) -> Callable[[bytes], b
             if _names_token(found):
                 return text
             text = _without_token(text)
-        return add_members(text, member if "tags" in found.members else members)
+        return add_members(text, member)
 
     return write
 
 
-def members_of(token: Token, tags: Sequence[str] = ()) -> bytes:
-    """The members that are put first into an object with neither token nor tags."""
-    member = b'"%s": %s' % (_TOKEN_KEY_BYTES, json_string(token.reveal()))
-    texts = b", ".join([json_string(text.encode()) for text in tags])
-    return b'%s, "tags": [%s]' % (member, texts) if tags else member
+def token_member(token: Token) -> bytes:
+    """The member that is put first into an object without a token."""
+    return b'"%s": %s' % (_TOKEN_KEY_BYTES, json_string(token.reveal()))
 
 
 def sender_of(origin: Origin, relay_name: bytes) -> bytes:

@@ -23,7 +23,6 @@ from relay.rewrite.forms.token import (
     byte_order_mark_of,
     cee,
     legacy_header,
-    object_writer,
     tag,
     text_with_tag,
 )
@@ -208,13 +207,6 @@ def test_structured_data_goes_into_the_object_where_that_is_asked_for(
 def test_cee_wraps_what_is_nearly_an_object() -> None:
     payload = send(CEE, b'<13>1 2003-10-11T22:14:15Z h a - - - @cee: {"a":"\xff"}')
     assert payload.endswith(wrapped(rb'"@cee: {\"a\":\"\\xff\"}"'))
-
-
-def test_objects_with_tags() -> None:
-    write = object_writer(TOKEN, ["a", 'b"'])
-    token, tags = b'"logsene-app-token": "%s"' % SECRET, b'"tags": ["a", "b\\""]'
-    assert write(b'{"b":1}') == b'{%s, %s, "b":1}' % (token, tags)
-    assert write(b'{"tags":1}') == b'{%s, "tags":1}' % token
 
 
 @pytest.mark.parametrize(
