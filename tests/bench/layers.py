@@ -206,7 +206,7 @@ def client_takes_answers(corpus: Corpus, size: int) -> Timed:
     def receive() -> None:
         session = waiting.pop()
         call_each(session.receive, answers)
-        assert session.unacknowledged == 0
+        assert len(session.inflight) == 0
 
     return Timed(receive, prepare)
 

@@ -138,8 +138,8 @@ def check_client(stream: bytes, source: random.Random) -> None:
     for chunks in ([stream], chunks_of(source, stream)):
         session = _client()
         acknowledged = sum(session.receive(chunk) for chunk in chunks)
-        outcomes.append((acknowledged, session.over, session.ready, session.refusal))
-        assert acknowledged + session.unacknowledged == 0, "answers to what was never sent"
+        outcomes.append((acknowledged, session.over, session.ready, session.inflight.refusal))
+        assert acknowledged + len(session.inflight) == 0, "answers to what was never sent"
     assert outcomes[0] == outcomes[1]
     _check_sending(stream, source)
     _check_any_order(source)
@@ -154,7 +154,7 @@ def _check_any_order(source: random.Random) -> None:
     answers = [encode_answers(txnr, 1) for txnr in range(2, 2 + count)]
     source.shuffle(answers)
     assert sum(map(session.receive, answers)) == count
-    assert not session.over and session.unacknowledged == 0
+    assert not session.over and len(session.inflight) == 0
 
 
 def _client() -> RelpClientSession:
@@ -171,14 +171,14 @@ def _check_sending(stream: bytes, source: random.Random) -> None:
             session.send([b"message"] * count)
             sent += count
         acknowledged += session.receive(chunk)
-        if session.refusal is not None and source.random() < 0.5:
+        if session.inflight.refusal is not None and source.random() < 0.5:
             acknowledged += session.skip_refused()
             skipped += 1
         if source.random() < 0.01:
             session.close()
         said += session.data_to_send()
-        assert acknowledged + skipped + session.unacknowledged == sent
-        assert 0 <= session.room <= _WINDOW - session.unacknowledged
+        assert acknowledged + skipped + len(session.inflight) == sent
+        assert 0 <= session.room <= _WINDOW - len(session.inflight)
         # The whole answer that the window may still bring, and nothing else.
         assert held_bytes(session) <= len(stream) + _HELD_MAX
         if session.over:

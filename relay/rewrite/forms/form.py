@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from relay.codec import IS_COMPILED, Lines, native
+from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.token import Token
@@ -59,7 +60,8 @@ class Form(Protocol):
 
     def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         """The payloads of messages of one origin."""
-        ...
+        arrival = Arrival.of_one(len(messages), origin)
+        return list(self.write(Messages(messages), None, arrival))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Program:
     suffixes: Suffixes = lambda origin, sender, tags: (b"", b"", b"")
 
 
-class _Written:
+class _Written(Form):
     """A form that Python writes."""
 
     def __init__(self, writer: Writer) -> None:

@@ -57,7 +57,7 @@ def without_keys(records: Sequence[bytes], *, keep_hops: bool = False) -> Sequen
     return payloads
 
 
-class Keyed:
+class Keyed(Form):
     """A form whose payloads have keys before them; an empty payload stays empty.
 
     Args:
@@ -87,11 +87,6 @@ class Keyed:
             keys += self._keys(messages, origin)
         return _records(keys, self._form.write(lines, indexes, arrival))
 
-    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        """The records of messages of one origin."""
-        payloads = self._form.write_messages(messages, origin)
-        return _records(self._keys(messages, origin), payloads)
-
     def _keys(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         return [
             # What a peer makes long is not kept in memory.
@@ -100,7 +95,7 @@ class Keyed:
         ]
 
 
-class WithHops:
+class WithHops(Form):
     """A form whose payloads have the hops of their messages before them, if there are any."""
 
     def __init__(self, form: Form) -> None:
@@ -111,11 +106,6 @@ class WithHops:
     ) -> Sequence[bytes]:
         """The records of lines, or of those at `indexes`."""
         return hops_before(self._form.write(lines, indexes, arrival), indexes, arrival)
-
-    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        """The records of messages of one origin."""
-        payloads = self._form.write_messages(messages, origin)
-        return list(records_with_hops(payloads, origin.hops))
 
 
 def hops_before(

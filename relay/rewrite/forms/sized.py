@@ -36,7 +36,7 @@ class _Text(NamedTuple):
     """The message with a part of it instead."""
 
 
-class Sized:
+class Sized(Form):
     """A form whose payloads have at most the bytes of a limit.
 
     Args:
@@ -74,12 +74,6 @@ class Sized:
         each = messages_of_each(lines, chosen, arrival)
         found = [(message, origin) for messages, origin in each for message in messages]
         return self._settled(payloads, dict(zip(long, found, strict=True)))
-
-    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        """The payloads of messages of one origin."""
-        payloads = self._form.write_messages(messages, origin)
-        long = {at: (messages[at], origin) for at in self._long(payloads)}
-        return self._settled(payloads, long) if long else payloads
 
     def _long(self, payloads: Sequence[bytes]) -> list[int]:
         bytes_max = self._limit.bytes_max

@@ -246,7 +246,7 @@ def stage_of(change: Change, condition: Condition = always) -> Stage:
     return stage
 
 
-class FirstFitting:
+class FirstFitting(Form):
     """Writes each message in the form of the first of several whose condition it fits.
 
     Args:
@@ -271,11 +271,6 @@ class FirstFitting:
                 return [payloads[index] for index in order]
             left = [index for index in left if index not in payloads]
         raise AssertionError("no form for some messages")
-
-    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        """The payloads of messages of one origin."""
-        arrival = Arrival.of_one(len(messages), origin)
-        return list(self.write(Messages(messages), None, arrival))
 
 
 def without_empty(writer: Writer, reason: str, drops: Drops) -> Writer:

@@ -16,8 +16,7 @@ from twisted.logger import Logger
 
 from relay.codec import Lines
 from relay.model.errors import QueueError
-from relay.model.message import SyslogMessage
-from relay.model.origin import Arrival, Origin
+from relay.model.origin import Arrival
 from relay.model.token import Token
 from relay.rewrite.forms.form import Form
 from relay.rewrite.forms.token import fill_slots, with_slots
@@ -34,7 +33,7 @@ NewForm: TypeAlias = Callable[[RewriteConfiguration], Form]
 _DEFAULT_KEY = b"-"  # of the token for all messages that fit no match
 
 
-class LateTokens:
+class LateTokens(Form):
     """Writes the form of one destination, and fills the slots of its records.
 
     Args:
@@ -61,10 +60,6 @@ class LateTokens:
     ) -> Sequence[bytes]:
         """The payloads of lines, with slots for tokens that are not known."""
         return with_slots(list(self._form.write(lines, indexes, arrival)), self._placeholders)
-
-    def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
-        """The payloads of messages, with slots for tokens that are not known."""
-        return with_slots(self._form.write_messages(messages, origin), self._placeholders)
 
     def look(self) -> None:
         """Try to read the tokens that are missing."""

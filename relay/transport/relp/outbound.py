@@ -69,7 +69,7 @@ class RelpClientProtocol(DeliveringProtocol):
         # Records left the queue unsent, so the numbers have to begin again in another session.
         # The answers that are on their way would be lost with this one.
         has_gap = self._next_seq is not None and self._drain.sent_seq != self._next_seq
-        if has_gap and self._session.unacknowledged:
+        if has_gap and self._session.inflight:
             return 0
         return self._session.room
 
@@ -121,13 +121,13 @@ class RelpClientProtocol(DeliveringProtocol):
             self._begin_sending()
         if acknowledged:
             self._acknowledged(acknowledged)
-        if session.refusal is not None:
+        if session.inflight.refusal is not None:
             self._judge_refusals(at_once=session.over)
         if self.over:
             return
         if session.over:
             self.give_up(str(session.error or "closed as agreed"), blameless=session.error is None)
-        elif session.exhausted and not session.unacknowledged:
+        elif session.exhausted and not session.inflight:
             session.close()  # and ClientService connects again
             self._write()
             self._expect_answer()
@@ -146,7 +146,7 @@ class RelpClientProtocol(DeliveringProtocol):
 
     @property
     def is_idle(self) -> bool:
-        return not self._session.unacknowledged
+        return not self._session.inflight
 
     def say_goodbye(self) -> None:
         """Without waiting for the answer."""
@@ -183,10 +183,10 @@ class RelpClientProtocol(DeliveringProtocol):
         Answers to what was sent behind a refused message show whether it is that one or
         all of them, so they are waited for, unless it is to be `at_once`.
         """
-        session = self._session
-        while (refusal := session.refusal) is not None and not self._why:
-            is_certain = session.took_others or session.refused_in_row >= REFUSED_IN_ROW_MAX
-            if not (at_once or is_certain) and session.unanswered:
+        session, inflight = self._session, self._session.inflight
+        while (refusal := inflight.refusal) is not None and not self._why:
+            is_certain = inflight.took_others or inflight.refused_in_row >= REFUSED_IN_ROW_MAX
+            if not (at_once or is_certain) and inflight.unanswered:
                 if self._refusal_call is None:
                     self._refusal_call = self._clock.callLater(
                         _ANSWERS_SECONDS_MAX, self._no_more_answers
@@ -196,8 +196,8 @@ class RelpClientProtocol(DeliveringProtocol):
             goes_on = self._drain.refused(
                 self,
                 refusal,
-                in_row=session.refused_in_row,
-                others_taken=session.took_others,
+                in_row=inflight.refused_in_row,
+                others_taken=inflight.took_others,
             )
             if not goes_on:
                 self.give_up(f"it refused a message: {refusal}")
@@ -227,7 +227,7 @@ class RelpClientProtocol(DeliveringProtocol):
 
     def _answered(self) -> None:
         self._cancel_answer_call()
-        if self._session.unacknowledged:
+        if self._session.inflight:
             self._expect_answer()
 
     def _expect_answer(self) -> None:

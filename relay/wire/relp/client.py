@@ -59,6 +59,7 @@ class RelpClientSession:
         server_offers: What it offered then.
         over: Nothing more will be exchanged; close the connection.
         error: Why it is over, unless we closed and the server agreed.
+        inflight: The messages that are not acknowledged.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class RelpClientSession:
         self.error: RelpError | None = None
         self._decoder = RelpFrameDecoder(data_bytes_max=_ANSWER_BYTES_MAX, truncate=False)
         # txnr 1 is the open.
-        self._inflight = Inflight(first_txnr=2, frames_max=window_records)
+        self.inflight = Inflight(first_txnr=2, frames_max=window_records)
         self._txnr_limit = txnr_limit
         self._close_txnr: int | None = None
         self._held = b""  # the beginning of an expected answer
@@ -91,47 +92,22 @@ class RelpClientSession:
         self._output = [encode_frame(1, b"open", offers)]
 
     @property
-    def unacknowledged(self) -> int:
-        """Messages sent and not acknowledged."""
-        return len(self._inflight)
-
-    @property
     def room(self) -> int:
         """How many messages may be sent now."""
         if not self.ready or self.over or self._close_txnr is not None:
             return 0
-        return min(self._inflight.room, max(0, self._txnr_limit - self._inflight.next_txnr))
+        return min(self.inflight.room, max(0, self._txnr_limit - self.inflight.next_txnr))
 
     @property
     def exhausted(self) -> bool:
         """Whether only another connection has numbers for more messages."""
-        return self._inflight.next_txnr >= self._txnr_limit
-
-    @property
-    def refusal(self) -> str | None:
-        """The server's text if it refused the oldest unacknowledged message."""
-        return self._inflight.refusal
-
-    @property
-    def refused_in_row(self) -> int:
-        """How many of the oldest messages the server refused, up to the first that it did not."""
-        return self._inflight.refused_in_row
-
-    @property
-    def took_others(self) -> bool:
-        """Whether the server has taken a message behind the oldest unacknowledged one."""
-        return self._inflight.took_others
-
-    @property
-    def unanswered(self) -> int:
-        """Messages sent that have no answer at all."""
-        return self._inflight.unanswered
+        return self.inflight.next_txnr >= self._txnr_limit
 
     def send(self, payloads: Sequence[bytes]) -> None:
         """Send messages, at most `room` of them, none empty."""
         if not self._takes_hops:
             payloads = without_hops(payloads)
-        first = self._inflight.add(len(payloads))
+        first = self.inflight.add(len(payloads))
         self._output.append(self._encode(first, payloads))
 
     def begin_packing(self) -> bool:
@@ -147,7 +123,7 @@ class RelpClientSession:
         Returns:
             How many of the oldest messages are now acknowledged.
         """
-        inflight = self._inflight
+        inflight = self.inflight
         usual = self.ready and not self.over and not self._answers_stand_for_more
         if usual and not self._decoder.inside_frame:
             chunk, self._held = self._held + chunk, b""
@@ -175,8 +151,8 @@ class RelpClientSession:
         Returns:
             How many messages after it are now acknowledged.
         """
-        self._inflight.skip_refused()
-        return self._inflight.take_acknowledged()
+        self.inflight.skip_refused()
+        return self.inflight.take_acknowledged()
 
     def close(self) -> None:
         """Ask the server to end the session.  Unanswered messages stay unacknowledged."""
@@ -185,7 +161,7 @@ class RelpClientSession:
         if not self.ready:
             self.over = True
             return
-        self._close_txnr = self._inflight.next_txnr
+        self._close_txnr = self.inflight.next_txnr
         self._output.append(encode_frame(self._close_txnr, b"close", b""))
 
     def data_to_send(self) -> bytes:
@@ -204,7 +180,7 @@ class RelpClientSession:
 
     def _receive_rsp(self, txnr: int, data: bytes) -> None:
         if data[:4] in _TAKEN and self.ready:
-            inflight = self._inflight
+            inflight = self.inflight
             if (inflight.answer_upto if self._answers_stand_for_more else inflight.answer)(txnr):
                 return
         if txnr == 1 and not self.ready:
@@ -217,7 +193,7 @@ class RelpClientSession:
                 self._end(f"not an answer: {data[:40]!r}")
                 return
             reason = printable(data)
-            if rsp[1] == b"200" or not self._inflight.answer(txnr, refusal=reason):
+            if rsp[1] == b"200" or not self.inflight.answer(txnr, refusal=reason):
                 self._end(f"an answer to txnr {txnr}, which is not waiting for one")
 
     def _receive_open_rsp(self, data: bytes) -> None:

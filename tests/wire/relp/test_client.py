@@ -195,9 +195,9 @@ def test_taken_as_a_refused_session(data: bytes, reason: str) -> None:
 
 
 def test_the_window_holds_what_is_not_acknowledged(session: RelpClientSession) -> None:
-    assert (session.unacknowledged, session.room) == (3, 1)
+    assert (len(session.inflight), session.room) == (3, 1)
     assert session.receive(b"2 rsp 6 200 OK\n") == 1
-    assert (session.unacknowledged, session.room) == (2, 2)
+    assert (len(session.inflight), session.room) == (2, 2)
     session.send([b"d", b"e"])
     assert session.data_to_send() == encode_syslog(5, [b"d", b"e"])
     assert session.room == 0
@@ -239,7 +239,7 @@ def test_what_ends_a_session_acknowledges_what_came_before_it_only(
     assert session.over
     assert reason in str(session.error)
     assert session.receive(b"3 rsp 6 200 OK\n4 rsp 6 200 OK\n") == 0
-    assert (session.unacknowledged, session.room) == (2, 0)
+    assert (len(session.inflight), session.room) == (2, 0)
 
 
 def test_hints_that_say_nothing_to_us_are_ignored(session: RelpClientSession) -> None:
@@ -251,18 +251,18 @@ def test_a_refused_message_is_not_acknowledged_and_not_passed_over(
     session: RelpClientSession,
 ) -> None:
     assert session.receive(b"3 rsp 8 500 nope\n4 rsp 6 200 OK\n") == 0
-    assert session.refusal is None  # the one before it has no answer yet
+    assert session.inflight.refusal is None  # the one before it has no answer yet
     assert session.receive(b"2 rsp 6 200 OK\n") == 1
-    assert session.refusal == "500 nope"
+    assert session.inflight.refusal == "500 nope"
     assert session.skip_refused() == 1
-    assert (session.refusal, session.unacknowledged, session.over) == (None, 0, False)
+    assert (session.inflight.refusal, len(session.inflight), session.over) == (None, 0, False)
 
 
 def test_a_refusal_in_other_bytes_than_text_is_readable(session: RelpClientSession) -> None:
     session.receive(encode_frame(2, b"rsp", b"500 \xff" + b"x" * 500))
-    assert session.refusal is not None
-    assert session.refusal.startswith("500 \\xff")
-    assert len(session.refusal) <= 200
+    assert session.inflight.refusal is not None
+    assert session.inflight.refusal.startswith("500 \\xff")
+    assert len(session.inflight.refusal) <= 200
 
 
 orders = st.integers(1, 20).flatmap(lambda count: st.permutations(range(2, count + 2)))
@@ -283,7 +283,7 @@ def test_what_is_acknowledged_is_a_prefix_of_what_was_answered(
         answered = set(order[: stream[:stop].count(b"\n")])
         assert answered.issuperset(range(2, 2 + acknowledged))
         assert 2 + acknowledged not in answered
-    assert (acknowledged, session.unacknowledged) == (len(order), 0)
+    assert (acknowledged, len(session.inflight)) == (len(order), 0)
 
 
 HOSTILE = "\x1b[2J\x07\r\n\u202e\u2066".encode() + b"\x9b31m\0"
@@ -306,7 +306,7 @@ def test_what_a_server_says_is_one_short_printable_line(
     for txnr in (2, 3, 4):
         length = len(text) + (4 if b" 500 " in answer or b" 200 " in answer else 0)
         session.receive(answer % (txnr, length, text))
-    reason = session.refusal or str(session.error)
+    reason = session.inflight.refusal or str(session.error)
     assert reason.isprintable(), repr(reason)
     assert len(reason) <= 300
 
@@ -347,7 +347,7 @@ def test_close_waits_for_its_answer_and_takes_answers_until_then(
     session.close()
     assert (session.data_to_send(), session.room, session.over) == (b"5 close 0\n", 0, False)
     assert session.receive(b"2 rsp 6 200 OK\n5 rsp 0\n") == 1
-    assert (session.over, session.error, session.unacknowledged) == (True, None, 2)
+    assert (session.over, session.error, len(session.inflight)) == (True, None, 2)
 
 
 def test_a_session_that_was_never_opened_is_over_when_closed() -> None:
@@ -394,14 +394,14 @@ def test_usual_and_unusual_answers_come_to_the_same(
         done = stream[:start].count(b"\n") - (with_hint and b"hello 0\n" in stream[:start])
         assert total == done, "an answer counts when its last byte is there"
     total += session.receive(stream[start:])
-    assert (total, session.unacknowledged, session.over) == (50, 0, False)
+    assert (total, len(session.inflight), session.over) == (50, 0, False)
 
 
 def test_an_answer_in_two_parts_then_something_else(session: RelpClientSession) -> None:
     assert session.receive(b"2 rsp 6 20") == 0
     assert session.receive(b"0 OK\n3 rsp 8 500 no") == 1
     assert session.receive(b"pe\n") == 0
-    assert session.refusal == "500 nope"
+    assert session.inflight.refusal == "500 nope"
 
 
 # Offers of our own.
