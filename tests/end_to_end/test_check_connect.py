@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 
 from tests.certificate_files import CertificateFiles
+from tests.end_to_end.bulk_program import Server
 from tests.end_to_end.faulty_receivers import Authority, Receivers
 from tests.end_to_end.full_disk import small_mount
+from tests.end_to_end.name_server import NameServer
 from tests.end_to_end.users import USER, folder_of_user, python_for_user
 from tests.processes import Programs, free_port, running_programs
 from tests.relay_process import RelayProcess, toml_text
@@ -114,6 +116,9 @@ SOURCE_FAULTS = {
     "no-socket": ("path-taken", "not a socket"),
     "address": ("address-unknown", "no such address"),
     "nothing-to-read": ("file-missing", "no file matches"),
+    "no-pipe": ("path-taken", "is no named pipe"),
+    "no-program": ("program-not-runnable", "is not a program"),
+    "no-unit": ("socket-unit-missing", "FileDescriptorName=syslogrelay-nowhere.socket"),
 }
 FILE_FAULTS = {
     "own-expired": "expired on 2025-02-01; replace it",
@@ -247,6 +252,9 @@ def _add_sources(setup: Setup, folder: Path, held: ExitStack) -> None:
         "no-socket": {"listen": f"unixgram:{folder}/file"},
         "address": {"listen": f"tcp://192.0.2.1:{free_port()}"},
         "nothing-to-read": {"listen": f"file:{folder}/nothing/*.log"},
+        "no-pipe": {"listen": f"pipe:{folder}/open-token"},
+        "no-program": {"listen": f"program:{folder}/open-token"},
+        "no-unit": {"listen": "systemd://syslogrelay-nowhere.socket"},
     }
 
 
@@ -433,3 +441,45 @@ def test_a_running_relay_and_nothing_wrong(
     assert "asks for a client certificate of CN=Test authority" in found.texts("destination tls")
     receiver.stop()
     assert (tmp_path / "received.log").read_bytes() == b""
+
+
+def test_all_servers_of_srv_records(programs: Programs, tmp_path: Path) -> None:
+    port, closed = free_port(), free_port()
+    RelayProcess.started(
+        programs,
+        tmp_path / "receiver",
+        sources={"relp": {"listen": f"relp://127.0.0.1:{port}"}},
+        destinations={"file": {"connect": f"file:{tmp_path}/received.log"}},
+    )
+    names = NameServer(tmp_path / "names", free_port())
+    programs.add(names)
+    service = "_syslog._tcp.up.test"
+    servers = [[10, 0, port, "one.test"], [20, 0, closed, "one.test"]]
+    names.say({service: {"SRV": servers}, "one.test": {"A": ["127.0.0.1"]}})
+    names.start()
+    setup = Setup(destinations={"service": {"connect": f"relp://{service}"}})
+    setup.sources["local"] = {"listen": f"unixgram:{tmp_path}/log"}
+    found = check(written(tmp_path, setup), python=names.interpreter())
+    assert found.faults("destination service") == ["tcp-partial"]
+    texts = found.texts("destination service")
+    assert f"127.0.0.1 port {port}, 127.0.0.1 port {closed}" in texts
+    assert f"127.0.0.1:{port} opens sessions in" in texts
+
+
+def test_sematext_s_bulk_receiver_is_asked_for_the_token(
+    programs: Programs, tmp_path: Path, certificates: CertificateFiles
+) -> None:
+    tls = ("--tls", certificates.server_certificate, certificates.server_key)
+    server = Server(programs, tmp_path, *tls, "unknown-token", "ok")
+    server.start()
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    keys = {"connect": "sematext://eu", "via": "https", "host": "127.0.0.1", "port": server.port}
+    setup = Setup({"local": {"listen": f"unixgram:{tmp_path}/log"}})
+    setup.destinations["app"] = keys | {"token_file": str(token), "trusted_ca": certificates.ca}
+    path = written(tmp_path, setup)
+    faults = [check(path).faults("destination app") for _ in range(2)]
+    assert faults == [["tls-expires-soon", "token-unknown"], ["tls-expires-soon"]]
+    assert {each["path"] for each in server.requests} == {f"/{TOKEN}/_bulk"}
+    assert {each["documents"] for each in server.requests} == {0}

@@ -10,6 +10,8 @@ import pytest
 
 from relay.cli.control_client import ask
 from relay.service.tls.certificates import make_authority, make_leaf
+from tests.certificate_files import CertificateFiles
+from tests.end_to_end.bulk_program import Server
 from tests.end_to_end.central import Central, numbered, without_repetition
 from tests.end_to_end.full_disk import small_mount
 from tests.plain_senders import feed_stream
@@ -227,3 +229,48 @@ def test_over_https_each_message_is_confirmed(programs: Programs, tmp_path: Path
     assert sorted(set(lines)) == sorted(b"number %d" % number for number in range(200))
     wait_until(lambda: edge.status()["queued_records"] == 0, "all are confirmed")
     assert TOKEN not in edge.log() + receiver.log()
+
+
+@pytest.mark.parametrize(
+    ("steps", "documents", "quarantined", "reason"),
+    [
+        (["items=429,201,503"], [10, 2], 0, "item 429 1, item 503 1"),
+        (["poison=number 4"], [10], 1, "item 400 1"),
+        (["413=3"], [10, 5, 2, 3, 5, 2, 3], 0, "status 413 20"),
+        (["unknown-token"], [10, 1, 9], 0, "unknown token 10"),
+        (["limit"], [10, 1, 9], 0, "limit 10"),
+        (["502"], [10, 10], 0, "status 502 10"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) and isinstance(value[0], str) else "",
+)
+def test_over_https_whatever_sematext_answers_nothing_is_lost(
+    programs: Programs,
+    tmp_path: Path,
+    certificates: CertificateFiles,
+    steps: list[str],
+    documents: list[int],
+    quarantined: int,
+    reason: str,
+) -> None:
+    tls = ("--tls", certificates.server_certificate, certificates.server_key)
+    server = Server(programs, tmp_path, *tls, *steps)
+    server.start()
+    keys = {"via": "https", "trusted_ca": certificates.ca, "batch_seconds": 0.5}
+    edge = Edge(programs, tmp_path / "edge", server.port, requests_max=1, **keys)
+    edge.start()
+    feed_stream(edge.port, numbered("tcp", 10))
+    if steps[0] in ("unknown-token", "limit"):
+        wait_until(lambda: "held, nothing is lost: " in edge.status()["state"], "a hold")
+        assert edge.status()["queued_records"] == 10
+        ask(str(edge.state_dir), "connect")
+    wait_until(
+        lambda: edge.status()["delivered_records"] == 10 - quarantined, "what is taken is delivered"
+    )
+    status = edge.status()
+    assert (status["queued_records"], status["quarantined_records"]) == (0, quarantined)
+    assert status["details"] == [f"not delivered by a request: {reason}"]
+    expected = {b"number %d" % number for number in range(10)}
+    assert {*server.messages} == expected - ({b"number 4"} if quarantined else set())
+    assert {each["_index"] for each in server.taken} == {TOKEN}
+    assert [each["documents"] for each in server.requests] == documents
+    assert TOKEN not in edge.log()

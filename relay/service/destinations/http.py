@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import quote
 
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 
@@ -59,6 +60,7 @@ DOCUMENT = FormatConfiguration(
 )
 """The fields that Sematext documents for rsyslog's omelasticsearch."""
 
+BULK_REFUSALS_MAX = 1
 _USER_AGENT = f"syslogrelay/{__version__}"
 _PATH = re.compile(r"/[!-~]*")
 _NOT_IN_INDEX = re.compile(rb'[\x00-\x20\x7f-\xff\\/*?"<>|,#:]')
@@ -292,7 +294,7 @@ class HttpConfiguration(AnsweringConfiguration):
     )
     credentials: HttpCredentials = group(HttpCredentials)
     sizes: HttpBatches = group(HttpBatches)
-    refusals_max: int = 1
+    refusals_max: int = BULK_REFUSALS_MAX
     """A server that takes others and refuses one message says the same of it the next time."""
 
     @property
@@ -489,6 +491,8 @@ def _probe(configuration: HttpConfiguration, probe: Probe) -> None:
         probe.fail("request", "token-missing", str(error), "put the secret into that file")
         credentials = Credentials({})
     path = url.path or _BODIES[body].path
+    if credentials.index and not url.path:  # only with its name does a server look at it
+        path = f"/{quote(credentials.index)}{path}"
     own = {"User-Agent": _USER_AGENT, "Content-Type": _BODIES[body].content_type}
     headers = {**own, **dict(configuration.headers), **credentials.headers}
     method = "HEAD" if body in ("ndjson", "array") else "POST"

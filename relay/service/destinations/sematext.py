@@ -35,11 +35,11 @@ from relay.service.configuration.table import Choice, Text, Whole
 from relay.service.configuration.url import Role, is_host
 from relay.service.destinations.datagrams import UDP
 from relay.service.destinations.http import (
+    BULK_REFUSALS_MAX,
     DOCUMENT,
     HTTPS,
     HttpBatches,
     HttpCredentials,
-    HttpsConfiguration,
 )
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.streams import (
@@ -74,7 +74,7 @@ class _AppToken(HttpCredentials):
 
     app_token: Token | UnreadToken | None = None
 
-    def reveal(self) -> bytes:
+    def _reveal(self) -> bytes:
         """The token; UpstreamError says why it cannot be read."""
         token = self.app_token
         assert token is not None
@@ -84,24 +84,14 @@ class _AppToken(HttpCredentials):
             raise UpstreamError(str(error)) from None
 
     def read(self, scheme: str) -> Credentials:
-        return Credentials({}, (self.reveal(),))
-
-
-@dataclass(frozen=True, slots=True)
-class _BulkConfiguration(HttpsConfiguration):
-    @property
-    def constant_index(self) -> str:
-        assert isinstance(self.credentials, _AppToken)
-        try:
-            return self.credentials.reveal().decode()
-        except UpstreamError as error:  # there is no session without it
-            raise OSError(str(error)) from None
+        token = self._reveal()
+        return Credentials({}, (token,), index=token)
 
 
 _WAYS: Mapping[str, DestinationKind[Any]] = {
     "tls": TLS,
     "relp": RELP,
-    "https": replace(HTTPS, configuration=_BulkConfiguration),
+    "https": HTTPS,
     "tcp": TCP,
     "udp": UDP,
 }
@@ -273,6 +263,7 @@ def _complete(
         steps = rewrite.steps if isinstance(rewrite, RewriteConfiguration) else ()
         if is_bulk:
             table["bulk_token"], table["format"] = form.token, DOCUMENT
+            table["refusals_max"] = BULK_REFUSALS_MAX
             form = RewriteConfiguration()
         table["rewrite"] = replace(form, steps=steps)
 

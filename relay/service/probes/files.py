@@ -82,8 +82,12 @@ def probe_connectable(probe: Probe, path: str, kind: socket.SocketKind) -> None:
         probe.passed("connect", f"a program takes what is sent to {path}")
 
 
-def probe_pipe(probe: Probe, path: str) -> None:
-    """A named pipe, which is not opened: its reader would take our end for the end of all."""
+def probe_pipe(probe: Probe, path: str, *, reads: bool = False) -> None:
+    """A named pipe, which is not opened: its reader would take our end for the end of all.
+
+    Args:
+        reads: The relay is its reader, which opens it for writing, too.
+    """
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
@@ -94,8 +98,11 @@ def probe_pipe(probe: Probe, path: str) -> None:
         probe.fail("path", "path-taken", f"{path} is no named pipe", "make one with mkfifo")
     elif not os.access(path, os.W_OK):
         _fail_access(probe, path, "file-not-writable", "may not write to")
+    elif reads and not os.access(path, os.R_OK):
+        _fail_access(probe, path, "file-not-readable", "may not read")
     else:
-        probe.passed("path", f"{path} is a named pipe; whether somebody reads it is not tried")
+        other = "writes to" if reads else "reads"
+        probe.passed("path", f"{path} is a named pipe; whether somebody {other} it is not tried")
 
 
 def probe_runnable(probe: Probe, path: str) -> None:

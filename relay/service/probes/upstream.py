@@ -13,10 +13,12 @@ from typing import NamedTuple, Protocol, TypeAlias
 from OpenSSL import SSL
 
 from relay import SOFTWARE
+from relay.model.errors import UpstreamError
 from relay.model.text import printable
 from relay.service.configuration.model import TlsConfiguration, Url
 from relay.service.probes.certificates import probe_own_certificate, tell_of_certificate
 from relay.service.probes.probe import Finding, Probe, Severity, run_probes, within
+from relay.service.probes.services import servers_of
 from relay.service.tls.files import file_problems, read_material, read_options, read_policy
 from relay.transport.tls.blocking import TlsBroken, TlsConnection
 from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
@@ -57,8 +59,8 @@ class Upstream(NamedTuple):
 
     @property
     def place(self) -> str:
-        host = f"{self.address[0]}"
-        return f"[{host}]:{self.url.port}" if ":" in host else f"{host}:{self.url.port}"
+        host, port = f"{self.address[0]}", int(self.address[1])
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @contextmanager
     def connected(self, seconds_max: float) -> Iterator[Connection]:
@@ -102,12 +104,7 @@ def probe_upstream(
         bind: Our own address; only addresses of its family are tried, as by the relay.
     """
     probe_own_certificate(probe, tls)
-    if url.service_domain:
-        text = f"the servers that the SRV records of {url.host} name are not tried"
-        remedy = f"look at them with `dig SRV {url.host}`, and check each as a destination"
-        probe.warn("dns", "srv-not-tried", text, remedy)
-        return
-    found = _addresses(probe, url)
+    found = _servers(probe, url) if url.service_domain else _addresses(probe, url)
     endpoint = _endpoint(probe, url, tls) if found else None
     if tls is not None and endpoint is None:
         greet = _nothing  # TCP is worth a look all the same
@@ -129,6 +126,24 @@ def probe_datagrams(probe: Probe, url: Url) -> None:
 
 def _nothing(probe: Probe, upstream: Upstream, connection: Connection) -> None:
     pass
+
+
+def _servers(probe: Probe, url: Url) -> Sequence[tuple[int, Address]]:
+    """Those that SRV records name."""
+    began = time.monotonic()
+    try:
+        places = servers_of(url.host, probe.seconds_max)
+    except UpstreamError as error:
+        remedy = f"look at the records with `dig SRV {url.host}`"
+        probe.fail("dns", "srv-unknown", f"{url.host}: {error}", remedy)
+        return []
+    shown = ", ".join(f"{host} port {port}" for host, port in places[:_ADDRESSES_MAX])
+    probe.passed("dns", f"{url.host} is {shown} ({_milliseconds(began)})")
+    found: list[tuple[int, Address]] = []
+    for host, port in places[:_ADDRESSES_MAX]:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        found.append((family, (host, port)))
+    return found
 
 
 def _addresses(probe: Probe, url: Url) -> Sequence[tuple[int, Address]]:
@@ -167,7 +182,7 @@ def _endpoint(probe: Probe, url: Url, tls: TlsConfiguration | None) -> TlsUpstre
     try:
         return TlsUpstream(
             read_material(tls),
-            server_name=tls.server_name or url.host,
+            server_name=tls.server_name or url.service_domain or url.host,
             peer_verify=tls.peer_verify,
             fingerprints=read_policy(tls).fingerprints,
             options=read_options(tls),

@@ -85,10 +85,10 @@ class Systemd:
 NO_SYSTEMD = Systemd()
 
 
-def initial_environment() -> dict[str, str]:
-    """The environment that this process was started with; empty if that is not known."""
+def initial_environment(pid: int | None = None) -> dict[str, str]:
+    """The environment that a process, or this one, was started with; empty if it is not known."""
     try:
-        with open("/proc/self/environ", "rb") as file:
+        with open(f"/proc/{pid or 'self'}/environ", "rb") as file:
             entries = os.fsdecode(file.read()).split("\0")
     except OSError:
         return {}

@@ -18,6 +18,7 @@ from relay.service.configuration.keys import key
 from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
 from relay.service.configuration.table import shown
 from relay.service.configuration.url import Role
+from relay.service.probes.local import probe_journal
 from relay.service.sources.kind import Positions, SourceKind, SourceParts
 from relay.service.sources.listening import read_from_key, split_problems
 from relay.service.sources.service import Receiving, SourceService
@@ -188,4 +189,5 @@ JOURNALD = SourceKind(
     medium="journal",
     shared=True,  # with other matches
     make=_make,
+    probe=lambda source, probe: probe_journal(probe, source.listen.path),
 )

@@ -24,6 +24,8 @@ from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import SourceConfiguration, Where, reserved_key
 from relay.service.configuration.table import Named, Permissions, Texts
 from relay.service.configuration.url import Bare, Path
+from relay.service.probes.files import probe_runnable
+from relay.service.probes.local import probe_pipe_to_read
 from relay.service.refusal import StartRefused
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import (
@@ -270,6 +272,7 @@ PIPE = SourceKind(
     delivered="lines that programs write into a named pipe",
     medium="pipe",
     make=lambda configuration, receiving, parts: PipeSource(configuration, receiving),
+    probe=lambda source, probe: probe_pipe_to_read(probe, source.listen.path),
 )
 PROGRAM = SourceKind(
     scheme="program",
@@ -279,6 +282,7 @@ PROGRAM = SourceKind(
     medium="program",
     shared=True,
     make=lambda configuration, receiving, parts: ProgramSource(configuration, receiving),
+    probe=lambda source, probe: probe_runnable(probe, source.listen.path),
 )
 INTERNAL = SourceKind(
     scheme="internal",
@@ -287,4 +291,5 @@ INTERNAL = SourceKind(
     delivered="the relay's own log, with facility syslog",
     medium="internal",
     make=_make_internal,
+    probe=lambda source, probe: probe.passed("log", "the relay's own log needs nothing else"),
 )

@@ -11,6 +11,7 @@ from relay.service.configuration.keys import key
 from relay.service.configuration.model import Url
 from relay.service.configuration.table import Choice
 from relay.service.configuration.url import Role
+from relay.service.probes.local import probe_inherited
 from relay.service.refusal import StartRefused
 from relay.service.sources.datagrams import UDP, UNIXGRAM
 from relay.service.sources.kind import SourceKind, SourceParts
@@ -95,4 +96,5 @@ SYSTEMD = SourceKind(
     medium="systemd",
     chosen_by="protocol",
     make=_make,
+    probe=lambda source, probe: probe_inherited(probe, source.listen.inherited),
 )

@@ -30,7 +30,14 @@ from relay.transport.http.batches import Batches, Waiting
 from relay.transport.http.suspects import Item, Suspects, halves
 from relay.transport.http.uploads import Outcome, Uploads
 from relay.transport.upstream import UpstreamState
-from relay.wire.http.answers import FORBIDDEN_ITEM, NO_CONNECTION, Fate, Verdict, is_failure
+from relay.wire.http.answers import (
+    FORBIDDEN_ITEM,
+    NO_CONNECTION,
+    NO_CREDENTIALS,
+    Fate,
+    Verdict,
+    is_failure,
+)
 from relay.wire.http.bodies import Record
 
 _HOLD_SECONDS_MIN, _HOLD_SECONDS_MAX = 30.0, 900.0
@@ -247,7 +254,9 @@ class HttpSession:
         self._failures += is_failure(verdict)
         seconds, reason = outcome.pause, verdict.reason
         if is_hold:
-            seconds = min(_HOLD_SECONDS_MIN * 2**self._holds, _HOLD_SECONDS_MAX)
+            is_local = verdict.cause == NO_CREDENTIALS  # a look at a file costs nothing
+            longest = _HOLD_SECONDS_MIN if is_local else _HOLD_SECONDS_MAX
+            seconds = min(_HOLD_SECONDS_MIN * 2**self._holds, longest)
             self._holds = min(self._holds + 1, 30)
             reason = f"held, nothing is lost: {reason}"
         if verdict.until_midnight:

@@ -13,7 +13,7 @@ from relay.model.errors import UpstreamError
 from relay.model.token import redacted_secret
 from relay.queue.committer import RunInThread
 from relay.transport.http.requests import RequestFailed, Requests
-from relay.wire.http.answers import Fate, Read, Verdict, verdicts_of
+from relay.wire.http.answers import NO_CREDENTIALS, Fate, Read, Verdict, verdicts_of
 from relay.wire.http.bodies import Encode, Record
 
 _GZIP_WINDOW_BITS = 31  # zlib's own number for gzip with the largest window
@@ -84,7 +84,7 @@ class Uploads:
         try:
             credentials = self._credentials()
         except UpstreamError as error:
-            return _same(records, Verdict(Fate.HOLD, "credentials", str(error)))
+            return _same(records, Verdict(Fate.HOLD, NO_CREDENTIALS, str(error)))
         if credentials.index:
             records = [
                 each if each.index else replace(each, index=credentials.index) for each in records

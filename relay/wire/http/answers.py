@@ -27,6 +27,8 @@ FORBIDDEN_ITEM = ("item 401", "item 403")
 """Causes of a hold: the sender of the request may not write to the index of the document."""
 NO_CONNECTION = "connect"
 """The cause if there is no connection; its text names the server."""
+NO_CREDENTIALS = "credentials"
+"""The cause if the file of a token or a password cannot be read."""
 _RETRY_AFTER_SECONDS_MAX = 3600.0
 _TOO_LARGE = 413
 _AT_FAULT = (400, 422)

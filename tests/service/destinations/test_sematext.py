@@ -31,6 +31,7 @@ from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
+from relay.transport.http.uploads import Credentials
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.tls.endpoints import TlsListener, TlsMaterial
@@ -457,11 +458,11 @@ def test_bulk_requests_have_the_token_for_an_index(tmp_path: Path, region: str, 
     inner = found.inner
     assert isinstance(inner, HttpsConfiguration)
     assert inner.url == f"https://{host}:443/_bulk"
-    assert (inner.body, inner.constant_index, inner.record_key) == ("bulk", TOKEN, None)
+    assert (inner.body, inner.constant_index, inner.record_key) == ("bulk", "", None)
     assert (inner.sizes.batch_records, inner.sizes.compress) == (7, "gzip")
     assert inner.tls is not None
-    assert inner.credentials.read("Bearer").headers == {}
-    assert inner.credentials.read("Bearer").secrets == (TOKEN.encode(),)
+    token = TOKEN.encode()
+    assert inner.read_credentials() == Credentials({}, (token,), index=token)
     assert (found.rewrite, found.format) == (RewriteConfiguration(), DOCUMENT)
     assert not read(tmp_path, keys).warnings
     (payload,), _ = written(read(tmp_path, keys), b'<13>Oct 11 22:14:15 web su[1]: say "hi"')
@@ -473,9 +474,8 @@ def test_bulk_requests_have_the_token_for_an_index(tmp_path: Path, region: str, 
 def test_a_bulk_request_waits_for_the_token(tmp_path: Path) -> None:
     place = UnreadToken("no file", file=str(tmp_path / "later"))
     inner = new_destination("out", EU, via="https", bulk_token=place).inner
-    with pytest.raises(OSError, match="cannot read the token file"):
-        inner.constant_index
+    assert isinstance(inner, HttpsConfiguration)
     with pytest.raises(UpstreamError, match="cannot read the token file"):
-        inner.credentials.read("Bearer")
+        inner.read_credentials()
     (tmp_path / "later").write_text(TOKEN)
-    assert inner.constant_index == TOKEN
+    assert inner.read_credentials().index == TOKEN.encode()

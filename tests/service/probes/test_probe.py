@@ -22,23 +22,20 @@ def test_probes_run_at_the_same_time() -> None:
 
 
 def test_one_that_does_not_end_keeps_what_it_has_found() -> None:
-    release = threading.Event()
-    ended = threading.Event()
+    release, ended = threading.Event(), threading.Event()
 
     def hang(probe: Probe) -> None:
-        probe.passed("dns", "known")
         release.wait(20)
         probe.passed("tcp", "too late")
         ended.set()
 
-    probe = Probe("central", 0.01)
+    probe = Probe("central", 0.0)
+    probe.passed("dns", "known")
     run_probes([(probe, hang)])
+    found = [(each.step, each.fault) for each in probe.findings]
     release.set()
-    ended.wait(20)
-    assert [(each.step, each.fault) for each in probe.findings][:2] == [
-        ("dns", ""),
-        ("probe", "probe-timeout"),
-    ]
+    assert ended.wait(20)
+    assert found == [("dns", ""), ("probe", "probe-timeout")]
 
 
 def test_no_probes() -> None:
@@ -56,8 +53,8 @@ def test_a_part_knows_the_relay() -> None:
 def test_within() -> None:
     release = threading.Event()
     assert within(20, lambda: 7) == 7
-    with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
-        within(0.01, lambda: release.wait(20))
+    with pytest.raises(TimeoutError, match="within 0 s"):
+        within(0.0, lambda: release.wait(20))
     release.set()
 
     def fail() -> None:

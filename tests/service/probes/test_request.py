@@ -93,5 +93,6 @@ def test_the_clocks(ahead: float, fault: str) -> None:
         assert ("ahead of" if ahead > 0 else "behind") in probe.findings[1].text
 
 
-def test_every_kind_of_destination_has_a_probe() -> None:
-    assert [kind.scheme for kind in KINDS.destinations if kind.probe is None] == []
+def test_every_kind_has_a_probe() -> None:
+    kinds = (*KINDS.sources, *KINDS.destinations)
+    assert [kind.scheme for kind in kinds if kind.probe is None] == []

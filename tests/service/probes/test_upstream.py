@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 
+from relay.model.errors import UpstreamError
 from relay.service.configuration.model import Url
 from relay.service.probes import upstream as module
 from relay.service.probes.probe import Probe
@@ -32,26 +32,33 @@ def faults(probe: Probe) -> list[str]:
     return [each.fault or each.step for each in probe.findings]
 
 
+class Scripted:
+    """A connection whose other end says what a test has written; None = nothing in time."""
+
+    def __init__(self, *answers: bytes | None) -> None:
+        self._answers = [*answers]
+        self.sent: list[bytes] = []
+
+    def settimeout(self, value: float | None) -> None:
+        assert value is not None and value > 0
+
+    def recv(self, size: int) -> bytes:
+        answer = self._answers.pop(0) if self._answers else b""
+        if answer is None:
+            raise TimeoutError
+        return answer
+
+    def sendall(self, data: bytes) -> None:
+        self.sent.append(data)
+
+
 def greeted(
-    greet: Callable[[Probe, Upstream, Connection], None], *answers: bytes, seconds_max: float = 5
-) -> Probe:
-    """What `greet` finds of a server that says `answers`, each after some bytes of ours."""
-    here, there = socket.socketpair()
-    probe = Probe("central", seconds_max)
-
-    def serve() -> None:
-        with there:
-            for answer in answers:
-                if not there.recv(65536):
-                    return
-                there.sendall(answer)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    with here:
-        greet(probe, UPSTREAM, here)
-    thread.join()
-    return probe
+    greet: Callable[[Probe, Upstream, Connection], None], *answers: bytes | None
+) -> tuple[Probe, Scripted]:
+    """What `greet` finds of a server that says `answers` and closes; and the connection."""
+    connection, probe = Scripted(*answers), Probe("central", 5)
+    greet(probe, UPSTREAM, connection)
+    return probe, connection
 
 
 def relp_answers() -> bytes:
@@ -61,7 +68,7 @@ def relp_answers() -> bytes:
 
 
 def test_relp() -> None:
-    probe = greeted(greet_relp, relp_answers(), b"2 rsp 0\n0 serverclose 0\n")
+    probe, _ = greeted(greet_relp, relp_answers(), b"2 rsp 0\n0 serverclose 0\n")
     assert faults(probe) == ["open"]
     assert "192.0.2.1:20514 opens sessions in " in probe.findings[0].text
     assert ": test,1, offers commands" in probe.findings[0].text
@@ -76,26 +83,18 @@ def test_relp() -> None:
         ([b"SSH-2.0-OpenSSH_9.2\r\n"], "relp-refused"),
     ],
 )
-def test_no_relp(answers: Sequence[bytes], fault: str) -> None:
-    assert faults(greeted(greet_relp, *answers)) == [fault]
+def test_no_relp(monkeypatch: pytest.MonkeyPatch, answers: Sequence[bytes], fault: str) -> None:
+    monkeypatch.setattr(module, "_speaks_tls", lambda *_: False)
+    assert faults(greeted(greet_relp, *answers)[0]) == [fault]
 
 
 def test_relp_without_an_answer() -> None:
-    here, there = socket.socketpair()
-    probe = Probe("central", 0.01)
-    with here, there:
-        greet_relp(probe, UPSTREAM, here)
-    assert faults(probe) == ["relp-no-answer"]
+    assert faults(greeted(greet_relp, None)[0]) == ["relp-no-answer"]
 
 
-def test_plain_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LISTEN_SECONDS", 0.05)
-    here, there = socket.socketpair()
-    probe = Probe("central", 1)
-    with here, there:
-        greet_syslog(probe, UPSTREAM, here)
-        assert there.recv(100) == b"\n" * 5
-    assert faults(probe) == ["lines"]
+def test_plain_syslog() -> None:
+    probe, connection = greeted(greet_syslog, None, None)
+    assert faults(probe) == ["lines"] and connection.sent == [b"\n" * 5]
 
 
 @pytest.mark.parametrize(
@@ -110,9 +109,9 @@ def test_plain_syslog(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_plain_syslog(
     monkeypatch: pytest.MonkeyPatch, answers: Sequence[bytes], speaks_relp: bool, fault: str
 ) -> None:
-    monkeypatch.setattr(module, "_LISTEN_SECONDS", 0.2)
     monkeypatch.setattr(module, "_speaks_relp", lambda *_: speaks_relp)
-    assert faults(greeted(greet_syslog, *answers)) == [fault]
+    monkeypatch.setattr(module, "_speaks_tls", lambda *_: False)
+    assert faults(greeted(greet_syslog, *answers)[0]) == [fault]
 
 
 @pytest.mark.parametrize(
@@ -214,13 +213,31 @@ def test_a_name_for_datagrams(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_receiver_that_refuses_blank_lines(
     monkeypatch: pytest.MonkeyPatch, counts: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(module, "_LISTEN_SECONDS", 0.2)
     monkeypatch.setattr(module, "_speaks_relp", lambda *_: False)
     monkeypatch.setattr(module, "_speaks_tls", lambda *_: False)
-    assert faults(greeted(partial(greet_syslog, counts=counts), b"")) == [expected]
+    assert faults(greeted(partial(greet_syslog, counts=counts), None, b"")[0]) == [expected]
 
 
-def test_servers_of_srv_records_are_not_tried() -> None:
+def test_all_servers_of_srv_records_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [("192.0.2.1", 20514), ("192.0.2.2", 20516), ("2001:db8::1", 20517)]
+    monkeypatch.setattr(module, "servers_of", lambda *_: places)
+    pairs = Pairs(monkeypatch, "192.0.2.2", "2001:db8::1")
+    probe = Probe("central", 5)
+    probe_upstream(probe, Url("relp", host="_syslog._tcp.example.com"), None, nothing)
+    assert faults(probe) == ["dns", "tcp-partial", "connect", "greeting", "connect", "greeting"]
+    assert [each.text for each in probe.findings if each.step == "greeting"] == [
+        "192.0.2.2:20516",
+        "[2001:db8::1]:20517",
+    ]
+    for each in pairs.others:
+        each.close()
+
+
+def test_srv_records_that_name_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def servers_of(name: str, seconds_max: float) -> Any:
+        raise UpstreamError(f"the SRV records of {name} name no server")
+
+    monkeypatch.setattr(module, "servers_of", servers_of)
     probe = Probe("central", 1)
     probe_upstream(probe, Url("relp", host="_syslog._tcp.example.com"), None, nothing)
-    assert faults(probe) == ["srv-not-tried"]
+    assert faults(probe) == ["srv-unknown"]
