@@ -33,10 +33,7 @@ class RecentLosses:
         self._kept: deque[tuple[float, dict[str, dict[str, int]]]] = deque()
 
     def report(
-        self,
-        sources: list[Document],
-        destinations: list[Document],
-        elapsed: float,
+        self, sources: list[Document], destinations: list[Document], elapsed: float
     ) -> Document:
         """What sources and destinations have lost, by id (``source/ID``) and reason.
 

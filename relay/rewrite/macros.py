@@ -285,10 +285,7 @@ _HARD: Mapping[str, Column] = {
         ("SOURCEIP", "PEERIP"),
         _same(lambda batch: batch.origin.peer_host.encode("ascii", "replace") or _LOCAL_ADDRESS),
     ),
-    **dict.fromkeys(
-        ("SOURCEPORT", "PEERPORT"),
-        _same(_port),
-    ),
+    **dict.fromkeys(("SOURCEPORT", "PEERPORT"), _same(_port)),
     "PROTO": _same(lambda batch: _PROTOCOLS.get(batch.origin.transport, b"")),
     "IP_PROTO": _same(_ip_version),
     # Supported by syslog-ng only: the local address that received a message, and

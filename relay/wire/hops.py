@@ -121,12 +121,7 @@ class LoopGuard:
     """
 
     def __init__(
-        self,
-        own: OwnHop,
-        *,
-        hops_max: int,
-        carries: bool,
-        on_drop: Callable[[str, int, str], None],
+        self, own: OwnHop, *, hops_max: int, carries: bool, on_drop: Callable[[str, int, str], None]
     ) -> None:
         self._own = own
         self._hops_max = hops_max

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from relay.wire.headers.rfc5424 import MSGID_BYTES_MAX, format_header, format_message
+from relay.wire.headers.structured_data import escape_value
 from relay.wire.journal_export import JournalEntry
 
 # 32473 is the private enterprise number for documentation (RFC 5612): we have none.
@@ -114,4 +115,4 @@ def _param_value(value: bytes) -> bytes:
     value = value[:_VALUE_BYTES_MAX]
     if not value.isascii():  # §6.3.3 wants UTF-8
         value = value.decode("utf-8", "replace").encode()
-    return value.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"]", b"\\]")
+    return escape_value(value)

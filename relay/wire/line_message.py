@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC
 
 from relay.wire.headers.rfc5424 import format_header
+from relay.wire.headers.structured_data import escape_value
 from relay.wire.headers.timestamp import format_epoch
 
 # 32473 is the enterprise number that RFC 5612 sets aside for documentation; there is
 # none that is ours.
 _SD_ID = b"syslogrelay@32473"
-_TO_ESCAPE = re.compile(rb'(["\\\]])')  # RFC 5424 §6.3.3
 
 
 class LineFormat:
@@ -44,7 +43,7 @@ class LineFormat:
             self._tag or tag_of(name),
             None,
             None,
-            b'[%s file="%s"]' % (_SD_ID, _TO_ESCAPE.sub(rb"\\\1", name)),
+            b'[%s file="%s"]' % (_SD_ID, escape_value(name)),
         )
         start = header + b" "
         return [start + line if line else b"" for line in lines]

@@ -30,13 +30,7 @@ from relay.wire.headers.hostname import is_hostname
 from relay.wire.headers.malformed import error_text, find_defect, parse_malformed
 from relay.wire.headers.rfc3164 import is_leading_hostname, parse_rfc3164
 from relay.wire.headers.rfc5424 import PRIVAL, parse_rfc5424
-from relay.wire.parse_tags import (
-    BY_BIT,
-    INVALID_PRI,
-    INVALID_VERSION,
-    UNEXPECTED_FRAMING,
-    Tags,
-)
+from relay.wire.parse_tags import BY_BIT, INVALID_PRI, INVALID_VERSION, UNEXPECTED_FRAMING, Tags
 
 if TYPE_CHECKING:
     from relay.codec.lines import Reader

@@ -101,13 +101,7 @@ def rfc5424(context: MacroContext) -> Writer:
     def payload(message: SyslogMessage, stamp: bytes, host: bytes) -> bytes:
         app_name, msg = _program_and_text(message, APP_NAME_BYTES_MAX)
         header = format_header(
-            message.pri,
-            stamp,
-            host,
-            app_name,
-            message.procid,
-            message.msgid,
-            elements_of(message),
+            message.pri, stamp, host, app_name, message.procid, message.msgid, elements_of(message)
         )
         return format_message(header, byte_order_mark_of(message) + msg)
 

@@ -49,12 +49,7 @@ class Sized(Form):
     """
 
     def __init__(
-        self,
-        form: Form,
-        limit: SizeLimit,
-        *,
-        drops: Counter[str],
-        on_long: Callable[[str], None],
+        self, form: Form, limit: SizeLimit, *, drops: Counter[str], on_long: Callable[[str], None]
     ) -> None:
         self.changed: Counter[str] = Counter()
         self._form = form

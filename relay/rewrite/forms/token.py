@@ -250,13 +250,7 @@ def app_name(
         if not is_token(name) and not has_token(message):
             name, msg = token.reveal(), _text_of(message)
         header = format_header(
-            message.pri,
-            stamp,
-            host,
-            name,
-            message.procid,
-            message.msgid,
-            message.structured_data,
+            message.pri, stamp, host, name, message.procid, message.msgid, message.structured_data
         )
         return format_message(header, byte_order_mark_of(message) + msg.rstrip(_DELIMITERS))
 

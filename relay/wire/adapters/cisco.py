@@ -28,10 +28,7 @@ _REST = rb"(?: [A-Z]{1,5}(?=:|\Z)| (?P<host>[^ :]++(?= :| ?\Z)))? ?(?:: ?[^ ]++)
 _RELAYED = rb" (?P<relayed>[^ :]++) [0-9]++: [^%]*+"
 _HEADER = re.compile(
     rb"(?:[0-9]*+: ++)?(?:(?:%s|%s)?%s(?:%s|%s)|%s)?"
-    % (
-        *(_MODULE, _ORIGIN, _STAMP, _RELAYED, _REST),
-        rb"(?P<host_only>[^ :%]++)",
-    )
+    % (*(_MODULE, _ORIGIN, _STAMP, _RELAYED, _REST), rb"(?P<host_only>[^ :%]++)")
 )
 
 

@@ -84,10 +84,7 @@ def read_panos(message: SyslogMessage) -> SyslogMessage | None:
         app_name=b"paloalto_panos",
         procid=None,
         msg=text,
-        pairs={
-            **{k: v for k, v in (message.pairs or {}).items() if k != "LEGACY_MSGHDR"},
-            **pairs,
-        },
+        pairs={**{k: v for k, v in (message.pairs or {}).items() if k != "LEGACY_MSGHDR"}, **pairs},
     )
 
 

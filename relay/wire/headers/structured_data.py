@@ -88,7 +88,7 @@ def format_structured_data(elements: Mapping[str, Mapping[str, Sequence[bytes]]]
                 _sd_name(sd_id),
                 b"".join(
                     [
-                        b' %s="%s"' % (_sd_name(name), _TO_ESCAPE.sub(rb"\\\g<0>", value))
+                        b' %s="%s"' % (_sd_name(name), escape_value(value))
                         for name, values in element.items()
                         for value in values
                     ]
@@ -97,6 +97,11 @@ def format_structured_data(elements: Mapping[str, Mapping[str, Sequence[bytes]]]
             for sd_id, element in elements.items()
         ]
     )
+
+
+def escape_value(value: bytes) -> bytes:
+    """Write a PARAM-VALUE (§6.3.3)."""
+    return _TO_ESCAPE.sub(rb"\\\g<0>", value)
 
 
 def _sd_name(name: str) -> bytes:
