@@ -50,7 +50,6 @@ IMPORTED = (
         "lmdb",
         "msgspec",
         "OpenSSL.SSL",
-        "rich.table",
     ),
     *("cryptography.x509", "click.testing", "service_identity", "twisted.internet.testing"),
     *("twisted.internet.task", "twisted.internet.endpoints", "twisted.protocols.tls"),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 from pathlib import Path
 
+from tests.mutants.__main__ import IMPORTED
 from tests.mutants.changes import changes_of, describe
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +71,8 @@ def test_each_change_of_a_real_module_is_one_and_python() -> None:
         text = change.applied_to(source)
         assert ast.dump(ast.parse(text)) != ast.dump(ast.parse(source)), describe(source, change)
     assert len({change.applied_to(source) for change in found}) == len(found)
+
+
+def test_what_is_imported_beforehand_is_installed() -> None:
+    for name in IMPORTED:
+        assert importlib.util.find_spec(name) is not None, name
