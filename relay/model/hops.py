@@ -35,6 +35,15 @@ def joined_hops(*lists: bytes) -> bytes:
     return b" ".join(dict.fromkeys(b" ".join(lists).split()))
 
 
+def longer_hops(one: bytes, other: bytes) -> bytes:
+    """The longer way: that of a message which was made of two, and has passed all relays of one.
+
+    Both together would grow with each part.  In a ring the longer way grows with each round, so a
+    message is noticed there all the same.
+    """
+    return other if other.count(b"@") > one.count(b"@") else one
+
+
 def ring_of(hops: bytes, own: bytes) -> str:
     """The way from the first visit here to the second, for people."""
     way = hops.split()

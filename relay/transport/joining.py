@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall
-from relay.model.hops import joined_hops
+from relay.model.hops import longer_hops
 from relay.model.origin import Origin, Received
 from relay.model.text import counted
 from relay.transport.reception import OversizePolicy, Reception
@@ -39,7 +39,7 @@ class _Message:
     whole_bytes: int = 0
     count: int = 0
     hops: bytes = b""
-    """Those of its lines."""
+    """Those of the line with the longest way, however many lines there are."""
     has_cut_line: bool = False
     """Which is counted as too long already."""
     waiters: list[Deferred[None]] = field(default_factory=list)
@@ -139,7 +139,7 @@ class JoinedIntake:
             message.add(line, batch.cut.get(index, len(line)), self._policy.frame_bytes_max)
             message.has_cut_line |= index in batch.cut
             if index in batch.hops:
-                message.hops = joined_hops(message.hops, batch.hops[index])
+                message.hops = longer_hops(message.hops, batch.hops[index])
         assert message is not None, "a batch without frames"
         message.touched = now
         self._open[key] = message

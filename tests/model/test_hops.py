@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from relay.model.hops import HOPS_MAX, OwnHop, are_hops, is_relay_id, joined_hops, ring_of
+from relay.model.hops import (
+    HOPS_MAX,
+    OwnHop,
+    are_hops,
+    is_relay_id,
+    joined_hops,
+    longer_hops,
+    ring_of,
+)
 
 A, B, C = (b"%016x@%c" % (number, ord("a") + number) for number in range(3))
 
@@ -32,6 +40,14 @@ def test_hops_have_a_grammar(text: bytes, are: bool) -> None:
 def test_joined_hops_keep_their_order_and_come_once() -> None:
     assert joined_hops(b"", A + b" " + B, b"", B + b" " + C) == b" ".join([A, B, C])
     assert joined_hops(b"", b"") == b""
+
+
+def test_the_longer_way_is_that_of_the_whole() -> None:
+    ways = [b"", A, A + b" " + B, B + b" " + C]
+    assert [longer_hops(b"", way) for way in ways] == ways
+    assert [longer_hops(way, b"") for way in ways] == ways
+    assert longer_hops(ways[2], ways[3]) == ways[2]
+    assert longer_hops(A, ways[3]) == longer_hops(ways[3], A) == ways[3]
 
 
 def test_a_relay_without_an_id_adds_no_hop() -> None:

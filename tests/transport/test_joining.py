@@ -88,6 +88,17 @@ def test_an_answer_waits_for_the_whole_message() -> None:
     assert not it.clock.getDelayedCalls()
 
 
+def test_claimed_hops_do_not_grow_with_lines() -> None:
+    it = Joining()
+    ways = [b" ".join(b"%016x@forged" % (64 * line + hop) for hop in range(64)) for line in (0, 1)]
+    it.intake.accept_all(
+        [Received([b"a", b" 1", b" 2"], PEERS[0], hops=dict(enumerate([*ways, b"%016x@x" % 0])))]
+    )
+    it.clock.advance(5)
+    (batch,) = it.queue.received
+    assert (batch.frames, batch.hops) == ([b"a\n 1\n 2"], {0: ways[0]})
+
+
 def test_everybody_whose_lines_are_lost_is_told() -> None:
     it = Joining()
     first, second = it.send(b"a"), it.send(b" 1", b"b", b"c")
