@@ -314,7 +314,7 @@ def test_a_client_packs_when_it_is_told_to() -> None:
     server.answer(0)
     assert server.data_to_send() == b""
     assert client.receive(encode_answers(80, 1)) == 79
-    assert client.unacknowledged == 1
+    assert len(client.inflight) == 1
     assert client.receive(encode_answers(80, 1)) == 0
     assert "txnr 80, which is not waiting" in str(client.error)
 
@@ -325,11 +325,11 @@ def test_an_answer_stands_for_those_before_it_that_have_none() -> None:
     client.send(TEXTS)
     assert client.receive(encode_frame(5, b"rsp", b"500 no") + encode_answers(4, 1)) == 3
     assert client.receive(encode_answers(9, 1)) == 0
-    assert client.refusal == "500 no"
-    assert client.took_others
+    assert client.inflight.refusal == "500 no"
+    assert client.inflight.took_others
     assert client.skip_refused() == 4
     assert client.receive(encode_answers(41, 1)) == 32
-    assert not client.over and not client.unacknowledged
+    assert not client.over and not client.inflight
 
 
 @pytest.mark.parametrize("txnr", [1, 42, 999_999_999])
