@@ -167,7 +167,11 @@ def _is_listening(url: str) -> bool:
     if parts.scheme in ("unix", "unixgram"):
         return is_listening_unix(parts.path)
     assert parts.port is not None, url
-    return is_bound_udp(parts.port) if parts.scheme == "udp" else is_listening_tcp(parts.port)
+    return (
+        is_bound_udp(parts.port)
+        if parts.scheme in ("udp", "dtls")
+        else is_listening_tcp(parts.port)
+    )
 
 
 def received(path: Path) -> list[bytes]:

@@ -25,6 +25,15 @@ class Transport(StrEnum):
     """A socket of this host, where lines do not name their host."""
 
 
+class TlsIdentity(NamedTuple):
+    """What the certificate of a peer says that was accepted."""
+
+    subject: str
+    names: tuple[str, ...]
+    """Those that a trusted authority has vouched for."""
+    fingerprints: tuple[str, ...]
+
+
 class Origin(NamedTuple):
     """Where and when a batch of frames was received.
 
@@ -60,6 +69,14 @@ class Origin(NamedTuple):
     def received(self, at: float, monotonic_at: float) -> Origin:
         """This origin with the time of a batch; five times as fast as `_replace`."""
         return tuple.__new__(Origin, (*self[:-2], at, monotonic_at))
+
+    def identified(self, identity: TlsIdentity) -> Origin:
+        """This origin with what the certificate of the peer says."""
+        return self._replace(
+            tls_identity=identity.subject,
+            tls_names=identity.names,
+            tls_fingerprints=identity.fingerprints,
+        )
 
     @property
     def peer(self) -> str:

@@ -23,6 +23,7 @@ RelayKinds = Kinds[SourceKind[Any], DestinationKind[Any]]
 KINDS: RelayKinds = Kinds(
     sources=(
         datagrams.UDP,
+        datagrams.DTLS,
         streams.TCP,
         streams.TLS,
         streams.RELP,
@@ -40,6 +41,7 @@ KINDS: RelayKinds = Kinds(
     ),
     destinations=(
         datagrams_out.UDP,
+        datagrams_out.DTLS,
         streams_out.TCP,
         streams_out.TLS,
         streams_out.RELP,

@@ -69,7 +69,7 @@ def run(*arguments: str) -> tuple[int, str]:
         (("--to", "relpp://h:1"), "--to: unknown scheme 'relpp', did you mean 'relp'?"),
         (
             ("--to", "relp://h:1", "--trusted-ca", "/a"),
-            "--trusted-ca: has no meaning for relp, only for tls and relp+tls",
+            "--trusted-ca: has no meaning for relp, only for dtls and tls and relp+tls",
         ),
         (
             ("--to", "relp+tls://h:1", "--trusted-ca", "/nowhere/ca.pem"),

@@ -133,6 +133,9 @@ class Examinable(Protocol):
 class TlsConfiguration:
     """Files are absolute paths to PEM; the empty string means none."""
 
+    over_datagrams: ClassVar[bool] = False
+    """DTLS, not TLS."""
+
     trusted_ca: str = key(
         PATH,
         "",
@@ -182,6 +185,13 @@ class TlsConfiguration:
         "cipher list of OpenSSL; names that begin with `TLS_` are for TLS 1.3",
         default_text="AEAD with forward secrecy",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class DtlsConfiguration(TlsConfiguration):
+    """Of DTLS 1.2."""
+
+    over_datagrams: ClassVar[bool] = True
 
 
 def reserved_key(default: bool) -> bool:

@@ -104,8 +104,8 @@ def probe_upstream(
         bind: Our own address; only addresses of its family are tried, as by the relay.
     """
     probe_own_certificate(probe, tls)
-    found = _servers(probe, url) if url.service_domain else _addresses(probe, url)
-    endpoint = _endpoint(probe, url, tls) if found else None
+    found = _servers(probe, url) if url.service_domain else addresses_of(probe, url)
+    endpoint = endpoint_of(probe, url, tls) if found else None
     if tls is not None and endpoint is None:
         greet = _nothing  # TCP is worth a look all the same
     parts = []
@@ -120,7 +120,7 @@ def probe_upstream(
 
 def probe_datagrams(probe: Probe, url: Url) -> None:
     """Resolve the name; nobody answers datagrams, and an empty one would be a message."""
-    if _addresses(probe, url):
+    if addresses_of(probe, url):
         probe.passed("datagrams", f"{url} has an address; nobody answers, so no more can be told")
 
 
@@ -146,7 +146,8 @@ def _servers(probe: Probe, url: Url) -> Sequence[tuple[int, Address]]:
     return found
 
 
-def _addresses(probe: Probe, url: Url) -> Sequence[tuple[int, Address]]:
+def addresses_of(probe: Probe, url: Url) -> Sequence[tuple[int, Address]]:
+    """The families and addresses of an upstream; tells of its name."""
     resolve = partial(socket.getaddrinfo, url.host, url.port, type=socket.SOCK_STREAM)
     began = time.monotonic()
     try:
@@ -175,7 +176,7 @@ def _addresses(probe: Probe, url: Url) -> Sequence[tuple[int, Address]]:
     return found[:_ADDRESSES_MAX]
 
 
-def _endpoint(probe: Probe, url: Url, tls: TlsConfiguration | None) -> TlsUpstream | None:
+def endpoint_of(probe: Probe, url: Url, tls: TlsConfiguration | None) -> TlsUpstream | None:
     """What connects with TLS; None without TLS, or while its files cannot be used."""
     if tls is None or file_problems(tls, lambda key: key):  # which the configuration's check tells
         return None

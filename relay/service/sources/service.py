@@ -107,6 +107,7 @@ class ListeningSource(SourceService):
 
     Args:
         bind: Makes the socket.
+        prerequisite: What it does not receive without; None = there is nothing.
     """
 
     _socket: socket.socket  # exists between privilegedStartService and stopService
@@ -117,9 +118,12 @@ class ListeningSource(SourceService):
         receiving: Receiving,
         *,
         bind: Callable[[], socket.socket],
+        prerequisite: Prerequisite | None = None,
     ) -> None:
         super().__init__(configuration, receiving)
         self._bind = bind
+        self._prerequisite = prerequisite or Prerequisite("")
+        self._prerequisite.when_fulfilled(self._begin_late)
         self._other_owner = receiving.other_owner
         self._bound = False
         self._socket_file: tuple[int, int] | None = None  # ours, and not one that we inherited
@@ -145,7 +149,8 @@ class ListeningSource(SourceService):
         if not self._bound:
             self.privilegedStartService()
         Service.startService(self)
-        self.begin()
+        if not self._prerequisite.trouble:
+            self.begin()
 
     def begin(self) -> None:
         """Receive from now on."""
@@ -157,8 +162,34 @@ class ListeningSource(SourceService):
         raise NotImplementedError
 
     def report(self) -> Document:
-        text = self._lost_file() if self.running else ""  # at a stop we remove it
+        text = self._prerequisite.state
+        if self.running and not text:  # at a stop we remove the file
+            text = self._lost_file()
         return super().report() | ({"state": text, "ready": False} if text else {})
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether `open` was called."""
+        raise NotImplementedError
+
+    def make_bound(self) -> None:
+        """Make the socket what it could not be before.
+
+        Raises:
+            OSError: It cannot.
+        """
+
+    def _begin_late(self) -> None:
+        """What was missing when the relay started is there."""
+        if not self.running or self.is_receiving:
+            return
+        try:
+            self.make_bound()
+        except OSError as error:
+            self._prerequisite.trouble = f"cannot listen on {self.url}: {error.strerror or error}"
+            self._log.warn("source {id}: {text}", id=self.id, text=self._prerequisite.trouble)
+            return
+        self.begin()
 
     def note_address(self, bound: socket.socket) -> None:
         """Learn the port that the system chose, if it did."""
@@ -201,7 +232,6 @@ class StreamSource(ListeningSource):
     Args:
         factory: Knows the open connections.
         wrap: Puts TLS below a factory, or nothing.
-        prerequisite: What it does not listen without.
     """
 
     _stop_listening: Callable[[], object] | None = None  # while it does not listen
@@ -216,37 +246,20 @@ class StreamSource(ListeningSource):
         wrap: Callable[[InboundFactory], Factory],
         prerequisite: Prerequisite,
     ) -> None:
-        super().__init__(configuration, receiving, bind=bind)
+        super().__init__(configuration, receiving, bind=bind, prerequisite=prerequisite)
         self._factory = factory
         self._wrap = wrap
-        self._prerequisite = prerequisite
-        prerequisite.when_fulfilled(self._begin_late)
 
-    def begin(self) -> None:
-        if not self._prerequisite.trouble:
-            super().begin()
+    @property
+    def is_receiving(self) -> bool:
+        return self._stop_listening is not None
 
-    def report(self) -> Document:
-        report = super().report()
-        if self._prerequisite.trouble:
-            report |= {"state": self._prerequisite.state, "ready": False}
-        return report
-
-    def _begin_late(self) -> None:
-        """What was missing when the relay started is there."""
-        if not self.running or self._stop_listening is not None:
-            return
-        try:
-            if self._socket.fileno() < 0:  # it could not listen before
-                self._socket = self._bind()
-                self._note_socket_file()
-            elif not self.url.inherited:
-                listen(self._socket)
-        except OSError as error:
-            self._prerequisite.trouble = f"cannot listen on {self.url}: {error.strerror or error}"
-            self._log.warn("source {id}: {text}", id=self.id, text=self._prerequisite.trouble)
-            return
-        self.begin()
+    def make_bound(self) -> None:
+        if self._socket.fileno() < 0:  # it could not listen before
+            self._socket = self._bind()
+            self._note_socket_file()
+        elif not self.url.inherited:
+            listen(self._socket)
 
     def open(self, bound: socket.socket) -> None:
         self.note_address(bound)
@@ -282,6 +295,8 @@ class DatagramSource(ListeningSource):
         receive_buffer_bytes: What was asked for.
     """
 
+    _reader: DatagramReader | None = None
+
     def __init__(
         self,
         configuration: SourceConfiguration,
@@ -290,11 +305,16 @@ class DatagramSource(ListeningSource):
         bind: Callable[[], socket.socket],
         new_reader: Callable[[socket.socket], DatagramReader],
         receive_buffer_bytes: int = 0,
+        prerequisite: Prerequisite | None = None,
     ) -> None:
-        super().__init__(configuration, receiving, bind=bind)
+        super().__init__(configuration, receiving, bind=bind, prerequisite=prerequisite)
         self._new_reader = new_reader
         self._buffer_bytes_asked = receive_buffer_bytes
         self._buffer_bytes = 0
+
+    @property
+    def is_receiving(self) -> bool:
+        return self._reader is not None
 
     def open(self, bound: socket.socket) -> None:
         self.note_address(bound)
@@ -323,6 +343,9 @@ class DatagramSource(ListeningSource):
 
     def stopService(self) -> None:
         Service.stopService(self)
+        if self._reader is None:
+            self._socket.close()
+            return
         self._reactor.removeReader(self._reader)
         self.remove_socket_file()
         self._reader.drain_and_close(inherited=bool(self.url.inherited))

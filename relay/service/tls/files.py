@@ -91,7 +91,7 @@ def read_policy(tls: TlsConfiguration) -> PeerPolicy:
 
 
 def read_options(tls: TlsConfiguration) -> TlsOptions:
-    return TlsOptions(version_min=tls.tls_version_min, ciphers=tls.tls_ciphers)
+    return TlsOptions(tls.tls_version_min, tls.tls_ciphers, datagrams=tls.over_datagrams)
 
 
 def policy_problems(tls: TlsConfiguration, where: Where) -> list[str]:

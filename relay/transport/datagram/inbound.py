@@ -23,9 +23,9 @@ from zope.interface import implementer
 from relay.codec import total_bytes
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
-from relay.model.origin import Origin, Received, Transport
+from relay.model.origin import Origin, Received, TlsIdentity, Transport
 from relay.model.text import counted
-from relay.transport.datagram.recvmmsg import SENDERS_MAX, Datagrams, ManyDatagrams, Sender
+from relay.transport.datagram.recvmmsg import SENDERS_MAX, DatagramReceiver, Datagrams, Sender
 from relay.transport.peers import PeerRates, PermittedPeers
 from relay.transport.reception import OversizePolicy, Reception
 from relay.transport.sockets import kernel_drops, plain_address
@@ -54,7 +54,7 @@ class DatagramReader:
         oversize: What to do with longer ones: an `OversizePolicy`'s name.
         permitted: Whose datagrams are taken; None = everybody's.
         rates: How many of each peer; None = all.
-        many: Takes several at a time from a UDP socket; None = one by one.
+        many: Takes several at a time from a UDP socket, or decrypts them; None = one by one.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class DatagramReader:
         oversize: str = "truncate",
         permitted: PermittedPeers | None = None,
         rates: PeerRates | None = None,
-        many: Callable[..., ManyDatagrams] | None = None,
+        many: Callable[..., DatagramReceiver] | None = None,
     ) -> None:
         self._socket = bound
         self._origin = Origin(source=reception.source, transport=transport)
@@ -126,6 +126,8 @@ class DatagramReader:
             self.doRead()
             if not self._has_more:
                 break
+        if self._many is not None:
+            self._many.close()
         self._socket.close()
         if self._joining is not None:
             self._joining.stop()
@@ -232,9 +234,12 @@ class DatagramReader:
         return Received(frames, self._origin_of(sender))
 
     def _new_origin(self, sender: Sender) -> Origin:
-        host, port, credentials = sender
-        pid, uid, gid = credentials or (None, None, None)
-        return self._origin._replace(peer_host=host, peer_port=port, pid=pid, uid=uid, gid=gid)
+        host, port, vouched = sender
+        origin = self._origin._replace(peer_host=host, peer_port=port)
+        if isinstance(vouched, TlsIdentity):
+            return origin.identified(vouched)
+        pid, uid, gid = vouched or (None, None, None)
+        return origin._replace(pid=pid, uid=uid, gid=gid)
 
     def _without_refused(
         self, sender: Sender, frames: list[bytes], marks: Marks
@@ -295,5 +300,6 @@ class DatagramReader:
 
 
 def _shown(sender: Sender) -> str:
-    host, port, credentials = sender
-    return Origin("", Transport.UNIX, host, port, pid=credentials[0] if credentials else None).peer
+    host, port, vouched = sender
+    pid = vouched[0] if vouched and not isinstance(vouched, TlsIdentity) else None
+    return Origin("", Transport.UNIX, host, port, pid=pid).peer

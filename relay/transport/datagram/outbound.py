@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from relay.flow.pump import SessionDrain
 from relay.model.clock import Clock, DelayedCall
@@ -25,18 +26,27 @@ _PAUSE_SECONDS = 0.005  # when the kernel's buffer is full
 _BUSY = (errno.EAGAIN, errno.ENOBUFS)
 
 
+class DatagramSocket(Protocol):
+    """A connected, non-blocking datagram socket, or DTLS over one."""
+
+    def send(self, datagram: bytes, /) -> object: ...
+
+    def getsockopt(self, level: int, option: int, /) -> int: ...
+
+    def close(self) -> None: ...
+
+
 class DatagramSession:
     """A connected datagram socket, UDP or of this host, as a session of the drain.
 
     Args:
-        connected: Non-blocking.
         on_failure: Called once with the reason when the socket reports an error.
         bytes_max: Where payloads are cut; None = the kernel refuses those that are too long.
     """
 
     def __init__(
         self,
-        connected: socket.socket,
+        connected: DatagramSocket,
         *,
         drain: SessionDrain,
         state: UpstreamState,
@@ -65,6 +75,12 @@ class DatagramSession:
         # Not from within the drain's loop, which would only come back here.
         self._call = self._clock.callLater(0, self._send_waiting)
 
+    def fail(self, reason: str) -> None:
+        """End the session, because nothing can be sent any more."""
+        if not self._closed:
+            self.close()
+            self._on_failure(f"{self._state.target}: {reason}")
+
     def close(self) -> None:
         """Stop sending."""
         if not self._closed:
@@ -92,7 +108,7 @@ class DatagramSession:
             self._call = self._clock.callLater(_PAUSE_SECONDS, self._send_waiting)
             self._sent(sent)
         elif reason:
-            self._fail(reason)
+            self.fail(reason)
         else:
             self._sent(sent)
 
@@ -112,11 +128,7 @@ class DatagramSession:
                 self._call.cancel()
                 self._drain.pump()
         else:
-            self._fail(reason)
-
-    def _fail(self, reason: str) -> None:
-        self.close()
-        self._on_failure(f"{self._state.target}: {reason}")
+            self.fail(reason)
 
     def _fitting(self, payload: bytes) -> bytes:
         if self._bytes_max is None or len(payload) <= self._bytes_max:

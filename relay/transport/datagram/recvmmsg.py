@@ -15,9 +15,10 @@ import os
 import socket
 import struct
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from relay.codec import cut_slots
+from relay.model.origin import TlsIdentity
 from relay.transport.sockets import plain_address
 
 DATAGRAMS_MAX = 128
@@ -33,8 +34,8 @@ _NAME_BYTES = 28  # of struct sockaddr_in6, the longest that comes
 _INET = struct.Struct("!2xH4s")
 _INET6 = struct.Struct("!2xH4x16s")
 
-Sender = tuple[str, int, tuple[int, int, int] | None]
-"""Host, port, and pid, uid and gid if the kernel vouches for them."""
+Sender = tuple[str, int, tuple[int, int, int] | TlsIdentity | None]
+"""Host, port, and pid, uid and gid if the kernel vouches for them, or an accepted certificate."""
 
 
 class Datagrams(NamedTuple):
@@ -47,6 +48,18 @@ class Datagrams(NamedTuple):
     """More may be waiting."""
     error: OSError | None = None
     """The error that ended the read."""
+
+
+class DatagramReceiver(Protocol):
+    """Receives from one bound, non-blocking UDP socket."""
+
+    def receive(self) -> Datagrams:
+        """Receive waiting datagrams, up to a limit."""
+        ...
+
+    def close(self) -> None:
+        """No more is received; the socket is still open."""
+        ...
 
 
 class _Vector(ctypes.Structure):
@@ -138,6 +151,9 @@ class ManyDatagrams:
             if size >= BYTES_MAX:
                 break
         return received._replace(more=True)
+
+    def close(self) -> None:
+        """Nobody has to be told."""
 
     def _sort(
         self,

@@ -39,9 +39,8 @@ from relay.transport.peers import Pace, PeerRates, PermittedPeers
 from relay.transport.reception import OversizePolicy, Reception
 from relay.transport.sockets import plain_address
 from relay.transport.stream.shared_reads import SharedReads
-from relay.transport.tls.endpoints import verified_certificate
+from relay.transport.tls.endpoints import verified_identity
 from relay.transport.tls.failure import tls_failure
-from relay.transport.tls.peer_check import fingerprints_of, identity_of, vouched_names_of
 from relay.transport.turn_batch import TurnBatch
 from relay.wire.hops import parted
 
@@ -569,13 +568,5 @@ class InboundFactory(Factory):
 
 def _identified(origin: Origin, transport: Any) -> Origin:
     """`origin` with what the peer's verified certificate says, if there is one."""
-    certificate = verified_certificate(transport)
-    if certificate is None:
-        return origin
-    # A fingerprint identifies the certificate; it does not vouch for the names in it.
-    vouched = getattr(transport, "certificate_vouched", False)
-    return origin._replace(
-        tls_identity=identity_of(certificate),
-        tls_names=tuple(vouched_names_of(certificate)) if vouched else (),
-        tls_fingerprints=fingerprints_of(certificate),
-    )
+    identity = verified_identity(transport)
+    return origin if identity is None else origin.identified(identity)

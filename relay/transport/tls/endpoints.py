@@ -24,19 +24,25 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from relay.model.origin import TlsIdentity
+from relay.transport.tls.cookies import Cookies
 from relay.transport.tls.failure import TlsEnd
 from relay.transport.tls.peer_check import (
     CertificateCheck,
     Fingerprint,
     PeerPolicy,
     TlsTransport,
+    fingerprints_of,
+    identity_of,
     is_address,
+    vouched_names_of,
 )
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
 # Without these a peer needs no certificate or a connection is unencrypted, silently.
 _NEVER = "!aNULL:!eNULL:!PSK:!SRP"
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+_DTLS_1_2 = 0xFEFD
 _FLAGS = {
     "required": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
     "optional": SSL.VERIFY_PEER,
@@ -74,6 +80,8 @@ class TlsOptions:
     version_min: str = "1.2"
     ciphers: str = ""
     """OpenSSL's cipher list; names that begin with TLS_ are for TLS 1.3.  Empty = ours."""
+    datagrams: bool = False
+    """DTLS 1.2 (RFC 6347), whatever `version_min`."""
 
 
 def new_context(material: TlsMaterial, options: TlsOptions) -> SSL.Context:
@@ -83,8 +91,13 @@ def new_context(material: TlsMaterial, options: TlsOptions) -> SSL.Context:
         ValueError: A certificate or key cannot be read, or the ciphers are unknown.
         SSL.Error: OpenSSL does not take them.
     """
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(_VERSIONS[options.version_min])
+    context = SSL.Context(SSL.DTLS_METHOD if options.datagrams else SSL.TLS_METHOD)
+    if options.datagrams:
+        context.set_min_proto_version(_DTLS_1_2)
+        context.set_max_proto_version(_DTLS_1_2)  # later ones exchange cookies in another way
+        context.set_options(SSL.OP_NO_QUERY_MTU)  # BIOs in memory know none
+    else:
+        context.set_min_proto_version(_VERSIONS[options.version_min])
     _set_ciphers(context, options.ciphers)
     # No tickets: a resumed session would bypass the verification of the peer.
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
@@ -147,6 +160,7 @@ def _set_ciphers(context: SSL.Context, ciphers: str) -> None:
 
 _ANY_PEER = PeerPolicy()
 _USUAL = TlsOptions()
+_DATAGRAMS = TlsOptions(datagrams=True)
 
 
 class _Endpoint:
@@ -290,6 +304,42 @@ class TlsUpstream(_Endpoint):
         return connection
 
 
+class DtlsListener(TlsListener):
+    """Makes the server's end of DTLS, and knows by cookies whether a client has its address.
+
+    Args:
+        cookies: Made and checked for `asking`.
+
+    Attributes:
+        asking: The address that a ClientHello has come from; set before `DTLSv1_listen`.
+    """
+
+    asking = b""
+
+    def __init__(
+        self,
+        material: TlsMaterial | None,
+        *,
+        cookies: Cookies,
+        peer_verify: str = "required",
+        policy: PeerPolicy = _ANY_PEER,
+        options: TlsOptions = _DATAGRAMS,
+    ) -> None:
+        self._cookies = cookies
+        super().__init__(material, peer_verify=peer_verify, policy=policy, options=options)
+
+    def renew(self, material: TlsMaterial) -> None:
+        super().renew(material)
+        self._context.set_cookie_generate_callback(lambda _: self._cookies.make(self.asking))
+        self._context.set_cookie_verify_callback(
+            lambda _, cookie: self._cookies.is_valid(self.asking, cookie)
+        )
+
+    def is_current(self, connection: SSL.Connection) -> bool:
+        """Whether `connection` was made of the material in use."""
+        return connection.get_context() is self._context
+
+
 def verified_certificate(transport: Any) -> x509.Certificate | None:
     """The verified certificate of the peer; None if there is none or it was not verified.
 
@@ -301,3 +351,17 @@ def verified_certificate(transport: Any) -> x509.Certificate | None:
         return None
     certificate = transport.getPeerCertificate()
     return None if certificate is None else certificate.to_cryptography()
+
+
+def verified_identity(transport: object) -> TlsIdentity | None:
+    """What the verified certificate of the peer says; None as for `verified_certificate`."""
+    certificate = verified_certificate(transport)
+    if certificate is None:
+        return None
+    # A fingerprint identifies the certificate; it does not vouch for the names in it.
+    vouched = getattr(transport, "certificate_vouched", False)
+    return TlsIdentity(
+        identity_of(certificate),
+        tuple(vouched_names_of(certificate)) if vouched else (),
+        fingerprints_of(certificate),
+    )

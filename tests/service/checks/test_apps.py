@@ -137,8 +137,8 @@ def test_a_set_of_listeners_authorises_by_name_if_one_of_them_speaks_tls(folder:
         ),
         (
             APPS + SOURCE.replace('"token", ', '"tls-name", ') + DESTINATION,
-            "sources.in.authorise: tls-name has no meaning for tcp, only for tls and relp+tls "
-            "and https; remove it or change the URL",
+            "sources.in.authorise: tls-name has no meaning for tcp, only for dtls and tls and "
+            "relp+tls and https; remove it or change the URL",
         ),
         (
             APPS

@@ -209,8 +209,8 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "666",
         "sources.in.listen: unknown scheme 'tpc', did you mean 'tcp'? listen takes "
         f"{schemes('listen')}",
-        'sources."b d".connections_max: has no meaning for udp, only for tcp and tls and relp and '
-        "relp+tls and http and https and unix and systemd; remove it or change the URL",
+        'sources."b d".connections_max: has no meaning for udp, only for dtls and tcp and tls and '
+        "relp and relp+tls and http and https and unix and systemd; remove it or change the URL",
         'sources.c.listen: is missing; write for example listen = "tcp://0.0.0.0:514"',
         "destinations.out.conect: unknown key, did you mean 'connect'? Allowed here: "
         f"{', '.join(KINDS.fitting_keys('connect', None))}",
@@ -220,8 +220,8 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "found 'ceee', did you mean 'cee'?",
         "destinations.out.connect: is missing; write for example connect = "
         '"relp://central.example.com:20514"',
-        "destinations.relp.trusted_ca: has no meaning for relp, only for tls and relp+tls and "
-        "sematext and https; remove it or change the URL",
+        "destinations.relp.trusted_ca: has no meaning for relp, only for dtls and tls and "
+        "relp+tls and sematext and https; remove it or change the URL",
         "destinations.relp.framing: has no meaning for relp, only for tcp and tls and sematext; "
         "remove it or change the URL",
         "destinations.relp.retry_seconds_min: 100 is more than retry_seconds_max, 60; change one "
@@ -445,8 +445,9 @@ def test_the_tls_listener_of_a_set_has_the_certificate(tmp_path: Path) -> None:
                 "10.0.0.0/8 for the network or 10.0.0.1 for the one address",
                 "sources.other.oversize: expected one of truncate, drop, split, quarantine; "
                 "found 'cut'",
-                "sources.other.allow: has no meaning for unix, only for udp and tcp and tls and "
-                "relp and relp+tls and http and https and systemd; remove it or change the URL",
+                "sources.other.allow: has no meaning for unix, only for udp and dtls and tcp "
+                "and tls and relp and relp+tls and http and https and systemd; remove it or change "
+                "the URL",
             ],
         ),
     ],
@@ -753,8 +754,8 @@ def test_files_as_a_source(tmp_path: Path) -> None:
 def test_keys_of_files_that_make_no_sense(tmp_path: Path) -> None:
     text = FILES.replace("multi_line =", 'format = "syslog"\nallow = ["::1"]\nmulti_line =')
     assert problems(tmp_path, text) == [
-        "sources.app.allow: has no meaning for file, only for udp and tcp and tls and relp and "
-        "relp+tls and http and https and systemd; remove it or change the URL",
+        "sources.app.allow: has no meaning for file, only for udp and dtls and tcp and "
+        "tls and relp and relp+tls and http and https and systemd; remove it or change the URL",
         *(
             f"sources.app.{key}: has no meaning where format is 'syslog': the lines say it "
             "themselves; remove one of them"

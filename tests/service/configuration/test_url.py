@@ -106,7 +106,7 @@ def test_a_socket_path_of_107_octets_fits_and_one_of_108_does_not() -> None:
         listen("unix:///" + "é" * 54)
 
 
-NETWORK = "udp, tcp, tls, relp, relp+tls"
+NETWORK = "udp, dtls, tcp, tls, relp, relp+tls"
 PROBLEMS: list[tuple[Role, str, str]] = [
     ("listen", "", f"'' has no scheme; write one of {schemes('listen')} and :// before it"),
     ("listen", "0.0.0.0:514", "'0.0.0.0:514' has no scheme"),

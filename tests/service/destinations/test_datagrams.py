@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from relay.service.configuration.model import (
     Url,
@@ -67,3 +69,79 @@ def test_an_address_that_cannot_be_sent_to_is_a_failure(setup: Setup) -> None:
     service.startService()
     setup.run()
     assert "Permission denied, next try in " in service.state_text
+
+
+class Dtls:
+    """A `DtlsSocket` whose handshake the test ends."""
+
+    on_failure: Any = None
+
+    def __init__(self, connected: socket.socket, **keywords: Any) -> None:
+        self.connected = connected
+        self.keywords = keywords
+        self.done: Deferred[Any] = Deferred()
+        self.sent: list[bytes] = []
+
+    def handshake(self) -> Deferred[Any]:
+        return self.done
+
+    def send(self, message: bytes) -> None:
+        self.sent.append(self.keywords["encode"](message))
+
+    def getsockopt(self, level: int, option: int) -> int:
+        return 0
+
+    def close(self) -> None:
+        self.connected.close()
+
+
+@pytest.mark.parametrize(
+    ("keys", "sent"),
+    [({}, [b"3 one", b"3 two"]), ({"octet_counting": False}, [b"one", b"two"])],
+)
+def test_dtls_sends_after_its_handshake(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], sent: list[bytes]
+) -> None:
+    made: list[Dtls] = []
+
+    def new(*arguments: Any, **keywords: Any) -> Dtls:
+        made.append(Dtls(*arguments, **keywords))
+        return made[-1]
+
+    monkeypatch.setattr(datagrams, "DtlsSocket", new)
+    service = setup.build(Url("dtls", host="127.0.0.1", port=6514), **keys)
+    service.startService()
+    setup.run()
+    (dtls,) = made
+    assert service.state_text == "connecting to 127.0.0.1:6514"
+    dtls.done.callback(dtls)
+    for _ in range(3):
+        setup.run()
+    text = "sending to 127.0.0.1:6514 by DTLS, delivered when sent: nobody answers"
+    assert service.state_text == text
+    assert (dtls.sent, setup.queue.upto) == (sent, 3)
+    dtls.on_failure("the receiver ended the session")
+    assert "the receiver ended the session, next try in " in service.state_text
+    assert dtls.connected.fileno() == -1
+
+
+def test_a_dtls_handshake_that_fails_is_tried_again(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Dtls] = []
+
+    def new(*arguments: Any, **keywords: Any) -> Dtls:
+        made.append(Dtls(*arguments, **keywords))
+        return made[-1]
+
+    monkeypatch.setattr(datagrams, "DtlsSocket", new)
+    service = setup.build(Url("dtls", host="127.0.0.1", port=6514))
+    service.startService()
+    setup.run()
+    made[0].close()
+    made[0].done.errback(OSError(errno.ECONNABORTED, "no answer"))
+    assert "127.0.0.1:6514: no answer, next try in " in service.state_text
+    setup.reactor.advance(2)
+    setup.run()
+    assert len(made) == 2
+    made[1].close()

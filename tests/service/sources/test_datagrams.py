@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from relay.model.origin import Origin, Transport
-from relay.service.configuration.model import Url
+from relay.service.configuration.model import DtlsConfiguration, Url
 from relay.service.process.systemd import Systemd
 from relay.service.sources import datagrams, listening, streams
 from relay.service.sources.service import DatagramSource
+from relay.transport.datagram.dtls_inbound import DtlsReceiver, SessionLimits
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.datagram.recvmmsg import Datagrams
+from tests.certificate_files import make_certificate_files
 from tests.configurations import build_source, new_source
 from tests.connections import RecordingNotices
 from tests.threads import Reactor
@@ -43,6 +45,9 @@ def test_udp_is_read_with_one_call_for_many_datagrams_where_there_is_one(
 
         def receive(self) -> Datagrams:
             return Datagrams({}, {}, False)
+
+        def close(self) -> None:
+            pass
 
     Many.available = available  # type: ignore[attr-defined]
     monkeypatch.setattr(datagrams, "ManyDatagrams", Many)
@@ -139,3 +144,53 @@ def test_datagrams_belong_to_their_source() -> None:
     reactor.advance(1000)
     assert rates.charge("a", 1) == 0
     service.stopService()
+
+
+def dtls_source(folder: Path, **keys: Any) -> Any:
+    files = make_certificate_files(folder)
+    tls = DtlsConfiguration(
+        certificate=files.server_certificate, private_key=files.server_key, trusted_ca=files.ca
+    )
+    return new_source("in", Url("dtls", host="127.0.0.1"), tls=tls, **keys)
+
+
+def test_dtls_is_decrypted_within_its_limits(tmp_path: Path) -> None:
+    reactor = Reactor()
+    service = build_source(
+        dtls_source(tmp_path, connections_max=50, idle_seconds_max=7.0), reactor=reactor
+    )
+    service.startService()
+    (reader,) = reactor.getReaders()
+    receiver = reader._many
+    assert isinstance(receiver, DtlsReceiver)
+    assert receiver._limits == SessionLimits(50, 5, 30.0, 7.0)
+    service.stopService()
+    assert reactor.getReaders() == []
+
+
+def test_dtls_waits_for_its_files(tmp_path: Path) -> None:
+    reactor = Reactor()
+    source = dtls_source(tmp_path)
+    key = Path(source.tls.private_key)
+    content = key.read_bytes()
+    key.unlink()
+    service = build_source(source, reactor=reactor)
+    service.startService()
+    assert reactor.getReaders() == []
+    report = service.report()
+    assert report["ready"] is False
+    assert report["state"].endswith("; it does not listen until the files are right")
+    key.write_bytes(content)
+    service._prerequisite.look()
+    assert len(reactor.getReaders()) == 1
+    assert "state" not in service.report()
+    service.stopService()
+
+
+def test_dtls_stops_without_ever_having_had_its_files(tmp_path: Path) -> None:
+    source = dtls_source(tmp_path)
+    Path(source.tls.private_key).unlink()
+    service = build_source(source)
+    service.startService()
+    service.stopService()
+    assert service._socket.fileno() == -1

@@ -41,7 +41,7 @@ def test_which_sources_take_text_in_an_encoding(encoding: str, schemes: set[str]
         for kind in KINDS.sources
     }
     taken = {scheme for scheme, problem in problems.items() if not problem}
-    others = {"tls", "pipe", "program"}  # as tcp
+    others = {"dtls", "tls", "pipe", "program"}  # as tcp
     assert taken - others == schemes
     assert taken & others == (others if "tcp" in taken else set())
     assert "has no meaning" in problems["journald"]

@@ -179,3 +179,13 @@ def test_with_a_real_socket() -> None:
         setup.clock.advance(0.005)
         assert setup.drain.acknowledged_records > taken
         setup.session.close()
+
+
+def test_what_ends_the_socket_from_outside_ends_the_session_once(setup: Setup) -> None:
+    setup.session.send([b"one"])
+    for _ in range(2):
+        setup.session.fail("the receiver ended it")
+    assert setup.failures == ["up:514: the receiver ended it"]
+    assert setup.drain.events == ["detach"]
+    assert setup.socket.closed
+    assert setup.clock.getDelayedCalls() == []
