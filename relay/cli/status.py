@@ -88,6 +88,8 @@ def show(document: Document, screen: Screen) -> None:
     screen.say(f"relay {document['name']}, syslogrelay {document['version']}{pure}, up {uptime}")
     if admission.get("allocated_bytes"):  # older relays do not say
         screen.say(_file(admission))
+    if "rates" in document:
+        screen.say(f"a second: {_rates(document['rates'])}")
     screen.say()
     screen.show(_sources(document["sources"]))
     screen.say()
@@ -142,6 +144,9 @@ def _of_source(report: Document) -> Iterator[tuple[str, Style | None]]:
     if count := report.get("files_unreadable"):
         yield f"{counted(count, 'file')} cannot be read", SEVERE
 
+    if any(text := _rare(report)):
+        yield f"{', '.join(text)} a second", WARNING
+
 
 def _of_destination(report: Document) -> Iterator[tuple[str, Style | None]]:
     yield report["state"], _style(report)
@@ -193,6 +198,28 @@ def _errors(report: Document) -> Iterator[str]:
         yield f"last error: {peer}{error['text']} ({duration(error['seconds_ago'])} ago{times})"
 
 
+def _rates(rates: Document) -> str:
+    """The rates of the whole relay over both periods."""
+    now, minute = rates["10s"], rates["60s"]
+    return ", ".join(f"{rate(now[name])} {name} ({rate(minute[name])})" for name in now) + (
+        " in the last 10 s (60 s)"
+    )
+
+
+def _rare(report: Document) -> list[str]:
+    """The rates of a source that are no good sign, if there are any."""
+    rates = report.get("rates", {"10s": {}})["10s"]  # older relays do not say
+    names = ("warnings", "errors", "drops")
+    return [f"{rate(rates[name])} {name}" for name in names if rates.get(name)]
+
+
+def rate(per_second: float) -> str:
+    """With as many digits as matter; a rate that is not 0 is never shown as 0."""
+    if per_second >= 10 or not per_second:
+        return f"{per_second:,.0f}"
+    return f"{per_second:.1f}" if per_second >= 0.1 else f"{per_second:.3f}"
+
+
 def _style(report: Document) -> Style:
     return GOOD if report["ready"] else WARNING
 
@@ -213,17 +240,23 @@ def _file(admission: Document) -> str:
 
 
 def _sources(reports: list[Document]) -> Table:
-    table = Table("source", "address", "received", "stored", "open", "errors", texts=2)
+    table = Table("source", "address", "received", "stored", "msg/s", "open", "errors", texts=2)
     for report in reports:
         table.add(
             report["id"],
             report["address"],
             f"{report['received_records']:,}",
             f"{report['stored_records']:,}",
+            _rate_of(report, "messages"),
             str(report["connections_open"]),
             str(sum(report.get(key, 0) for key in _ERRORS)),
         )
     return table
+
+
+def _rate_of(report: Document, name: str) -> str:
+    """One rate of a source or destination over the last 10 s."""
+    return rate(report["rates"]["10s"][name]) if "rates" in report else "-"  # older relays
 
 
 def _destinations(reports: list[Document]) -> Table:

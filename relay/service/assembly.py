@@ -48,6 +48,7 @@ from relay.service.routes.flushing import FlushService
 from relay.service.routes.late_tokens import TokenWatch
 from relay.service.routes.lookup_file import LookupFiles
 from relay.service.routes.rewriting import Rewriting
+from relay.service.sampling import RateSampler
 from relay.service.sources.authorising import new_authorise
 from relay.service.sources.commands import SourceTools
 from relay.service.sources.kind import SourceParts
@@ -119,6 +120,8 @@ class _Relay:
         ]
         self.token_watch = TokenWatch(tokens=tokens, notices=notices, clock=reactor)
         self.sources = self._sources(kinds)
+        accounts = [each.status for each in self.destinations]
+        self.rates = RateSampler(sources=self.sources, destinations=accounts, clock=reactor)
         self._warn()
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
@@ -158,7 +161,7 @@ class _Relay:
                     *(configuration, queue, self.admission, self.limits),
                     *(self.notices, self.wall, clock),
                 ),
-                *self._observers(),
+                *(self.rates, *self._observers()),
                 ConcurrentService(self.sources),
                 NotifyService(
                     send=self.notify.send,
@@ -270,6 +273,7 @@ class _Relay:
             "sources_gone": lambda: self.kept.gone,
             "damaged_files": lambda: queue.view.damaged_files,
             "certificates": self.certificates.report,
+            "rates": self.rates.report,
             "tables": self.lookups.report,
             "waiting_in_groups": self._waiting_in_groups,
         }

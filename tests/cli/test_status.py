@@ -118,7 +118,7 @@ def test_a_destination_that_is_connected_and_gets_nowhere_is_unhealthy() -> None
 def test_everything_fits_a_terminal_of_eighty_columns() -> None:
     lines = shown()
     assert lines[0] == "relay web-1, syslogrelay 0.1.0, up 1 d 2 h"
-    assert "net     tcp://127.0.0.1:514    18,211  18,200     3       2" in lines
+    assert "net     tcp://127.0.0.1:514    18,211  18,200      -     3       2" in lines
     assert "central        18,200     17,890     307  61.2KiB    1m4s          0       5" in lines
     assert "central: refused by 10.0.0.5:20514, next try in 4 s" in lines
     assert "net: dropped 11 (empty), cut to the size limit 4" in lines
@@ -326,3 +326,16 @@ def test_a_check_of_a_relay_that_does_not_know_the_question(
     done = CliRunner().invoke(main, ["status", "--check"])
     assert (done.exit_code, done.stdout) == (2, "")
     assert "older version" in done.stderr
+
+
+def test_rates_are_shown_of_the_relay_and_of_each_source() -> None:
+    rates = {"messages": 1234.0, "warnings": 0.0, "errors": 0.016, "drops": 2.0}
+    both = {"10s": rates, "60s": {**rates, "messages": 20.4}}
+    lines = shown(width=120, rates=both, sources=[{**SOURCE, "rates": both}])
+    assert (
+        "a second: 1,234 messages (20), 0 warnings (0), 0.016 errors (0.016), 2.0 drops (2.0) in "
+        "the last 10 s (60 s)"
+    ) in lines
+    row = next(line for line in lines if line.startswith("net ")).split()
+    assert row[:5] == ["net", "tcp://127.0.0.1:514", "18,211", "18,200", "1,234"]
+    assert "net: 0.016 errors, 2.0 drops a second" in lines

@@ -253,8 +253,30 @@ def test_its_services_start_in_their_order(tmp_path: Path) -> None:
         *("QueueService", "ClockWatch", "KeptPositions", "CompactionService"),
         *("FlushService", "ConcurrentService", "DestinationTools", "StallDetector"),
         *("ExpressionWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "HistoryWatch"),
-        *("ControlService", "StatisticsService", "ConcurrentService", "NotifyService"),
+        *("RateSampler", "ControlService", "StatisticsService", "ConcurrentService"),
+        "NotifyService",
     ]
+
+
+def test_rates_are_sampled_each_second(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.start()
+    for severity in (4, 3, 6, 6):
+        relay.send("app", b"<%d>1 - host app - - - text" % (8 + severity))
+    (reader,) = [each for each in relay.reactor.getReaders() if "source app" in each.logPrefix()]
+    reader.doRead()
+    relay.reactor.advance(1.0)  # hands over what was read
+    while relay.ask("status")["destinations"][0]["received_records"] < 4:
+        relay.reactor.run_next()
+    relay.reactor.advance(1.0)
+    status = relay.ask("status")
+    (app, system), (everything, _) = status["sources"], status["destinations"]
+    rates = {"messages": 2.0, "warnings": 0.5, "errors": 0.5, "drops": 0.0}
+    assert app["rates"] == {"10s": rates, "60s": rates}
+    assert set(system["rates"]["60s"].values()) == {0.0}
+    assert everything["rates"]["10s"]["received"] == 2.0
+    assert {**status["rates"]["10s"], **rates} == status["rates"]["10s"]
+    relay.stop()
 
 
 def test_systemd_is_told_how_the_relay_is(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from relay.flow.pump import Fill, limited
 from relay.flow.refusals import Refusals
 from relay.flow.shares import Shares
 from relay.model.clock import Clock, WallClock, in_utc
+from relay.model.counters.rates import Rates
 from relay.model.errors import QueueError
 from relay.model.text import Document, printable
 from relay.queue.ledger import added_up
@@ -30,6 +31,7 @@ from relay.service.destinations.lane import Lane
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
 from relay.service.routes.late_tokens import LateTokens
+from relay.service.sampling import DESTINATION_RATES
 from relay.transport.upstream import UpstreamState
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
@@ -45,6 +47,7 @@ class DestinationService(Service):
         sized: Its form, if that has a limit for payloads.
 
     Attributes:
+        status: What it tells of itself.
         lanes: Its queues, from startService on: one, or two with ``order = "live-first"``.
         stall_seconds: Being connected for so long without an answer is a stall.
     """
@@ -83,7 +86,7 @@ class DestinationService(Service):
             on_held=lambda text: self.warn("refusals", f"the upstream {text}"),
             on_taken=lambda text: self._say(f"the upstream {text}"),
         )
-        self._status = DestinationStatus(
+        self.status = DestinationStatus(
             configuration,
             lanes=self._by_age,
             refusals=self._refusals,
@@ -273,13 +276,13 @@ class DestinationService(Service):
         Args:
             since: When somebody asked for it, in seconds since 1970-01-01 UTC.
         """
-        self._status.paused_since = since
+        self.status.paused_since = since
         for lane in self.lanes:
             lane.drain.hold(_BY_HAND)
 
     def resume(self) -> None:
         """Send again after `pause`, and connect at once."""
-        self._status.paused_since = None
+        self.status.paused_since = None
         if self._order is not None:
             self._order.release(_BY_HAND)
         else:
@@ -302,11 +305,11 @@ class DestinationService(Service):
     @property
     def state_text(self) -> str:
         """The state, for people."""
-        return self._status.state_text
+        return self.status.state_text
 
     def report(self) -> Document:
         """Account, state and counters, for status."""
-        return self._status.report()
+        return self.status.report()
 
     def _by_age(self) -> Sequence[Lane]:
         """The lanes, the backlog first."""
@@ -336,6 +339,7 @@ class DestinationStatus:
     wall: WallClock
     paused_since: float | None = None
     changed: Mapping[str, int] = field(default_factory=dict)
+    _rates: Rates = field(default_factory=lambda: Rates(*DESTINATION_RATES), init=False)
 
     @property
     def state_text(self) -> str:
@@ -357,6 +361,13 @@ class DestinationStatus:
         if self.paused_since is None:
             return text
         return f"paused by hand since {in_utc(self.paused_since)}; {text}"
+
+    def sample(self, now: float) -> tuple[int, ...]:
+        """Note the account for rates, and return it; see `DESTINATION_RATES`."""
+        ledger = added_up([lane.ledger for lane in self.lanes()])
+        counts = (ledger.received, ledger.delivered, sum(ledger.dropped.values()))
+        self._rates.note(now, counts)
+        return counts
 
     def report(self) -> Document:
         """Account, state and counters, for status."""
@@ -400,6 +411,7 @@ class DestinationStatus:
             "truncated_records": self.changed.get("truncated", 0)
             + sum(state.truncated_records for state in states),
             "split_records": self.changed.get("split", 0),
+            "rates": self._rates.report(),
             "limit": None
             if limit is None
             else limit.report(backlog_records=ledger.queued if has_backlog else 0),

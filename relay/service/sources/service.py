@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from relay.flow.authorisation import Authorisation
 from relay.model.clock import Port, Reactor
 from relay.model.counters.peers import SEVERITIES
+from relay.model.counters.rates import Rates
 from relay.model.text import Document
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
@@ -27,6 +28,7 @@ from relay.service.configuration.table import size_text
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
+from relay.service.sampling import SOURCE_RATES
 from relay.transport.datagram.inbound import DatagramReader
 from relay.transport.reception import Reception
 from relay.transport.sockets import UnixListener, listen, receive_buffer_bytes
@@ -68,11 +70,23 @@ class SourceService(Service):
         self._reactor = receiving.reactor
         self._quarantine = receiving.quarantine
         self._address = str(self.url)
+        self._rates = Rates(*SOURCE_RATES)
 
     @property
     def address(self) -> str:
         """Where it listens, with the port that the system chose if it did."""
         return self._address
+
+    def sample(self, now: float) -> tuple[int, ...]:
+        """Note the counters for rates, and return them; see `SOURCE_RATES`."""
+        counters, ledger = self.counters, self._quarantine()
+        severities = counters.peers.severities()
+        drops = sum(counters.dropped.values())
+        if ledger is not None:
+            drops += ledger.dropped.get("quarantine-full", 0)
+        counts = (counters.received_records, severities[4], sum(severities[:4]), drops)
+        self._rates.note(now, counts)
+        return counts
 
     def report(self) -> Document:
         """The counters, for status."""
@@ -85,6 +99,7 @@ class SourceService(Service):
             "address": self.address,
             "severities": dict(zip(SEVERITIES, peers.severities(), strict=True)),
             "peers": len(peers),
+            "rates": self._rates.report(),
             "stored_seconds": self.counters.stored_seconds.report(),
             "dropped_records": dict(dropped),
             "quarantine": None

@@ -148,7 +148,7 @@ def test_files_of_two_hosts_and_what_status_says(setup: Setup, tmp_path: Path) -
     overflow = tmp_path / "logs" / "_overflow-out.log"
     assert overflow.read_bytes() == b"two\n"
     assert setup.queue.upto == 3
-    assert service._status.details() == [
+    assert service.status.details() == [
         "2 files open, 2 made since the start",
         f"1 message went to {overflow}; the log says why",
         "removed 0 old files",
@@ -168,10 +168,10 @@ def test_files_are_not_closed_while_a_thread_may_write_to_them(
     file.append([with_key(b"10.0.0.1 a", b"one")])
     of_another_lane = made[0].keywords["run_in_thread"](lambda: None)
     file.close()
-    assert service._status.details() == ["1 file open, 1 made since the start"]
+    assert service.status.details() == ["1 file open, 1 made since the start"]
     setup.run()
     assert fired(of_another_lane) == [None]
-    assert service._status.details() == ["0 files open, 1 made since the start"]
+    assert service.status.details() == ["0 files open, 1 made since the start"]
 
 
 def test_once_a_minute_files_are_closed_compressed_and_removed(

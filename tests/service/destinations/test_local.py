@@ -86,7 +86,7 @@ def test_terminals(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     assert service.state_text == words
     assert shown == [[b"one", b"two"]]
     assert setup.queue.upto == 3
-    assert service._status.details()[0].startswith("0 written, 0 missed by terminals")
+    assert service.status.details()[0].startswith("0 written, 0 missed by terminals")
     service.stopService()
     setup.run()
 

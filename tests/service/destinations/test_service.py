@@ -24,6 +24,7 @@ from relay.service.destinations.kind import Delivery, DestinationParts
 from relay.service.destinations.lane import Lane
 from relay.service.destinations.link import Link, LocalLink, StreamLink
 from relay.service.destinations.service import DestinationService
+from relay.service.sampling import DESTINATION_RATES
 from relay.transport.upstream import PreparedEndpoint, Timeouts, UpstreamProtocol, UpstreamState
 from tests.clocks import wall_of
 from tests.configurations import new_destination
@@ -344,6 +345,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "unexpected_bytes": 0,
         "truncated_records": 0,
         "split_records": 0,
+        "rates": {span: dict.fromkeys(DESTINATION_RATES, 0.0) for span in ("10s", "60s")},
         "limit": None,
         "lanes": None,
     }

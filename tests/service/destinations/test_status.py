@@ -143,6 +143,14 @@ def test_it_is_what_all_open_lanes_are(setup: Setup, name: str) -> None:
     assert not setup.status.report()[name]
 
 
+def test_a_sample_is_of_both_lanes(setup: Setup) -> None:
+    setup.live.ledger = Ledger(next_seq=9, acknowledged_seq=5, delivered=3, dropped={"expired": 1})
+    assert setup.status.sample(100.0) == (10, 3, 1)
+    setup.live.ledger.next_seq += 20
+    setup.status.sample(102.0)
+    assert setup.status.report()["rates"]["60s"]["received"] == 10.0
+
+
 def test_the_longest_stall_is_reported(setup: Setup) -> None:
     setup.backlog.progress.stalled_seconds = 60.0
     assert setup.status.report()["stalled_seconds"] == 60.0

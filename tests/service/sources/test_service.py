@@ -21,6 +21,7 @@ from relay.queue.ledger import Ledger
 from relay.service.configuration.model import Url
 from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
+from relay.service.sampling import SOURCE_RATES
 from relay.service.sources.service import DatagramSource, ListeningSource, StreamSource
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 from tests.configurations import new_source, receiving
@@ -407,9 +408,23 @@ def test_the_report_has_every_counter(reactor: Reactor) -> None:
         "quarantine": None,
         "severities": {**dict.fromkeys(SEVERITIES, 0), "error": 96},
         "peers": 1,
+        "rates": {span: dict.fromkeys(SOURCE_RATES, 0.0) for span in ("10s", "60s")},
         "stored_seconds": service.counters.stored_seconds.report(),
         **expected,
     }
+
+
+def test_a_sample_has_losses_of_the_quarantine_too(reactor: Reactor) -> None:
+    service, _ = stream(reactor)
+    service._quarantine = lambda: Ledger(dropped={"quarantine-full": 2, "quarantine-aged": 9})
+    service.counters.received_records = 50
+    service.counters.dropped.update({"empty": 3, "no-destination": 4})
+    peer = service.counters.peers.of(Origin("in", Transport.TCP, "192.0.2.1"))
+    peer.severities[:] = [1, 2, 3, 4, 5, 6, 7, 8]
+    assert service.sample(100.0) == (50, 5, 10, 9)
+    service.counters.received_records = 60
+    service.sample(101.0)
+    assert service.report()["rates"]["10s"]["messages"] == 10.0
 
 
 def test_the_report_shows_the_account_of_its_quarantine(reactor: Reactor) -> None:

@@ -1,0 +1,51 @@
+"""Samples what sources and destinations count, for rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from relay.model.counters.rates import Rates
+from relay.model.text import Document
+from relay.service.periodic import PeriodicService
+
+SOURCE_RATES = ("messages", "warnings", "errors", "drops")
+"""What is sampled of a source: frames, those of severity 4, those of 0 to 3, and lost ones."""
+DESTINATION_RATES = ("received", "delivered", "drops")
+"""What is sampled of a destination."""
+
+
+class Sampled(Protocol):
+    """A source or a destination."""
+
+    def sample(self, now: float) -> tuple[int, ...]:
+        """Note the counters, and return them in the order of their names."""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class RateSampler(PeriodicService):
+    """Takes a sample each second."""
+
+    name = "rates"
+
+    sources: Sequence[Sampled]
+    destinations: Sequence[Sampled]
+    interval_seconds: float = 1.0
+    _rates: Rates = field(default_factory=lambda: Rates(*SOURCE_RATES, "delivered"), init=False)
+
+    def look(self) -> None:
+        now = self.clock.seconds()
+        of_sources = [source.sample(now) for source in self.sources]
+        of_destinations = [destination.sample(now) for destination in self.destinations]
+        messages, warnings, errors, drops = (
+            sum(column) for column in zip((0, 0, 0, 0), *of_sources, strict=True)
+        )
+        _, delivered, dropped = (
+            sum(column) for column in zip((0, 0, 0), *of_destinations, strict=True)
+        )
+        self._rates.note(now, (messages, warnings, errors, drops + dropped, delivered))
+
+    def report(self) -> Document:
+        """Rates of all sources and destinations together."""
+        return self._rates.report()

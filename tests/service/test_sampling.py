@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+
+from relay.service.sampling import RateSampler
+
+
+class Sampled:
+    """Counts evenly with the time."""
+
+    def __init__(self, *per_second: int) -> None:
+        self.per_second = per_second
+
+    def sample(self, now: float) -> tuple[int, ...]:
+        return tuple(int(now * each) for each in self.per_second)
+
+
+def test_the_rates_of_all_are_those_of_each_together() -> None:
+    clock = Clock()
+    sampler = RateSampler(
+        sources=[Sampled(100, 10, 5, 2), Sampled(50, 0, 1, 0)],
+        destinations=[Sampled(150, 140, 3), Sampled(150, 0, 0)],
+        clock=clock,
+    )
+    sampler.startService()
+    clock.pump([1.0] * 70)
+    expected = {"messages": 150.0, "warnings": 10.0, "errors": 6.0, "drops": 5.0}
+    assert sampler.report() == {
+        "10s": {**expected, "delivered": 140.0},
+        "60s": {**expected, "delivered": 140.0},
+    }
+    sampler.stopService()
+    assert clock.getDelayedCalls() == []
+
+
+def test_without_sources_and_destinations_nothing_happens() -> None:
+    clock = Clock()
+    sampler = RateSampler(sources=[], destinations=[], clock=clock)
+    sampler.startService()
+    clock.pump([1.0] * 3)
+    assert set(sampler.report()["10s"].values()) == {0.0}
