@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from relay.service.configuration.table import Flag, Seconds
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
-from relay.service.destinations.streams import UPSTREAM_TLS_WITHOUT, new_tls
+from relay.service.destinations.streams import UPSTREAM_TLS_WITHOUT, bind_key, new_tls
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.dtls import probe_dtls
 from relay.service.probes.probe import Probe
@@ -27,12 +28,19 @@ from relay.transport.datagram.outbound import DatagramSession
 from relay.wire.framing.dtls_records import FRAME_BYTES_MAX, PLAINTEXT_BYTES_MAX
 
 
-def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> Delivery:
-    url, reactor = configuration.connect, parts.reactor
+@dataclass(frozen=True, slots=True)
+class DatagramUpstreamConfiguration(DestinationConfiguration):
+    """Of one target: what has become of a datagram nobody says, so there is no other to turn to."""
+
+    bind: str = bind_key()
+
+
+def _make(configuration: DatagramUpstreamConfiguration, parts: DestinationParts) -> Delivery:
+    reactor = parts.reactor
 
     async def connect(outlet: Outlet, on_failure: Callable[[str], None]) -> DatagramSession:
         return DatagramSession(
-            await parts.run_in_thread(partial(_connected_socket, url.host, url.port)),
+            await parts.run_in_thread(partial(_connected_socket, configuration)),
             drain=outlet.drain,
             state=outlet.state,
             clock=reactor,
@@ -40,13 +48,13 @@ def _make(configuration: DestinationConfiguration, parts: DestinationParts) -> D
             on_failure=on_failure,
         )
 
-    target = str(url).partition("://")[2]
+    target = str(configuration.connect).partition("://")[2]
     how = f"sending to {target}, delivered when sent: nobody answers"
     return Delivery(new_link=lambda outlet: LocalLink(outlet, connect, how=how, clock=reactor))
 
 
 @dataclass(frozen=True, slots=True)
-class DtlsUpstreamConfiguration(DestinationConfiguration):
+class DtlsUpstreamConfiguration(DatagramUpstreamConfiguration):
     tls: DtlsConfiguration = group(
         DtlsConfiguration, without=(*UPSTREAM_TLS_WITHOUT, "tls_version_min")
     )
@@ -83,7 +91,7 @@ def _make_dtls(configuration: DtlsUpstreamConfiguration, parts: DestinationParts
         )
 
     async def connect(outlet: Outlet, on_failure: Callable[[str], None]) -> DatagramSession:
-        connected = await parts.run_in_thread(partial(_connected_socket, url.host, url.port))
+        connected = await parts.run_in_thread(partial(_connected_socket, configuration))
         dtls = DtlsSocket(
             connected,
             new_connection=new_connection,
@@ -115,11 +123,25 @@ def _counted(message: bytes) -> bytes:
     return b"%d %s" % (len(message), message)
 
 
-def _connected_socket(host: str, port: int) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+def _connected_socket(configuration: DatagramUpstreamConfiguration) -> socket.socket:
+    """A socket to the first address of the host, of those that `bind` reaches.
+
+    Raises:
+        OSError: There is none, with a text for people.
+    """
+    url, bind = configuration.connect, configuration.bind
+    wanted = (socket.AF_INET6 if ":" in bind else socket.AF_INET) if bind else socket.AF_UNSPEC
+    found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_DGRAM)
+    fitting = [(each[0], each[4]) for each in found if not wanted or each[0] == wanted]
+    if not fitting:
+        text = f"no address of {url.host} can be reached from {bind}; correct bind"
+        raise OSError(errno.EADDRNOTAVAIL, text)
+    family, address = fitting[0]
     connected = socket.socket(family, socket.SOCK_DGRAM)
     try:
         connected.setblocking(False)
+        if bind:
+            _bind(connected, bind)
         connected.connect(address)
     except BaseException:
         connected.close()
@@ -127,18 +149,26 @@ def _connected_socket(host: str, port: int) -> socket.socket:
     return connected
 
 
-def _probe(configuration: DestinationConfiguration, probe: Probe) -> None:
-    probe_datagrams(probe, configuration.connect)
+def _bind(connected: socket.socket, bind: str) -> None:
+    try:
+        connected.bind((bind, 0))
+    except OSError as error:
+        text = f"cannot send from {bind}: {error.strerror}; compare bind with `ip address`"
+        raise OSError(error.errno, text) from None
+
+
+def _probe(configuration: DatagramUpstreamConfiguration, probe: Probe) -> None:
+    probe_datagrams(probe, configuration.connect, bind=configuration.bind)
 
 
 def _probe_dtls(configuration: DtlsUpstreamConfiguration, probe: Probe) -> None:
-    probe_dtls(probe, configuration.connect, configuration.tls)
+    probe_dtls(probe, configuration.connect, configuration.tls, bind=configuration.bind)
 
 
 UDP = DestinationKind(
     scheme="udp",
     address=HostPort(514),
-    configuration=DestinationConfiguration,
+    configuration=DatagramUpstreamConfiguration,
     delivered="the kernel has sent it",
     medium="udp",
     make=_make,

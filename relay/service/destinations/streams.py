@@ -44,6 +44,15 @@ UPSTREAM_TLS_WITHOUT = ("peer_names",)
 """Keys for TLS that are for those who listen."""
 
 
+def bind_key() -> str:
+    return key(
+        AnAddress(),
+        "",
+        "address of this host that connections and datagrams come from",
+        default_text="as the kernel chooses",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AnsweringConfiguration(DestinationConfiguration):
     """Of upstreams behind a connection that answer, be it by their kernel."""
@@ -67,12 +76,7 @@ class UpstreamConfiguration(AnsweringConfiguration):
         60.0,
         "silence after which TCP asks whether the upstream is there; 0 = never",
     )
-    bind: str = key(
-        AnAddress(),
-        "",
-        "address of this host that connections come from",
-        default_text="as the kernel chooses",
-    )
+    bind: str = bind_key()
     several: TargetKeys = group(TargetKeys)
     others: tuple[Url, ...] = ()
     """Targets behind the first one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import time
@@ -13,7 +14,13 @@ from relay.model.text import printable
 from relay.service.configuration.model import TlsConfiguration, Url
 from relay.service.probes.certificates import probe_own_certificate, tell_of_certificate
 from relay.service.probes.probe import Finding, Probe, Severity, run_probes
-from relay.service.probes.upstream import Upstream, addresses_of, endpoint_of, tls_finding
+from relay.service.probes.upstream import (
+    Upstream,
+    addresses_of,
+    endpoint_of,
+    reached_from,
+    tls_finding,
+)
 from relay.transport.datagram.dtls_session import DtlsSession
 from relay.transport.tls.blocking import TlsBroken
 from relay.transport.tls.endpoints import TlsUpstream
@@ -22,7 +29,7 @@ _UDP_BYTES_MAX = 65_535
 _STEP_SECONDS = 0.05  # between looks at the timer of retransmissions
 
 
-def probe_dtls(probe: Probe, url: Url, tls: TlsConfiguration) -> None:
+def probe_dtls(probe: Probe, url: Url, tls: TlsConfiguration, *, bind: str = "") -> None:
     """Resolve the name, and try every address at the same time; no message is sent."""
     probe_own_certificate(probe, tls)
     found = addresses_of(probe, url)
@@ -30,8 +37,8 @@ def probe_dtls(probe: Probe, url: Url, tls: TlsConfiguration) -> None:
     if endpoint is None:
         return
     parts = []
-    for family, address in found:
-        upstream = Upstream(url, family, address, endpoint)
+    for family, address in reached_from(bind, probe, url, found):
+        upstream = Upstream(url, family, address, endpoint, bind)
         parts.append((probe.part(), partial(_try_address, upstream=upstream, endpoint=endpoint)))
     run_probes(parts)
     for part, _ in parts:
@@ -41,9 +48,13 @@ def probe_dtls(probe: Probe, url: Url, tls: TlsConfiguration) -> None:
 def _try_address(probe: Probe, upstream: Upstream, endpoint: TlsUpstream) -> None:
     began = time.monotonic()
     clock = Clock()
-    with socket.socket(upstream.family, socket.SOCK_DGRAM) as connected:
+    try:
+        connected = upstream.connect_plainly(probe.seconds_max, socket.SOCK_DGRAM)
+    except OSError as error:
+        probe.findings.append(_unreached(probe, upstream, error))
+        return
+    with connected:
         try:
-            connected.connect(upstream.address)
             session = DtlsSession(endpoint.clientConnectionForTLS, clock=clock, send=connected.send)
             session.start()
             while not session.is_open:
@@ -74,6 +85,9 @@ def _unreached(probe: Probe, upstream: Upstream, error: OSError) -> Finding:
     elif isinstance(error, TimeoutError):
         fault, why = "dtls-no-answer", f"no answer to the handshake within {probe.seconds_max:g} s"
         remedy = "look for a firewall that drops UDP; is this a port for DTLS?"
+    elif upstream.bind and error.errno == errno.EADDRNOTAVAIL:
+        fault, why = "bind-unknown", f"this host has no address {upstream.bind}"
+        remedy = "compare bind with `ip address`"
     else:
         fault, why = "dtls-unreachable", printable(error.strerror or str(error))
         remedy = "look at the routes of this host: `ip route get ADDRESS`"

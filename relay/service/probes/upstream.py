@@ -72,8 +72,15 @@ class Upstream(NamedTuple):
         with self.connect_plainly(seconds_max) as connection:
             yield connection if self.tls is None else self.secured(connection)
 
-    def connect_plainly(self, seconds_max: float) -> socket.socket:
-        connection = socket.socket(self.family, socket.SOCK_STREAM)
+    def connect_plainly(
+        self, seconds_max: float, kind: socket.SocketKind = socket.SOCK_STREAM
+    ) -> socket.socket:
+        """A socket that is connected; one for datagrams has sent nothing.
+
+        Raises:
+            OSError: It cannot be.
+        """
+        connection = socket.socket(self.family, kind)
         try:
             connection.settimeout(seconds_max)
             if self.bind:
@@ -109,19 +116,41 @@ def probe_upstream(
     if tls is not None and endpoint is None:
         greet = _nothing  # TCP is worth a look all the same
     parts = []
-    for family, address in found:
-        if bind and (family == socket.AF_INET6) != (":" in bind):
-            continue
+    for family, address in reached_from(bind, probe, url, found):
         upstream = Upstream(url, family, address, endpoint, bind)
         parts.append((probe.part(), partial(_try_address, upstream=upstream, greet=greet)))
     run_probes(parts)
     _add_up(probe, [part.findings for part, _ in parts])
 
 
-def probe_datagrams(probe: Probe, url: Url) -> None:
+def probe_datagrams(probe: Probe, url: Url, *, bind: str = "") -> None:
     """Resolve the name; nobody answers datagrams, and an empty one would be a message."""
-    if addresses_of(probe, url):
+    found = reached_from(bind, probe, url, addresses_of(probe, url))
+    if not found:
+        return
+    upstream = Upstream(url, *found[0], None, bind)
+    try:
+        if bind:
+            upstream.connect_plainly(probe.seconds_max, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        probe.findings.append(_tcp_finding(upstream, error, probe.seconds_max))
+    else:
         probe.passed("datagrams", f"{url} has an address; nobody answers, so no more can be told")
+
+
+def reached_from(
+    bind: str, probe: Probe, url: Url, found: Sequence[tuple[int, Address]]
+) -> Sequence[tuple[int, Address]]:
+    """The addresses of the family of `bind`; all if it is empty.  Tells if none are left."""
+    fitting = [each for each in found if not bind or (each[0] == socket.AF_INET6) == (":" in bind)]
+    if found and not fitting:
+        probe.fail(
+            "connect",
+            "bind-family",
+            f"{url} has no address that can be reached from {bind}",
+            "write an address of the same family (IPv4 or IPv6) into bind, or remove it",
+        )
+    return fitting
 
 
 def _nothing(probe: Probe, upstream: Upstream, connection: Connection) -> None:

@@ -145,3 +145,35 @@ def test_a_dtls_handshake_that_fails_is_tried_again(
     setup.run()
     assert len(made) == 2
     made[1].close()
+
+
+@pytest.mark.parametrize("scheme", ["udp", "dtls"])
+@pytest.mark.parametrize(
+    ("host", "bind", "words"),
+    [
+        ("127.0.0.1", "192.0.2.1", "cannot send from 192.0.2.1: Cannot assign requested address"),
+        ("127.0.0.1", "::1", "no address of 127.0.0.1 can be reached from ::1; correct bind"),
+        ("::1", "127.0.0.1", "no address of ::1 can be reached from 127.0.0.1; correct bind"),
+    ],
+)
+def test_an_address_of_this_host_that_does_not_fit(
+    setup: Setup, scheme: str, host: str, bind: str, words: str
+) -> None:
+    service = setup.build(Url(scheme, host=host, port=514), bind=bind)
+    service.startService()
+    setup.run()
+    assert words in service.state_text and ", next try in " in service.state_text
+
+
+def test_datagrams_come_from_the_address_that_is_chosen(setup: Setup) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as upstream:
+        upstream.bind(("127.0.0.1", 0))
+        upstream.settimeout(10)
+        port = upstream.getsockname()[1]
+        service = setup.build(Url("udp", host="127.0.0.1", port=port), bind="127.0.0.2")
+        service.startService()
+        for _ in range(3):
+            setup.run()
+        data, (host, _) = upstream.recvfrom(100)
+        assert (data, host) == (b"one", "127.0.0.2")
+        assert fired(service.stopService()) == [None]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from twisted.internet.task import Clock
 
 from relay.service.configuration.model import DtlsConfiguration, Url
@@ -83,3 +84,10 @@ def test_a_port_that_does_not_answer_is_told(tmp_path: Path) -> None:
 def test_no_handshake_is_tried_without_the_files(tmp_path: Path) -> None:
     tls = DtlsConfiguration(trusted_ca=str(tmp_path / "nowhere.pem"))
     assert probed(9, tls).findings == []
+
+
+@pytest.mark.parametrize(("bind", "fault"), [("192.0.2.1", "bind-unknown"), ("::1", "bind-family")])
+def test_an_address_of_this_host_that_does_not_fit(tmp_path: Path, bind: str, fault: str) -> None:
+    probe = Probe("up", 1)
+    probe_dtls(probe, Url("dtls", host="127.0.0.1", port=9), keys(tmp_path), bind=bind)
+    assert [each.fault for each in probe.findings if each.step != "certificate"] == [fault]

@@ -209,6 +209,26 @@ def test_a_name_for_datagrams(monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults(probe) == ["dns", "datagrams"]
 
 
+@pytest.mark.parametrize(
+    ("bind", "fault"),
+    [("127.0.0.1", "datagrams"), ("192.0.2.1", "bind-unknown"), ("::1", "bind-family")],
+)
+def test_the_address_that_datagrams_come_from(
+    monkeypatch: pytest.MonkeyPatch, bind: str, fault: str
+) -> None:
+    resolved(monkeypatch, "127.0.0.1")
+    probe = Probe("central", 1)
+    probe_datagrams(probe, URL, bind=bind)
+    assert faults(probe) == ["dns", fault]
+
+
+def test_a_name_without_an_address_of_the_family_of_bind(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved(monkeypatch, "127.0.0.1")
+    probe = Probe("central", 1)
+    probe_upstream(probe, URL, None, lambda *_: None, bind="::1")
+    assert faults(probe) == ["dns", "bind-family"]
+
+
 @pytest.mark.parametrize(("counts", "expected"), [(True, "lines"), (False, "syslog-closed")])
 def test_a_receiver_that_refuses_blank_lines(
     monkeypatch: pytest.MonkeyPatch, counts: bool, expected: str
