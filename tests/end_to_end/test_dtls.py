@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from relay.service.configuration.model import YEAR_SECONDS
 from tests.certificate_files import CertificateFiles
 from tests.lossy_proxy import APPLICATION_DATA, LossyProxy, Treatment
 from tests.plain_senders import feed_lines
@@ -103,9 +104,9 @@ def test_openssl_sends_frames_in_records(
     with openssl_client(port, *client_arguments(certificates)) as client:
         say(client, b"7 <13>one7 <13>two")
         wait_for_lines(arrived, 2)
-        say(client, b"<13>as rsyslog does")
+        say(client, b"<13>without a length")
         wait_for_lines(arrived, 3)
-    assert received(arrived) == [b"<13>one", b"<13>two", b"<13>as rsyslog does"]
+    assert received(arrived) == [b"<13>one", b"<13>two", b"<13>without a length"]
     relay.stop()
 
 
@@ -260,6 +261,35 @@ def test_a_new_session_finds_a_receiver_that_has_forgotten_the_old_one(
         return b"<13>after" in received(arrived)
 
     wait_until(gets_through, "a message in a new session")
+    sender.stop()
+    receiver.stop()
+
+
+def test_a_receiver_that_was_killed_tells_its_senders_when_they_send(
+    programs: Programs, tmp_path: Path, certificates: CertificateFiles
+) -> None:
+    port, arrived = free_port(), tmp_path / "received.log"
+    receiver = receiving_relay(programs, tmp_path, port, certificates)
+    sender, own = sending_relay(
+        programs, tmp_path, port, certificates, session_seconds_max=YEAR_SECONDS
+    )
+    with openssl_client(port, *client_arguments(certificates)) as client:
+        feed_lines(own, [b"<13>before"])
+        say(client, b"<13>openssl")
+        wait_for_lines(arrived, 2)
+        receiver.kill()
+        receiver.start()
+
+        def gets_through() -> bool:
+            feed_lines(own, [b"<13>after"])
+            return b"<13>after" in received(arrived)
+
+        wait_until(gets_through, "a message in a new session")
+        say(client, b"<13>lost")
+        feed_lines(own, [b"<13>last"])
+        wait_until(lambda: b"<13>last" in received(arrived), "the last message")
+        assert client.poll() is None  # other senders ignore the alert
+    assert "has no session with this relay" in sender.log()
     sender.stop()
     receiver.stop()
 

@@ -66,10 +66,16 @@ class DtlsUpstreamConfiguration(DatagramUpstreamConfiguration):
     connect_seconds_max: float = key(Seconds(0.1, 3600), 30.0, "time limit for the DTLS handshake")
     session_seconds_max: float = key(
         Seconds(1, YEAR_SECONDS),
-        300.0,
+        120.0,
         "age at which a session is replaced by a new one; that shows whether the receiver still "
         "has it",
     )
+
+
+_NO_SESSION = (
+    "the receiver says that it has no session with this relay, as after a crash: beginning a new "
+    "one; what was sent since then is lost"
+)
 
 
 def _make_dtls(configuration: DtlsUpstreamConfiguration, parts: DestinationParts) -> Delivery:
@@ -109,6 +115,9 @@ def _make_dtls(configuration: DtlsUpstreamConfiguration, parts: DestinationParts
             bytes_max=FRAME_BYTES_MAX if counts else PLAINTEXT_BYTES_MAX,
         )
         dtls.on_failure = session.fail
+        dtls.on_doubt = partial(
+            parts.notices.warn, f"destination {outlet.state.target}", "session", _NO_SESSION
+        )
         return session
 
     target = str(url).partition("://")[2]

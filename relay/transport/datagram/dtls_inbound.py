@@ -25,7 +25,13 @@ from relay.transport.reception import Reception
 from relay.transport.sockets import plain_address
 from relay.transport.tls.endpoints import DtlsListener, verified_identity
 from relay.transport.tls.failure import TlsFailure
-from relay.wire.framing.dtls_records import client_random, frames_of, split_records
+from relay.wire.framing.dtls_records import (
+    NO_SESSION,
+    client_random,
+    frames_of,
+    is_encrypted_data,
+    split_records,
+)
 
 _DATAGRAMS_MAX = 200  # a wake-up, so that other sockets get their turn
 _UDP_BYTES_MAX = 65_535
@@ -131,6 +137,9 @@ class DtlsReceiver:
             self._feed(client, datagram, received)
         elif split_records(datagram):
             self._reject(address, "no-session", "there is no session with the sender")
+            if is_encrypted_data(datagram):
+                with suppress(OSError):  # the next record is answered as well
+                    self._socket.sendto(NO_SESSION, address)
         else:
             self._reject(address, "malformed", "this is no DTLS; does the sender use udp://?")
 

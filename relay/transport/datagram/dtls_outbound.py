@@ -2,12 +2,15 @@
 
 Nobody answers the records, so a receiver that was restarted without a farewell goes unnoticed
 until the next handshake.  Each session therefore has an age at which a new one replaces it; while
-that is made, the old one is used.
+that is made, the old one is used.  A receiver that has no session any more may say so by an alert
+in clear text, as our source does.  Anybody can forge that, so it ends nothing: it is a reason to
+make the next session early, and to wait for it.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 
@@ -21,9 +24,11 @@ from relay.model.clock import Clock, DelayedCall, Reactor
 from relay.model.text import printable
 from relay.transport.datagram.dtls_session import DtlsSession
 from relay.transport.tls.endpoints import TlsUpstream
+from relay.wire.framing.dtls_records import is_clear_alert
 
 _UDP_BYTES_MAX = 65_535
 _DATAGRAMS_MAX = 100  # a wake-up
+_DOUBTED_SECONDS_MIN = 5.0  # age of a session
 _TEXT_MAX = 800  # characters, of which a certificate's are 500 at most
 
 
@@ -32,9 +37,11 @@ class DtlsConnection:
     """One session over a connected UDP socket of its own.
 
     Args:
-        changed: Called when the handshake is done, and when the session has ended.
+        changed: Called when the handshake is done, when the session is doubted, and when it has
+            ended.
 
     Attributes:
+        is_doubted: Somebody says that the upstream has no such session.
         trouble: Why it has ended, in text; empty = it has not.
     """
 
@@ -47,6 +54,7 @@ class DtlsConnection:
         handshake_seconds_max: float,
         changed: Callable[[DtlsConnection], None],
     ) -> None:
+        self.is_doubted = False
         self.trouble = ""
         self._socket = connected
         self._reactor = reactor
@@ -120,8 +128,12 @@ class DtlsConnection:
             except OSError as error:  # ICMP: nobody listens there
                 self._end(error.strerror or str(error))
                 return
-            self._session.feed(datagram)  # receivers of syslog have nothing to say
-            self._look()
+            if self.is_open and is_clear_alert(datagram):
+                self.is_doubted = True
+                self._changed(self)
+            else:
+                self._session.feed(datagram)  # receivers of syslog have nothing to say
+                self._look()
 
     def _send(self, datagram: bytes) -> None:
         self._socket.send(datagram)
@@ -155,6 +167,10 @@ class DtlsSocket:
         new_connection: Makes a connection of a connected socket, and what to call on changes.
         encode: Frames a message.
         session_seconds_max: Age at which a session is replaced.
+
+    Attributes:
+        on_failure: Called with the reason when there is no session any more.
+        on_doubt: Called when a session is replaced early, because the upstream may not have it.
     """
 
     def __init__(
@@ -167,12 +183,14 @@ class DtlsSocket:
         clock: Clock,
     ) -> None:
         self.on_failure: Callable[[str], None] = lambda text: None
+        self.on_doubt: Callable[[], None] = lambda: None
         self._new_connection = new_connection
         self._encode = encode
         self._seconds_max = session_seconds_max
         self._clock = clock
         self._ready: Deferred[DtlsSocket] = Deferred()
         self._renewal: DelayedCall | None = None
+        self._used_since = 0.0
         self._used: DtlsConnection | None = None
         self._next: DtlsConnection | None = new_connection(connected, self._look)
 
@@ -190,9 +208,12 @@ class DtlsSocket:
         """Send one message.
 
         Raises:
+            BlockingIOError: The session is doubted; a new one is being made.
             OSError: See `DtlsConnection.write`.
         """
         assert self._used is not None
+        if self._used.is_doubted and self._next is not None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._used.write(self._encode(message))
 
     def getsockopt(self, level: int, option: int) -> int:
@@ -216,12 +237,28 @@ class DtlsSocket:
             else:
                 self.on_failure(connection.trouble)
             return
+        if connection is self._used:
+            self._doubt()
+            return
         before, self._used, self._next = self._used, connection, None
+        self._used_since = self._clock.seconds()
         self._renewal = self._clock.callLater(self._seconds_max, self._renew)
         if before is None:
             self._ready.callback(self)
         else:
             before.close()
+
+    def _doubt(self) -> None:
+        """Make the next session early, but not so often that forged alerts keep us busy."""
+        assert self._used is not None and self._renewal is not None
+        if self._next is None:
+            age = self._clock.seconds() - self._used_since
+            if age < _DOUBTED_SECONDS_MIN:
+                self._used.is_doubted = False
+                return
+            self._renewal.cancel()
+            self.on_doubt()
+            self._renew()
 
     def _renew(self) -> None:
         """Ask by a new handshake whether the receiver is there."""

@@ -1,8 +1,7 @@
 """DTLS records (RFC 6347 §4.1), and the syslog frames in their application data (RFC 6012 §5.4).
 
 Application data is one or more ``MSG-LEN SP SYSLOG-MSG``, and no frame spans two records.
-Senders that put one message without MSG-LEN into each record exist (rsyslog's omdtls); a record
-that begins with a PRI is such a message.
+A record that does not begin with a digit is taken as one message without MSG-LEN.
 """
 
 from __future__ import annotations
@@ -12,11 +11,14 @@ from typing import NamedTuple
 
 from relay.wire.framing.decoders import AutoDecoder
 
-APPLICATION_DATA = 23
+ALERT, APPLICATION_DATA = 21, 23
 PLAINTEXT_BYTES_MAX = 2**14
 """Most application data of one record, in bytes."""
 FRAME_BYTES_MAX = PLAINTEXT_BYTES_MAX - len(b"16384 ")
 """Longest message that fits into one record with its MSG-LEN, in bytes."""
+NO_SESSION = bytes([ALERT, 0xFE, 0xFD, *bytes(8), 0, 2, 2, 20])
+"""The datagram for a sender of records without a session: an alert (fatal, bad_record_mac), in
+clear text, as there is no key (RFC 6347 §4.1.2.7)."""
 RECORD_BYTES_MAX = PLAINTEXT_BYTES_MAX + 256 + 13
 """Longest record of DTLS 1.2 with its header that ciphers with authentication make, in bytes."""
 
@@ -62,6 +64,18 @@ def client_random(datagram: bytes) -> bytes:
     if datagram[_HEADER_BYTES] != _CLIENT_HELLO or any(datagram[_FRAGMENT_OFFSET]):
         return b""
     return datagram[_RANDOM]
+
+
+def is_encrypted_data(datagram: bytes) -> bool:
+    """Whether a datagram begins with application data of a session; it is longer than an alert."""
+    is_data = datagram[:1] == bytes([APPLICATION_DATA]) and len(datagram) > len(NO_SESSION)
+    return is_data and any(datagram[_EPOCH])
+
+
+def is_clear_alert(datagram: bytes) -> bool:
+    """Whether a datagram begins with an alert in clear text, which anybody may have sent."""
+    is_alert = datagram[:1] == bytes([ALERT]) and len(datagram) > _HEADER_BYTES
+    return is_alert and not any(datagram[_EPOCH])
 
 
 class RecordFrames(NamedTuple):

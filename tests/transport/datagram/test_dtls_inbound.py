@@ -13,6 +13,7 @@ from relay.queue.admission.backpressure import Admission
 from relay.transport.datagram.dtls_inbound import DtlsReceiver, SessionLimits
 from relay.transport.peers import PermittedPeers
 from relay.transport.reception import Reception
+from relay.wire.framing.dtls_records import NO_SESSION
 from tests.connections import RecordingIntake, RecordingNotices
 from tests.dtls import Client, Datagrams, material, new_listener, new_upstream
 
@@ -170,8 +171,21 @@ def test_datagrams_of_nobody_are_counted(datagram: bytes, reason: str) -> None:
     source.inject(datagram)
     assert source.counters.datagrams_rejected == {reason: 1}
     assert source.notices.kinds == [reason]
-    source.client().connect().say(b"7 <13>one")
+    source.client(port=1001).connect().say(b"7 <13>one")
     assert len(source.messages) == 1
+
+
+def test_records_without_a_session_are_answered_by_an_alert_that_is_shorter() -> None:
+    source = Source()
+    header = b"\x17\xfe\xfd\0\x01" + bytes(6)
+    source.inject(header + b"\0\x01a")
+    source.inject(NO_SESSION)
+    assert source.socket.sent == []
+    source.inject(header + b"\0\x03abc")
+    assert source.socket.sent == [(NO_SESSION, ("192.0.2.1", 1000))]
+    source.socket.error = BlockingIOError(errno.EAGAIN, "busy")
+    source.inject(header + b"\0\x03abc")
+    assert source.counters.datagrams_rejected == {"no-session": 4}
 
 
 def test_duplicates_and_forgeries_are_counted_and_end_nothing() -> None:

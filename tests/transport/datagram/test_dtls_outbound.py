@@ -13,6 +13,7 @@ from relay.transport.datagram import dtls_outbound
 from relay.transport.datagram.dtls_outbound import DtlsConnection, DtlsSocket
 from relay.transport.datagram.dtls_session import DtlsSession
 from relay.transport.tls.endpoints import TlsUpstream
+from relay.wire.framing.dtls_records import NO_SESSION
 from tests.dtls import new_listener, new_upstream
 
 
@@ -95,6 +96,8 @@ class Setup:
             clock=self.reactor,
         )
         self.dtls.on_failure = self.failures.append
+        self.doubts: list[str] = []
+        self.dtls.on_doubt = lambda: self.doubts.append("doubt")
         self.result: list[Any] = []
 
     def new_connection(self, connected: Any, changed: Any) -> DtlsConnection:
@@ -208,6 +211,38 @@ def test_an_old_session_is_used_until_a_new_one_replaces_it(setup: Setup) -> Non
     assert setup.failures == []
     setup.reactor.advance(300)
     assert len(setup.sockets) == 3
+
+
+def test_messages_wait_for_a_new_session_when_the_receiver_has_lost_the_old_one(
+    setup: Setup,
+) -> None:
+    setup.connect()
+    setup.reactor.advance(5)
+    first = setup.sockets[0]
+    first.waiting += [NO_SESSION, NO_SESSION]
+    (reader,) = setup.reactor.readers
+    reader.doRead()  # type: ignore[attr-defined]
+    assert (len(setup.sockets), setup.doubts) == (2, ["doubt"])
+    with pytest.raises(BlockingIOError):
+        setup.dtls.send(b"<13>one")
+    setup.read()
+    setup.dtls.send(b"<13>one")
+    assert (first.closed, first.texts) == (True, [])
+    assert (setup.sockets[1].texts, setup.failures) == ([b"7 <13>one"], [])
+    setup.reactor.advance(299)
+    assert len(setup.sockets) == 2
+    setup.reactor.advance(1)
+    assert len(setup.sockets) == 3
+
+
+def test_forged_alerts_neither_end_a_session_nor_hold_it_up(setup: Setup) -> None:
+    setup.connect()
+    setup.reactor.advance(4)
+    setup.sockets[0].waiting += [NO_SESSION] * 10
+    setup.read()
+    setup.dtls.send(b"<13>one")
+    assert (len(setup.sockets), setup.doubts, setup.failures) == (1, [], [])
+    assert setup.sockets[0].texts == [b"7 <13>one"]
 
 
 def test_a_receiver_that_does_not_answer_a_new_handshake_is_gone(setup: Setup) -> None:
