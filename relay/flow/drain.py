@@ -26,6 +26,7 @@ from relay.flow.pacing import Allowance
 from relay.flow.pump import Fill, Pump, Session
 from relay.flow.refusals import Suspects
 from relay.model.clock import Clock
+from relay.model.counters.latencies import Latencies
 from relay.model.seq import SeqRange
 from relay.model.text import span
 from relay.queue.committer import Committer
@@ -65,6 +66,7 @@ class Drain:
         end: Seq after the newest record on disk of which we have been told.
         sent_records: Records handed to sessions, repeats included.
         resent_records: Those handed to a session more than once.
+        latencies: How long records wait until they are sent and acknowledged.
         interruptions: Grows whenever a read that is under way must not be sent.
     """
 
@@ -90,6 +92,7 @@ class Drain:
         self.end = ledger.next_seq
         self.sent_seq = self.acknowledged_seq
         self._sent_before = self.acknowledged_seq  # highest position that any session reached
+        self.latencies = Latencies(self.end, seconds=clock.seconds)
         self._suspects = Suspects(allowance.refusals)
         self._overtaken = LateAcknowledgements(
             lambda count, reason: queue.acknowledge_late(queue_id, count, reason)
@@ -160,6 +163,7 @@ class Drain:
         self.interruptions += 1
         self._overtaken.forget()
         self.sent_seq = self.acknowledged_seq + self._suspects.begin_session()
+        self.latencies.session_begins(self.sent_seq)
         self._cursor.rewind(self.sent_seq)
         if self._allowance.window is not None:
             self._allowance.window.begin()
@@ -182,6 +186,7 @@ class Drain:
         self.resent_records += max(0, min(self._sent_before, seqs.stop) - seqs.start)
         self._sent_before = max(self._sent_before, seqs.stop)
         self.sent_seq = seqs.stop  # before the session sends: it compares its numbers with this
+        self.latencies.sent(seqs.stop)
         session.send(payloads)
         # After the rest: the other lane may send now, and looks at this drain for that.
         if self._allowance.pace is not None:
@@ -208,6 +213,7 @@ class Drain:
         self.acknowledged_seq += count
         assert self.acknowledged_seq <= self.sent_seq, (self.acknowledged_seq, self.sent_seq)
         if count:
+            self.latencies.acknowledged(self.acknowledged_seq)
             self._queue.acknowledge(self._queue_id, self.acknowledged_seq)
         self._events.on_progress()
         self._finish_if_answered()
@@ -274,6 +280,7 @@ class Drain:
         if self._allowance.pace is not None:
             self._allowance.pace.came_in(upto - self.end)
         self.end = upto
+        self.latencies.stored(upto)
         self.pump()
 
     def evicted(self, upto: int, reason: str) -> None:
@@ -287,6 +294,7 @@ class Drain:
         if known > 0:  # the upstream had them before they left
             self._queue.acknowledge_late(self._queue_id, known, reason)
         self._suspects.forget(upto - self.acknowledged_seq)
+        self.latencies.left(upto)
         self.acknowledged_seq = upto
         self.sent_seq = max(self.sent_seq, upto)
         if self._cursor.position < upto:
@@ -319,6 +327,7 @@ class Drain:
         """
         assert self._held and self.in_flight == 0, (self._held, self.in_flight)
         self._suspects.forget(upto - self.acknowledged_seq)
+        self.latencies.left(upto)
         self.acknowledged_seq = max(self.acknowledged_seq, upto)
         self.sent_seq = self.acknowledged_seq + self._suspects.passed
         self._sent_before = max(self._sent_before, self.sent_seq)
@@ -337,6 +346,7 @@ class Drain:
 
     def _take_for_acknowledged(self, upto: int) -> None:
         self._suspects.forget(upto - self.acknowledged_seq)
+        self.latencies.acknowledged(upto)
         self.acknowledged_seq = self.sent_seq = upto
         self._queue.acknowledge(self._queue_id, upto)
 
@@ -348,6 +358,7 @@ class Drain:
         self._events.on_trouble(
             f"{span('record', seqs.start, seqs.stop - 1)} set aside in the quarantine: {reason}"
         )
+        self.latencies.left(seqs.stop)
         self.acknowledged_seq = seqs.stop
         if self._cursor.position < seqs.stop:
             self._cursor.rewind(seqs.stop)

@@ -150,6 +150,26 @@ def test_what_is_stored_later_is_sent(setup: Setup) -> None:
     assert session.sent == numbers(1, 12)
 
 
+def test_how_long_records_wait_is_counted(setup: Setup) -> None:
+    latencies = setup.drain.latencies
+    setup.disk.stop = 15
+    setup.drain.stored(15)
+    setup.clock.advance(2)
+    session = setup.attached()
+    setup.clock.advance(1)
+    setup.drain.acknowledged(session, 11)
+    setup.drain.evicted(13, "queue-full")
+    setup.clock.advance(1)
+    setup.drain.acknowledged(session, 3)
+    stages = (
+        latencies.stored_to_sent,
+        latencies.sent_to_acknowledged,
+        latencies.stored_to_acknowledged,
+    )
+    # Ten were on disk before; of four new ones one waits 3 s, one leaves, two wait 4 s.
+    assert [(each.total, each.sum) for each in stages] == [(4, 8.0), (13, 15.0), (3, 11.0)]
+
+
 def test_only_what_was_acknowledged_is_forgotten(setup: Setup) -> None:
     session = setup.attached()
     setup.drain.acknowledged(session, 0)

@@ -19,6 +19,7 @@ from relay.flow.pump import Fill, limited
 from relay.flow.refusals import Refusals
 from relay.flow.shares import Shares
 from relay.model.clock import Clock, WallClock, in_utc
+from relay.model.counters.latencies import latencies_report
 from relay.model.counters.rates import Rates
 from relay.model.errors import QueueError
 from relay.model.text import Document, printable
@@ -405,6 +406,7 @@ class DestinationStatus:
             "in_flight_records": sum(drain.in_flight for drain in drains),
             "sent_records": sum(drain.sent_records for drain in drains),
             "resent_records": sum(drain.resent_records for drain in drains),
+            "latencies": latencies_report([drain.latencies for drain in drains]),
             "connects": sum(state.connects for state in states),
             "failures": sum(state.failures for state in states),
             "unexpected_bytes": sum(state.unexpected_bytes for state in states),

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.flow.drain import Drain
 from relay.flow.lanes import BACKLOG_RECORDS_MIN
+from relay.model.counters.latencies import latencies_report
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.admission.limits import QueueLimit
@@ -340,6 +341,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "in_flight_records": len(session.sent),
         "sent_records": len(session.sent),
         "resent_records": 0,
+        "latencies": latencies_report([local.drain.latencies]),
         "connects": 1,
         "failures": 0,
         "unexpected_bytes": 0,
