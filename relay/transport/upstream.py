@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -43,6 +45,8 @@ from relay.model.text import counted, printable
 from relay.transport.connections import SocketConnection, notice_silence
 from relay.transport.tls.failure import tls_failure
 
+TIMEOUT = "timeout"
+"""The cause of failures where the upstream was silent for too long."""
 SEND_BYTES_MAX = BATCH_BYTES_MAX
 """The most that the kernel is handed of one connection in a turn of the reactor: a batch."""
 _USELESS_MAX = 2  # connections in a row that are reported before one has been of use
@@ -73,6 +77,8 @@ class UpstreamState:
         unexpected_bytes: Bytes from an upstream that has nothing to say.
         truncated_records: Records that were cut because the transport cannot carry them.
         failures: How many connections ended or could not be made.
+        failures_by_cause: The same by cause; docs/operations.md lists the causes.
+        last_cause: The cause of the last one.
         answers: How often the upstream has acknowledged something.
     """
 
@@ -92,6 +98,8 @@ class UpstreamState:
         self.connects = 0
         self.exactly_once = False
         self.failures = 0
+        self.failures_by_cause = Counter[str]()
+        self.last_cause = ""
         self.answers = 0
         self.truncated_records = 0
         self.unexpected_bytes = 0
@@ -183,10 +191,11 @@ class UpstreamState:
             f"{printable(data[:_SHOWN_BYTES_MAX])!r}: is this a receiver of plain syslog?"
         )
 
-    def failed(self, reason: str, *, blameless: bool = False) -> None:
+    def failed(self, reason: str, *, cause: str = "other", blameless: bool = False) -> None:
         """A connection ended or could not be made.
 
         Args:
+            cause: One of few words, to count by.
             blameless: Not because of the upstream: there is no reason to prefer another one.
         """
         if self._stopped:  # of course it did
@@ -199,10 +208,16 @@ class UpstreamState:
         elif ready_at is not None:
             self._useless_in_row += 1
         self._failures_in_row += 1
-        self.failures += 1
+        self.count_failure(cause)
         self._state, self._last_failure = "not connected", reason
         self._tell_lost("" if blameless else reason)
         self._on_failure(reason)
+
+    def count_failure(self, cause: str) -> None:
+        """Count one that leaves the state as it is."""
+        self.failures += 1
+        self.failures_by_cause[cause] += 1
+        self.last_cause = cause
 
     def renewed(self, why: str) -> None:
         """The connection ended as intended, to be made anew at once."""
@@ -301,6 +316,7 @@ class UpstreamProtocol(Protocol):
         self._clock = clock
         self._secure = secure
         self._why = ""  # we closed it, if not empty
+        self._cause = ""  # for which cause, to count by
         self._blameless = False
         self._retiring = ""  # why it is to be made anew, if not empty
         self._timeouts = timeouts
@@ -345,7 +361,7 @@ class UpstreamProtocol(Protocol):
         seconds = self._timeouts.prepare_seconds_max
         what = "TLS handshake and opening" if self._secure else "opening"
         self._prepare_call = self._clock.callLater(
-            seconds, self.give_up, f"{what} took longer than {seconds:g} s"
+            seconds, partial(self.give_up, f"{what} took longer than {seconds:g} s", cause=TIMEOUT)
         )
         if not self._secure:
             self.begin()
@@ -376,13 +392,14 @@ class UpstreamProtocol(Protocol):
         self.state.became_ready(self.started())
         self.ready.callback(None)
 
-    def give_up(self, why: str, *, blameless: bool = False) -> None:
+    def give_up(self, why: str, *, cause: str = "protocol", blameless: bool = False) -> None:
         """Abort the connection; `why` becomes the state's text.
 
         Args:
-            blameless: See `UpstreamState.failed`.
+            cause, blameless: See `UpstreamState.failed`.
         """
         self._blameless = blameless if not self._why else self._blameless
+        self._cause = self._cause or cause
         self._why = self._why or why
         if not self.gone:
             self.transport.abortConnection()
@@ -417,7 +434,8 @@ class UpstreamProtocol(Protocol):
             text += self.remark()
         error = UpstreamError(f"{self.state.target}: {text}")
         if not (self._retiring and self.is_idle):
-            self.state.failed(str(error), blameless=self._blameless)
+            cause = self._cause or failure_cause(self.transport, reason, self._secure)
+            self.state.failed(str(error), cause=cause, blameless=self._blameless)
         self.ended()
         return error
 
@@ -550,7 +568,8 @@ class PreparedEndpoint:
         return inner.proxy
 
     def _failed(self, failure: Failure) -> Failure:
-        self._state.failed(connect_failure_text(failure, self._state.target))
+        reason = connect_failure_text(failure, self._state.target)
+        self._state.failed(reason, cause=connect_failure_cause(failure))
         return failure
 
 
@@ -570,6 +589,17 @@ def connect_failure_text(failure: Failure, target: str) -> str:
     return f"cannot connect to {target}: {failure.getErrorMessage()}"
 
 
+def connect_failure_cause(failure: Failure) -> str:
+    """The cause of the same, to count by."""
+    causes: dict[type[Exception], str] = {
+        ConnectionRefusedError: "refused",
+        TimeoutError: TIMEOUT,
+        DNSLookupError: "dns",
+        NoRouteError: "unreachable",
+    }
+    return next((causes[kind] for kind in causes if failure.check(kind)), "other")
+
+
 def failure_text(transport: object, reason: Failure, secure: bool) -> str:
     """Why a connection ended."""
     error = reason.value
@@ -582,3 +612,11 @@ def failure_text(transport: object, reason: Failure, secure: bool) -> str:
     if isinstance(error, ConnectionLost):
         return "the connection ended (broken off)"
     return f"the connection ended ({reason.getErrorMessage().rstrip('.')})"
+
+
+def failure_cause(transport: object, reason: Failure, secure: bool) -> str:
+    """The cause of the same, to count by."""
+    error = reason.value
+    if secure and error is not None and (kind := tls_failure(transport, error).kind):
+        return kind
+    return "closed" if reason.check(ConnectionDone, ConnectionLost) else "other"

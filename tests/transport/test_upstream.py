@@ -192,19 +192,20 @@ def test_what_arrives_after_giving_up_does_not_make_it_ready(link: Link) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "text"),
+    ("error", "text", "cause"),
     [
-        (ConnectionRefusedError(), f"refused by {TARGET}"),
-        (TimeoutError(), f"no answer from {TARGET}"),
-        (DNSLookupError("x"), f"the name in {TARGET} cannot be resolved"),
-        (NoRouteError(), f"no route to {TARGET}"),
-        (UserError(), f"cannot connect to {TARGET}: "),
-        (ConnectError(99, "no address"), f"cannot connect to {TARGET}: "),
-        (ValueError("invalid hostname: x"), f"cannot connect to {TARGET}: invalid hostname: x"),
+        (ConnectionRefusedError(), f"refused by {TARGET}", "refused"),
+        (TimeoutError(), f"no answer from {TARGET}", "timeout"),
+        (DNSLookupError("x"), f"the name in {TARGET} cannot be resolved", "dns"),
+        (NoRouteError(), f"no route to {TARGET}", "unreachable"),
+        (UserError(), f"cannot connect to {TARGET}: ", "other"),
+        (ConnectError(99, "no address"), f"cannot connect to {TARGET}: ", "other"),
+        (ValueError("no host: x"), f"cannot connect to {TARGET}: no host: x", "other"),
     ],
 )
-def test_why_there_is_no_connection(link: Link, error: Exception, text: str) -> None:
+def test_why_there_is_no_connection(link: Link, error: Exception, text: str, cause: str) -> None:
     link.endpoint.refuse(error)
+    assert (link.state.failures_by_cause, link.state.last_cause) == ({cause: 1}, cause)
     assert link.state.text.startswith(text)
     assert link.state.text.endswith(", next try in 1 s")
     assert link.said == [link.state.text.removesuffix(", next try in 1 s")]

@@ -221,5 +221,5 @@ class LocalLink(Link):
     def _failed(self, start: int, reason: str) -> None:
         if start == self._starts:
             self._session = None
-            self._state.failed(reason)
+            self._state.failed(reason, cause="local")
             self._retry = self._clock.callLater(self._state.retry_policy(), self._try, start)

@@ -36,7 +36,7 @@ class ParallelLink(Link):
         self._states = [part.state for part in whole.parts]
         for state in self._states:
             state.whole = self._state
-            state.watch(partial(self._connected, state), self._lost)
+            state.watch(partial(self._connected, state), partial(self._lost, state))
         self._links = [new_link(part) for part in whole.parts]
 
     def start(self) -> None:
@@ -62,12 +62,12 @@ class ParallelLink(Link):
         if not self._state.ready:
             self._state.became_ready(f"{state.text}, by up to {len(self._links)} connections")
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, state: UpstreamState, reason: str) -> None:
         if any(state.ready for state in self._states):
             if reason:
-                self._state.failures += 1
+                self._state.count_failure(state.last_cause)
                 self._state.remark(reason)
         elif reason:
-            self._state.failed(reason)
+            self._state.failed(reason, cause=state.last_cause)
         elif self._state.ready:
             self._state.renewed("connections are renewed")

@@ -375,6 +375,7 @@ class DestinationStatus:
         lanes = self.lanes()
         ledger = added_up([lane.ledger for lane in lanes])
         states = [lane.state for lane in lanes]
+        causes = sum((state.failures_by_cause for state in states), Counter[str]())
         drains = [lane.drain for lane in lanes]
         stalls = [lane.progress.stalled_seconds or 0.0 for lane in lanes]
         age = self._age()
@@ -409,6 +410,7 @@ class DestinationStatus:
             "latencies": latencies_report([drain.latencies for drain in drains]),
             "connects": sum(state.connects for state in states),
             "failures": sum(state.failures for state in states),
+            "failures_by_cause": dict(causes),
             "unexpected_bytes": sum(state.unexpected_bytes for state in states),
             "truncated_records": self.changed.get("truncated", 0)
             + sum(state.truncated_records for state in states),

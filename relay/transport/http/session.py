@@ -262,7 +262,8 @@ class HttpSession:
         if verdict.until_midnight:
             seconds = min(seconds, _DAY_SECONDS - self._now() % _DAY_SECONDS)
         state = self._parts.state
-        state.failed(reason if verdict.cause == NO_CONNECTION else f"{state.target}: {reason}")
+        text = reason if verdict.cause == NO_CONNECTION else f"{state.target}: {reason}"
+        state.failed(text, cause=f"http-{verdict.cause}".replace(" ", "-"))
         delay = state.retry_policy(seconds_min=seconds)
         self._timers.set("pause", delay, self._resume)
 

@@ -14,7 +14,7 @@ from relay.flow.pump import SessionDrain
 from relay.flow.refusals import REFUSED_IN_ROW_MAX
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.tls.failure import TLS_ALERT
-from relay.transport.upstream import DeliveringProtocol, Timeouts, UpstreamState
+from relay.transport.upstream import TIMEOUT, DeliveringProtocol, Timeouts, UpstreamState
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.lineage import format_lineage
 
@@ -200,7 +200,7 @@ class RelpClientProtocol(DeliveringProtocol):
                 others_taken=inflight.took_others,
             )
             if not goes_on:
-                self.give_up(f"it refused a message: {refusal}")
+                self.give_up(f"it refused a message: {refusal}", cause="refusal")
                 return
             acknowledged = session.skip_refused()
             if acknowledged:
@@ -238,7 +238,7 @@ class RelpClientProtocol(DeliveringProtocol):
 
     def _no_answer(self) -> None:
         self._answer_call = None
-        self.give_up(f"no answer for {self._timeouts.answer_seconds_max:g} s")
+        self.give_up(f"no answer for {self._timeouts.answer_seconds_max:g} s", cause=TIMEOUT)
 
     def _cancel_answer_call(self) -> None:
         if self._answer_call is not None:

@@ -18,7 +18,13 @@ from typing import Any
 from relay.flow.pump import SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.tls.failure import TLS_ALERT
-from relay.transport.upstream import CountingWrapper, DeliveringProtocol, Timeouts, UpstreamState
+from relay.transport.upstream import (
+    TIMEOUT,
+    CountingWrapper,
+    DeliveringProtocol,
+    Timeouts,
+    UpstreamState,
+)
 
 _WINDOW_RECORDS = 8192
 _WINDOW_BYTES = 1024 * 1024
@@ -152,7 +158,8 @@ class SyslogStreamOutProtocol(DeliveringProtocol):
             self._confirm()
             self._drain.pump()
         elif now - self._sent_at > self._timeouts.answer_seconds_max:
-            self.give_up(f"nothing acknowledged for {self._timeouts.answer_seconds_max:g} s")
+            seconds = self._timeouts.answer_seconds_max
+            self.give_up(f"nothing acknowledged for {seconds:g} s", cause=TIMEOUT)
             return
         if self._in_flight_records and self._poll_call is None and not self.over:
             self._poll_seconds = min(2 * self._poll_seconds, _POLL_SECONDS_MAX)

@@ -344,6 +344,7 @@ def test_the_report(local: Local, setup: Setup) -> None:
         "latencies": latencies_report([local.drain.latencies]),
         "connects": 1,
         "failures": 0,
+        "failures_by_cause": {},
         "unexpected_bytes": 0,
         "truncated_records": 0,
         "split_records": 0,

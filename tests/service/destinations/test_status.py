@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
 
+from relay.model.counters.latencies import Latencies
 from relay.model.errors import QueueError
 from relay.queue.admission.limits import QueueLimit
 from relay.queue.ledger import Ledger
@@ -23,10 +25,16 @@ class State:
         self.ready = self.exactly_once = True
         self.connects, self.failures, self.truncated_records = 2, 1, 3
         self.unexpected_bytes = 4
+        self.failures_by_cause = Counter(dns=1)
 
 
 class Drain:
     in_flight, sent_records, resent_records = 4, 5, 6
+
+    def __init__(self) -> None:
+        self.latencies = Latencies(0, seconds=lambda: 1.0)
+        self.latencies.stored(3)
+        self.latencies.sent(2)
 
 
 class Progress:
@@ -123,6 +131,7 @@ def test_counters_are_those_of_both_lanes(setup: Setup) -> None:
         "resent_records": 12,
         "connects": 4,
         "failures": 2,
+        "failures_by_cause": {"dns": 2},
         "unexpected_bytes": 8,
         "truncated_records": 6,
         "stalled_seconds": None,

@@ -13,6 +13,7 @@ from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.stream.inbound import SyslogStreamProtocol
 from relay.transport.stream.proxy import ProxyFactory
+from relay.wire.relp.blocks import Contexts
 from tests.connections import (
     EachChunkATurn,
     RecordingIntake,
@@ -155,7 +156,7 @@ def test_those_that_wait_are_cut_when_the_listener_stops(listener: Listener) -> 
 
 
 def test_relp_behind_a_proxy_is_answered_after_half_a_close() -> None:
-    listener = Listener(lambda: RelpServerProtocol(software=b"test,1"))
+    listener = Listener(lambda: RelpServerProtocol(software=b"test,1", contexts=Contexts(1)))
     protocol, wire = listener.connect()
     protocol.dataReceived(HEADER)
     offers = b"relp_version=0\ncommands=syslog"
