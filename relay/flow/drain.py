@@ -103,13 +103,9 @@ class Drain:
         self._finishing: Deferred[None] | None = None  # set = send nothing more
         self._held: set[str] = set()  # by whom; as long as there is one, nothing is sent
         self._known = 0  # what the upstream has, as it said while records were taken out
+        trouble = events.on_trouble
         self._pump = Pump(
-            self,
-            cursor,
-            allowance=allowance,
-            clock=clock,
-            fill=fill,
-            on_trouble=events.on_trouble,
+            self, cursor, allowance=allowance, clock=clock, fill=fill, on_trouble=trouble
         )
         self.pump = self._pump.run
         """Send what there is, as far as the session has room."""
