@@ -125,7 +125,7 @@ def missing(words: list[str]) -> str:
 def _missing_option(words: list[str]) -> str:
     command: click.Command = main
     context = click.Context(main)
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and words:
         found = command.get_command(context, words[0])
         if found is None:
             return words[0]
@@ -138,6 +138,13 @@ def _missing_option(words: list[str]) -> str:
 def test_commands_and_their_options_exist(block: Block) -> None:
     for words in commands(block.text):
         assert not missing(words), words
+
+
+@each_document
+def test_commands_in_the_text_exist(path: Path) -> None:
+    """Those of one line between backquotes; names in capitals stand for values."""
+    for command in re.findall(r"`(syslogrelay [a-z][^`\n]*)`", path.read_text()):
+        assert not missing(command.replace("…", "").split()), command
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import tzinfo
@@ -112,6 +114,8 @@ def send(
         message_of = new_message(read_pri(options.pop("pri")), options.pop("tag").encode())
         if traffic and count is None:
             raise ValueError("--traffic: needs --count, or it would never end")
+        if not traffic:
+            _check_input()
         rate_max = read_rate(rate) if rate else None
         given: dict[str, object] = {key: value for key, value in options.items() if value}
         given |= dict(map(read_setting, settings))
@@ -134,6 +138,20 @@ def send(
     _finish(*_deliver(destination, new_input, progress, rate=rate_max, seconds_max=timeout))
 
 
+def _check_input() -> None:
+    """Make sure that standard input is there.
+
+    Where it is closed, its descriptor would become another one's, such as the reactor's.
+
+    Raises:
+        ValueError: It is closed, or open for writing only.
+    """
+    if sys.stdin is None:  # Python found it closed
+        raise ValueError("standard input is closed; pipe messages into this command")
+    if fcntl.fcntl(_STANDARD_INPUT, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        raise ValueError("standard input is open for writing only; write `< FILE`, not `0> FILE`")
+
+
 def _flag(key: str) -> str:
     if key == "connect":
         return "--to"
@@ -151,9 +169,10 @@ def _deliver(
     *,
     rate: float | None,
     seconds_max: float,
-) -> tuple[Sending, Input, bool]:
-    """Send everything; the result says too whether the receiver has confirmed it."""
-    made: list[tuple[Sending, Input, bool]] = []
+) -> tuple[Sending, Input, str]:
+    """Send everything; the result says too what is known of it without a confirmation."""
+    made: list[Sending] = []
+    ended: list[tuple[Sending, Input, str]] = []
 
     async def run(reactor: Reactor) -> None:
         records, delivery = new_input(reactor), destination.delivery(reactor)
@@ -166,21 +185,28 @@ def _deliver(
             seconds_max=seconds_max,
             reactor=reactor,
         )
+        made.append(sending)
         await sending.run(delivery)
-        made.append((sending, records, delivery.is_confirmed))
+        ended.append((sending, records, "" if delivery.is_confirmed else delivery.taken))
 
     try:
         task.react(lambda reactor: ensureDeferred(run(reactor)))
     except SystemExit as end:  # this is how it ends, also when all is well
         progress.end()
-        if not made and not end.code:
+        if not ended and not end.code:
+            for sending in made:
+                click.echo(_interrupted(sending.outcome), err=True)
             raise KeyboardInterrupt from None
-        if not made:
+        if not ended:
             raise
-    return made[0]
+    return ended[0]
 
 
-def _finish(sending: Sending, records: Input, is_confirmed: bool) -> None:
+def _interrupted(outcome: Outcome) -> str:
+    return f"interrupted: {outcome.delivered:,} of {counted(outcome.read, 'message')} taken"
+
+
+def _finish(sending: Sending, records: Input, unconfirmed: str) -> None:
     """Say what was not accepted, or not confirmed, and end with the status for it."""
     outcome = sending.outcome
     if isinstance(records, Lines) and records.truncated:
@@ -191,9 +217,12 @@ def _finish(sending: Sending, records: Input, is_confirmed: bool) -> None:
     if outcome.problem or outcome.delivered != outcome.read:
         click.echo(_not_taken(outcome, is_whole=records.ended), err=True)
         raise SystemExit(1)
-    if not is_confirmed and outcome.read:
+    if unconfirmed and outcome.read:
         sent = counted(outcome.delivered, "message")
-        click.echo(f"{sent} handed to the kernel, not confirmed by the receiver", err=True)
+        click.echo(f"{sent} {unconfirmed}, not confirmed by the receiver", err=True)
+    if trouble := records.trouble if isinstance(records, Lines) else "":
+        click.echo(f"{counted(outcome.read, 'message')} sent; {trouble}", err=True)
+        raise SystemExit(1)
 
 
 def _not_taken(outcome: Outcome, *, is_whole: bool) -> str:

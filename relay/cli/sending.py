@@ -62,6 +62,8 @@ class Lines:
     ended = False
     truncated = 0
     """How many lines were cut so far."""
+    trouble = ""
+    """Why the rest cannot be read; empty = it was."""
 
     def __post_init__(self) -> None:
         self._left = self.count_max
@@ -89,7 +91,7 @@ class Lines:
             self.doRead()
 
     def doRead(self) -> None:
-        chunk = os.read(self.descriptor, _CHUNK_BYTES)
+        chunk = self._read()
         found = self._decoder.feed(chunk) if chunk else self._decoder.finish()
         lines = [line for line in found.frames if line][: self._left]
         if self._left is not None:
@@ -99,6 +101,13 @@ class Lines:
         if self.ended:
             self.stop()
         self._take([self.message_of(line) for line in lines])
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self.descriptor, _CHUNK_BYTES)
+        except OSError as error:  # a terminal that is gone; raising would leave nobody to end it
+            self.trouble = f"cannot read the input: {error.strerror}"
+            return b""
 
 
 @dataclass(eq=False)

@@ -63,6 +63,20 @@ def test_who_confirms(url: str, is_confirmed: bool) -> None:
     assert destination.delivery(Clock()).is_confirmed == is_confirmed
 
 
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("tcp://127.0.0.1:1", "handed to the kernel"),
+        ("unixgram:/tmp/x.sock", "handed to the kernel"),
+        ("unix:/tmp/x.sock", "read by the program at the other end"),
+        ("pipe:/tmp/x.pipe", "read by the program at the other end"),
+        ("program:/bin/cat", "read by the program at the other end"),
+    ],
+)
+def test_what_is_known_without_a_confirmation(url: str, taken: str) -> None:
+    assert new(url).delivery(Clock()).taken == taken
+
+
 def test_settings_are_toml_or_text() -> None:
     assert read_setting("window_records=5") == ("window_records", 5)
     assert read_setting('a = ["b"]') == ("a", ["b"])

@@ -108,6 +108,21 @@ def test_the_end_of_a_terminal_that_is_not_at_its_end(reactor: Reactor, pipe: Pi
     assert (found, pipe.lines.ended) == ([], False)
 
 
+def test_an_input_that_cannot_be_read_ends_with_the_reason(reactor: Reactor, pipe: Pipe) -> None:
+    found: list[bytes] = []
+    lines = Lines(
+        pipe.writing,
+        bytes,
+        line_bytes_max=100,
+        count_max=None,
+        reactor=reactor,  # type: ignore[arg-type]
+    )
+    lines.start(found.extend)
+    lines.doRead()
+    assert (found, lines.ended, reactor.readers) == ([], True, [])
+    assert lines.trouble == "cannot read the input: Bad file descriptor"
+
+
 def test_generated_records_come_in_portions_and_can_be_stopped(reactor: Reactor) -> None:
     records = Generated(iter([b"x"] * 700), reactor=reactor)  # type: ignore[arg-type]
     found: list[bytes] = []

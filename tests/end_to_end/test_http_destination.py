@@ -163,7 +163,7 @@ def test_a_hold_keeps_everything_and_ends_when_the_server_takes_something(
 ) -> None:
     server, relay, texts = pair(programs, tmp_path, step, step)
     for _ in range(2):
-        wait_until(lambda: f"held, nothing is lost: {words}" in relay.report()["state"], "a hold")
+        wait_until(lambda: f"held: {words}" in relay.report()["state"], "a hold")
         wait_until(lambda: "next try in" in relay.report()["state"], "its pause")
         assert relay.report()["queued_records"] == COUNT and not relay.report()["ready"]
         asked = len(server.requests)

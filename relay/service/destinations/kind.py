@@ -57,7 +57,9 @@ class Delivery:
     target: str = ""
     """The name of the upstream, for people; empty = what the URL says."""
     is_confirmed: bool = False
-    """The receiver has a record for certain when it is acknowledged; else the kernel has it."""
+    """The receiver has a record for certain when it is acknowledged."""
+    taken: str = "handed to the kernel"
+    """What else is known of an acknowledged record, in words."""
     prerequisites: Sequence[Prerequisite] = ()
     """What has to be there before the first session."""
     details: Callable[[], Sequence[str]] = tuple

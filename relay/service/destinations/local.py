@@ -42,6 +42,7 @@ from relay.transport.local.program import Program
 from relay.transport.local.terminals import Terminals, TerminalSession
 
 OnFailure = Callable[[str], None]
+_READ = "read by the program at the other end"
 
 _END_SECONDS = 0.7  # that a program may take to end by itself at the end of its input
 
@@ -129,7 +130,9 @@ def _make_stream(configuration: LocalConfiguration, parts: DestinationParts) -> 
         )
 
     how = f"connected to {path}, delivered when its program has read it"
-    return Delivery(new_link=lambda outlet: LocalLink(outlet, connect, how=how, clock=clock))
+    return Delivery(
+        new_link=lambda outlet: LocalLink(outlet, connect, how=how, clock=clock), taken=_READ
+    )
 
 
 def _make_datagrams(configuration: LocalConfiguration, parts: DestinationParts) -> Delivery:
@@ -164,7 +167,9 @@ def _make_pipe(configuration: LocalConfiguration, parts: DestinationParts) -> De
         )
 
     how = f"writing to {path}, delivered when its reader has read it"
-    return Delivery(new_link=lambda outlet: LocalLink(outlet, open_pipe, how=how, clock=clock))
+    return Delivery(
+        new_link=lambda outlet: LocalLink(outlet, open_pipe, how=how, clock=clock), taken=_READ
+    )
 
 
 def _make_program(configuration: ProgramConfiguration, parts: DestinationParts) -> Delivery:
@@ -208,7 +213,9 @@ def _make_program(configuration: ProgramConfiguration, parts: DestinationParts) 
         return session
 
     how = f"running {path}, delivered when it has read it"
-    return Delivery(new_link=lambda outlet: LocalLink(outlet, run, how=how, clock=reactor))
+    return Delivery(
+        new_link=lambda outlet: LocalLink(outlet, run, how=how, clock=reactor), taken=_READ
+    )
 
 
 def _make_terminals(configuration: TerminalsConfiguration, parts: DestinationParts) -> Delivery:

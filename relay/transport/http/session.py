@@ -258,7 +258,7 @@ class HttpSession:
             longest = _HOLD_SECONDS_MIN if is_local else _HOLD_SECONDS_MAX
             seconds = min(_HOLD_SECONDS_MIN * 2**self._holds, longest)
             self._holds = min(self._holds + 1, 30)
-            reason = f"held, nothing is lost: {reason}"
+            reason = f"held: {reason}"
         if verdict.until_midnight:
             seconds = min(seconds, _DAY_SECONDS - self._now() % _DAY_SECONDS)
         state = self._parts.state

@@ -244,7 +244,7 @@ def test_a_held_destination_is_probed_with_one_record_and_growing_pauses() -> No
     d = Dialogue()
     d.send("abcd")
     d.answer(HOLD)
-    assert d.state.text == "es: held, nothing is lost: 401 who are you, next try in 30 s"
+    assert d.state.text == "es: held: 401 who are you, next try in 30 s"
     for seconds in (30, 60, 120, 240, 480, 900, 900):
         d.clock.advance(seconds - 1)
         assert d.asked == []
@@ -270,7 +270,7 @@ def test_a_forbidden_index_that_its_sender_has_chosen_holds_nobody_else() -> Non
     d.index = b""  # that of the destination
     d.send("efgh")
     d.answer(forbidden)
-    assert d.state.text.startswith("es: held, nothing is lost: 403 security_exception")
+    assert d.state.text.startswith("es: held: 403 security_exception")
 
 
 class Failing(Dialogue):
