@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -31,6 +32,23 @@ K = TypeVar("K")
 _MILLISECONDS = round(1000 * expression.SECONDS_MAX)
 _PLACEHOLDER = re.compile(rb"(?i)\s*(?:[a-z_]*token_goes_here|<[^>]*>|your[_-][a-z_-]*token)\s*")
 _TOKEN_FILE_BYTES_MAX = 4096
+
+
+def content_of(path: str, *, bytes_max: int) -> bytes:
+    """The first `bytes_max` bytes of a file that the configuration names.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file: to open a named pipe would stop the
+            relay until somebody writes into it.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read(bytes_max)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class Reported(ValueError):
@@ -78,9 +96,8 @@ class Reading:
     def note_secret(self, file: str, path: str, *, is_token: bool) -> None:
         """Warn of a file with a secret that everybody can read, and of an example of a token."""
         try:
-            with open(file, "rb") as opened:
-                mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
-                data = opened.read(_TOKEN_FILE_BYTES_MAX)
+            data = content_of(file, bytes_max=_TOKEN_FILE_BYTES_MAX)
+            mode = stat.S_IMODE(os.stat(file).st_mode)
         except OSError:
             return  # where the file is needed, that is a problem
         if mode & (stat.S_IROTH | stat.S_IWOTH):

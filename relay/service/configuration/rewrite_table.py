@@ -23,6 +23,7 @@ from relay.service.configuration.reading import (
     Reported,
     SecretFile,
     TokenVariable,
+    content_of,
 )
 from relay.service.configuration.step_table import Step, StepTable
 from relay.service.configuration.table import Choice, Flag, shown
@@ -271,8 +272,7 @@ def token_from_file(path: str) -> Token:
     """
     name = _name(path)
     try:
-        with open(path, "rb") as file:
-            data = file.read(_TOKEN_FILE_BYTES_MAX + 1)
+        data = content_of(path, bytes_max=_TOKEN_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise ValueError(f"cannot read the token file {name}: {error.strerror}") from None
     if len(data) > _TOKEN_FILE_BYTES_MAX:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from relay.rewrite.steps.changes import Row
+from relay.service.configuration.reading import content_of
 from relay.service.configuration.table import unknown_name
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class AddressFile:
         columns: Some of `COLUMNS`; empty = all.
 
     Attributes:
+        size: The number of its nodes.
         damage: What a damaged file kept from being read; empty if nothing.
 
     Raises:
@@ -82,6 +84,7 @@ class AddressFile:
         for column in columns:
             if column not in COLUMNS:
                 raise ValueError(unknown_name("column", column, COLUMNS))
+        content_of(path, bytes_max=0)  # raises what keeps it from being read
         if os.stat(path).st_size > _BYTES_MAX:
             raise ValueError(f"is larger than {_BYTES_MAX >> 20} MiB")
         try:
@@ -90,7 +93,8 @@ class AddressFile:
         except _DAMAGE as error:
             raise ValueError(f"is no MMDB file, or a damaged one: {error}") from None
         self.columns = tuple(columns or COLUMNS)
-        self.extent = f"{self._reader.metadata().node_count} nodes"
+        self.size = self._reader.metadata().node_count
+        self.extent = f"{self.size} nodes"
         self.damage = ""
         self.get = lru_cache(_REMEMBERED)(self._get)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from twisted.logger import Logger
 
 from relay.rewrite.steps.changes import Row
+from relay.service.configuration.reading import content_of
 from relay.service.configuration.table import unknown_name
 from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import stamp_of
@@ -67,8 +68,10 @@ class LookupFile:
         stamp = stamp_of(self.path)
         if stamp == self.stamp:
             return False
-        self._table = _read(self.path, self.columns if self._has_names else None)
-        self.stamp = stamp
+        table = _read(self.path, self.columns if self._has_names else None)
+        if not table.size and self._table.size:
+            raise ValueError(f"the table {self.path}: is empty, and was not before")
+        self._table, self.stamp = table, stamp
         return True
 
 
@@ -114,8 +117,12 @@ class _Csv:
         return self._rows.get(key)
 
     @property
+    def size(self) -> int:
+        return len(self._rows)
+
+    @property
     def extent(self) -> str:
-        return f"{len(self._rows)} keys"
+        return f"{self.size} keys"
 
 
 def _wanted(names: Sequence[str], columns: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
@@ -183,8 +190,7 @@ def _read(path: str, columns: Sequence[str] | None) -> _Csv | AddressFile:
     try:
         if path.endswith(MMDB_SUFFIX):
             return AddressFile(path, columns)
-        with open(path, "rb") as file:
-            content = file.read(_BYTES_MAX + 1)
+        content = content_of(path, bytes_max=_BYTES_MAX + 1)
         if len(content) > _BYTES_MAX:
             raise ValueError(f"is larger than {_BYTES_MAX >> 20} MiB")
         return _Csv(content, columns)

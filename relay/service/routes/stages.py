@@ -17,6 +17,7 @@ from relay.rewrite.steps.pipeline import Change, Drops, Stage, stage_of
 from relay.service.configuration import filter_table as table
 from relay.service.configuration import step_table as asked
 from relay.service.configuration.filter_table import Filter, TextTest
+from relay.service.configuration.reading import content_of
 from relay.service.configuration.step_table import Action, Step
 from relay.service.configuration.table import shown
 
@@ -234,8 +235,7 @@ def _finders(found: Iterable[str]) -> list[redaction.Finder]:
 
 def _secret(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            key = file.read(_KEY_BYTES_MAX + 1).strip()
+        key = content_of(path, bytes_max=_KEY_BYTES_MAX + 1).strip()
     except OSError as error:
         raise ValueError(f"cannot read the key file {path}: {error.strerror}") from None
     if not 16 <= len(key) <= _KEY_BYTES_MAX:

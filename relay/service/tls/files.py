@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from relay.service.configuration.model import TlsConfiguration, Where
+from relay.service.configuration.reading import content_of
 from relay.service.configuration.url import is_host
 from relay.transport.tls.endpoints import TlsMaterial, TlsOptions, load_crls, new_context
 from relay.transport.tls.peer_check import PeerPolicy, is_address, parse_fingerprint
@@ -243,8 +244,7 @@ def _content(path: str) -> bytes:
     if not path:
         return b""
     try:
-        with open(path, "rb") as file:
-            data = file.read(_PEM_BYTES_MAX + 1)
+        data = content_of(path, bytes_max=_PEM_BYTES_MAX + 1)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     if len(data) > _PEM_BYTES_MAX:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +15,32 @@ from relay.service.configuration.reading import (
     Reported,
     TableOf,
     Template,
+    content_of,
 )
 from relay.service.configuration.table import Expression, Flag, Text
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"abcdef")
+    (tmp_path / "link").symlink_to(path)  # as in Kubernetes
+    assert content_of(str(path), bytes_max=4) == b"abcd"
+    assert content_of(str(tmp_path / "link"), bytes_max=7) == b"abcdef"
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """Opening a named pipe would wait for a program that writes into it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, reason in (
+        (str(pipe), "it is not a regular file"),
+        ("/dev/zero", "it is not a regular file"),
+        (str(tmp_path), "Is a directory"),
+        (str(tmp_path / "none"), "No such file or directory"),
+    ):
+        with pytest.raises(OSError) as found:
+            content_of(path, bytes_max=4)
+        assert found.value.strerror == reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,28 @@ def test_a_changed_file_is_used_and_a_broken_one_is_not(table: Path, capture: li
     assert not clock.getDelayedCalls()
 
 
+@pytest.mark.parametrize("data", [b"", b"\n# nothing\n"])
+def test_an_empty_file_takes_nothing_away(table: Path, data: bytes) -> None:
+    """As after an export that failed; a table may begin empty."""
+    lookup = LookupFile(str(table))
+    replace(table, data)
+    with pytest.raises(ValueError, match=r"teams\.csv: is empty, and was not before"):
+        lookup.read_again()
+    assert lookup.get(b"web") == (b"blog",)
+    empty = LookupFile(str(table))
+    replace(table, b"web,shop\n")
+    for each in (lookup, empty):
+        assert each.read_again()
+        assert each.get(b"web") == (b"shop",)
+
+
+@pytest.mark.parametrize("name", ["teams.csv", "teams.mmdb"])
+def test_a_named_pipe_in_its_place_stops_nobody(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=r"cannot read the table .*: it is not a regular file"):
+        LookupFile(str(tmp_path / name), ())
+
+
 @pytest.fixture
 def capture() -> list[str]:
     return []
