@@ -21,7 +21,8 @@ from itertools import groupby
 
 from relay.codec import beginning_with, containing
 from relay.model.hops import OwnHop, are_hops, joined_hops, ring_of
-from relay.model.origin import Received
+from relay.model.message import SyslogMessage
+from relay.model.origin import Origin, Received
 
 HOP_OFFER = b"syslogrelay_hop"
 HOPS_NAME = ".syslogrelay.hops"
@@ -98,6 +99,15 @@ def parted(records: Sequence[bytes]) -> tuple[Sequence[bytes], Mapping[int, byte
         if own:
             hops[index] = own
     return payloads, hops
+
+
+def hops_of(message: SyslogMessage, origin: Origin) -> bytes:
+    """The hops of a message: those of its group, if it was made of others, else of its origin.
+
+    A group may be complete when a batch of somebody else comes in, or no batch at all.
+    """
+    own = (message.pairs or {}).get(HOPS_NAME)
+    return origin.hops if own is None or (own and not are_hops(own)) else own
 
 
 def hops_in(frame: bytes) -> bytes:

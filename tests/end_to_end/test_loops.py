@@ -119,3 +119,23 @@ def test_a_restarted_relay_knows_what_it_has_seen(programs: Programs, tmp_path: 
     for file in ring.files[1:]:
         assert len(wait_for_lines(file, COUNT)) == COUNT
     assert {*received(ring.files[0])} == {*numbered("ring", COUNT)}  # a killed one may write twice
+
+
+@pytest.mark.parametrize(
+    ("scheme", "destination"),
+    [
+        ("relp", {}),
+        ("tcp", {"format": "ewmm"}),
+        ("tcp", {"format": {"name": "rfc5424", "hops": True}}),
+    ],
+    ids=["relp", "ewmm", "rfc5424"],
+)
+def test_a_ring_of_relays_that_group_ends(
+    scheme: str, destination: dict[str, Any], programs: Programs, tmp_path: Path
+) -> None:
+    """What waits for others is sent without a sender, and has passed relays all the same."""
+    grouping = {"rewrite": [{"group_by": "$MSG", "seconds_max": 1}]}
+    ring = Ring(programs, tmp_path, "ab", scheme=scheme, destination={**grouping, **destination})
+    ring.send(numbered("ring", 10))
+    wait_until(lambda: ring.dropped() >= 10, "all messages dropped at their second visit")
+    assert len(wait_for_lines(ring.files[1], 10)) == 10

@@ -17,7 +17,7 @@ from relay.model.origin import Origin
 from relay.rewrite.conditions import TextTest, name_glob
 from relay.rewrite.fields import field_of, getter, names_of, setter
 from relay.rewrite.steps.pipeline import Change, Constant, Edit, per_message, takes_value
-from relay.wire.hops import HOPS_PARAMETER
+from relay.wire.hops import HOPS_PARAMETER, hops_of
 
 Template = Callable[[Sequence[SyslogMessage], Origin], Sequence[bytes]]
 """Text with values of a message in it, for each message of a batch."""
@@ -245,7 +245,8 @@ def put_hops(own: OwnHop) -> Change:
     put = setter(HOPS_PARAMETER)
 
     def change(messages: Sequence[SyslogMessage], origin: Origin) -> Sequence[SyslogMessage | None]:
-        hops = own.after(origin.hops)
-        return [put(message, hops) for message in messages] if hops else messages
+        if not own.text:
+            return messages
+        return [put(message, own.after(hops_of(message, origin))) for message in messages]
 
     return change

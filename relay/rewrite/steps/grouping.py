@@ -11,16 +11,19 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import msgspec
 
 from relay.codec.messages import Messages
+from relay.model.hops import longer_hops
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.conditions import Condition, fitting
 from relay.rewrite.steps.changes import Template
 from relay.rewrite.steps.pipeline import Drops
 from relay.rewrite.steps.sampling import short_key
+from relay.wire.hops import HOPS_NAME, hops_of
 
 RECORDS_NAME = ".group.records"
 """The pair that says how many messages one stands for."""
@@ -62,6 +65,9 @@ class _Group:
         and the highest severity."""
         members = self.members
         pairs = {name: value for each in members for name, value in (each.pairs or {}).items()}
+        pairs[HOPS_NAME] = reduce(
+            longer_hops, [(each.pairs or {}).get(HOPS_NAME, b"") for each in members]
+        )
         return members[0]._replace(
             severity=min(each.severity for each in members),
             msg=b"\n".join([each.msg for each in members]),
@@ -122,6 +128,7 @@ class GroupBy:
         passed: list[SyslogMessage] = self.flush(origin.monotonic_at)
         for index, message in enumerate(messages):
             if index in keys:
+                message = _with_hops(message, hops_of(message, origin))
                 passed += self._add(keys[index], message, origin.monotonic_at, index in ends)
             else:
                 passed.append(message)
@@ -213,6 +220,13 @@ class GroupBy:
                 key += b"\0"
             self._groups[key] = group
         return [name for blobs in found.values() for name in blobs.values()]
+
+
+def _with_hops(message: SyslogMessage, hops: bytes) -> SyslogMessage:
+    """A member, and among its pairs the relays that it has passed."""
+    if not hops:
+        return message
+    return message._replace(pairs={**(message.pairs or {}), HOPS_NAME: hops})
 
 
 def encode_members(messages: Sequence[SyslogMessage]) -> bytes:

@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Protocol, runtime_checkable
 
 from relay.codec import Lines
@@ -29,6 +30,7 @@ from relay.rewrite.forms.form import Form, messages_of_each
 from relay.rewrite.forms.token import Writer
 from relay.wire.ewmm import APP_NAME as EWMM_APP_NAME
 from relay.wire.headers.hostname import HOSTNAME_BYTES_MAX
+from relay.wire.hops import HOPS_NAME, hops_of
 
 _DELIMITERS = (b"\n", b"\r", b"\0")  # no line ends with one
 
@@ -161,7 +163,13 @@ class Pipeline:
 
     def write_messages(self, messages: Sequence[SyslogMessage], origin: Origin) -> list[bytes]:
         """The payloads of messages that have been through the stages."""
-        return self._form.write_messages(messages, origin) if messages else []
+        if not self._keeping:
+            return self._form.write_messages(messages, origin) if messages else []
+        payloads: list[bytes] = []
+        for hops, run in groupby(messages, lambda message: hops_of(message, origin)):
+            own = origin if hops == origin.hops else origin._replace(hops=hops)
+            payloads += self._form.write_messages([*map(_without_hops, run)], own)
+        return payloads
 
     def changed(self, messages: Sequence[SyslogMessage], origin: Origin) -> Sequence[SyslogMessage]:
         """What is left of `messages` before it is written."""
@@ -218,6 +226,13 @@ class Pipeline:
         taken = dict(self._drops)
         self._drops.clear()
         return taken
+
+
+def _without_hops(message: SyslogMessage) -> SyslogMessage:
+    if not message.pairs or HOPS_NAME not in message.pairs:
+        return message
+    pairs = {name: value for name, value in message.pairs.items() if name != HOPS_NAME}
+    return message._replace(pairs=pairs or None)
 
 
 def per_message(change: Callable[[SyslogMessage], SyslogMessage | None]) -> Change:

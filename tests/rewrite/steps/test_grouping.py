@@ -14,6 +14,7 @@ from relay.rewrite.conditions import always, field_in
 from relay.rewrite.steps import grouping
 from relay.rewrite.steps.grouping import RECORDS_NAME, GroupBy, decode_members, encode_members
 from relay.rewrite.steps.pipeline import Drops, Keeps
+from relay.wire.hops import HOPS_NAME, hops_of
 from relay.wire.parse import parse
 
 
@@ -59,9 +60,32 @@ def test_one_message_has_what_all_have() -> None:
     assert merged == first._replace(
         severity=3,
         msg=b"1\n2",
-        pairs={"x": b"1", "y": b"2", RECORDS_NAME: JsonText(b"2")},
+        pairs={"x": b"1", "y": b"2", RECORDS_NAME: JsonText(b"2"), HOPS_NAME: b""},
         tags=(b"one", b"two"),
     )
+
+
+WAY = b"0000000000000001@a 0000000000000002@b"
+
+
+def test_a_group_has_the_longest_way_of_its_members_and_nobody_elses() -> None:
+    stage = Stage()
+    for way in (b"", WAY, WAY[:18]):
+        assert not stage.group_by([message("a", "x")], at(0)._replace(hops=way))
+    stage.group_by([message("b", "x")], at(0))
+    crashed, stage = stage, Stage()
+    stage.group_by.restore(crashed.group_by.take_positions(), at(0))
+    first, second = stage.group_by([message("c", "x")], at(10)._replace(hops=WAY))
+    (third,) = stage.group_by.flush(math.inf)
+    ways = [hops_of(each, at(0)._replace(hops=b"other")) for each in (first, second, third)]
+    assert ways == [WAY, b"", WAY]
+
+
+def test_a_way_that_is_none_is_not_believed() -> None:
+    """Parsers can make a pair of any name."""
+    for text in (b"\0", b"0000000000000001@a\0", b"x"):
+        claimed = message("a", "1")._replace(pairs={HOPS_NAME: text})
+        assert hops_of(claimed, at(0)._replace(hops=WAY)) == WAY
 
 
 def test_what_does_not_fit_passes_in_its_place() -> None:
