@@ -12,7 +12,7 @@ from pathlib import Path
 
 from relay.service.configuration.keys import Key, keys_of
 from relay.service.configuration.kinds import AnyKind
-from relay.service.configuration.model import Configuration
+from relay.service.configuration.model import Configuration, WebConfiguration
 from relay.service.configuration.table import (
     Named,
     Permissions,
@@ -42,11 +42,18 @@ bytes, `"4 GB"` is 4,000,000,000.  A key without a default may be left out.
 
 
 def reference() -> str:
-    relay = {name: {"": key} for name, key in keys_of(Configuration).items()}
+    relay, web = (
+        {name: {"": key} for name, key in keys_of(table).items()}
+        for table in (Configuration, WebConfiguration)
+    )
     parts = [
         _BEGINNING,
         "## `[relay]`\n",
         _table(["Key", "Default", "Value", "Meaning"], _keys(relay)),
+        "\n## `[web]`\n\nThe web server, with "
+        "[metrics and health](operations.md#metrics-and-health). Without this table there is "
+        "none.\n",
+        _table(["Key", "Default", "Value", "Meaning"], _keys(web)),
         "\n## `[sources.ID]`\n\n`listen` is the URL to listen to:\n",
         _table(["URL", "What is taken, and when it is answered"], _urls("listen")),
         "",

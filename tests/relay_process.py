@@ -72,6 +72,7 @@ class RelayProcess(Program):
         destinations: Those below `destinations`.
         relay: Further keys of the table `relay`.
         apps, filters: The tables below them.
+        web: The table `web`; None = there is none.
         arguments: twistd's own, before the word syslogrelay.
         interpreter, environment, user: To run it as somebody else; None = as we run.
     """
@@ -85,6 +86,7 @@ class RelayProcess(Program):
         relay: Mapping[str, Any] | None = None,
         apps: Mapping[str, Mapping[str, Any]] | None = None,
         filters: Mapping[str, Mapping[str, Any]] | None = None,
+        web: Mapping[str, Any] | None = None,
         name: str = "relay",
         arguments: Sequence[str] = FOREGROUND,
         interpreter: str | None = None,
@@ -94,6 +96,8 @@ class RelayProcess(Program):
         self.state_dir = folder / "state"
         self.config_path = folder / f"{name}.toml"
         self._listeners = [url for source in sources.values() for url in _places(source)]
+        if web is not None:
+            self._listeners.append(str(web["listen"]))
         super().__init__(
             [
                 *(interpreter or sys.executable, twistd(), *arguments),
@@ -114,6 +118,7 @@ class RelayProcess(Program):
             filters=filters or {},
             sources=sources,
             destinations=destinations,
+            **({"web": web} if web is not None else {}),
         )
 
     @classmethod

@@ -85,6 +85,8 @@ def degradations(document: Document) -> list[str]:
         found += [f"{destination['id']}: {finding}" for finding in _destination(destination)]
     found += _recent(document["recently"])
     found += _certificates(document["certificates"])
+    if (web := document.get("web")) and not web["ready"]:
+        found.append(f"web server: {web['state']}")
     found += [f"table {table['path']}: {table['problem']}" for table in document["tables"]]
     found += [f"{orphan}: has records but no destination" for orphan in document["orphans"]]
     found += [f"damaged queue file {path}" for path in document["damaged_files"]]

@@ -54,6 +54,7 @@ from relay.service.sources.commands import SourceTools
 from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import KeptPositions, Receiving, SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
+from relay.service.web import new_web_service
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
 from relay.transport.reception import Reception
@@ -125,6 +126,10 @@ class _Relay:
         self._warn()
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
+        self.web = new_web_service(
+            *(configuration.web, self.status, self.sources, self.certificates),
+            *(notices, reactor),
+        )
         percent = configuration.compact_free_percent
         self.compaction = CompactionService(
             queue=queue, free_percent=percent, notices=notices, clock=reactor
@@ -276,6 +281,7 @@ class _Relay:
             "rates": self.rates.report,
             "tables": self.lookups.report,
             "waiting_in_groups": self._waiting_in_groups,
+            "web": lambda: self.web and self.web.report(),
         }
         return Status(
             Identity(configuration.name, __version__, IS_COMPILED, configuration.state_dir),
@@ -310,6 +316,7 @@ class _Relay:
                 clock=self.reactor,
                 tell=lambda line: self.notify.send({"STATUS": line}),
             ),
+            *([self.web] if self.web is not None else []),
         ]
 
     def _commands(self) -> dict[str, Command]:

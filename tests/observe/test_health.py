@@ -98,6 +98,10 @@ def destination(**changes: Any) -> dict[str, Any]:
             {"certificates": [CERTIFICATE, UNUSABLE]},
             "source in: no new key",
         ),
+        (
+            {"web": {"ready": False, "state": "no certificate"}},
+            "web server: no certificate",
+        ),
         ({"orphans": ["old"]}, "old: has records but no destination"),
         ({"damaged_files": ["/q/damaged"]}, "damaged queue file /q/damaged"),
     ],

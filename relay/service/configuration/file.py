@@ -21,7 +21,7 @@ from relay.service.configuration.apps_table import read_apps
 from relay.service.configuration.expectations import read_tests
 from relay.service.configuration.filter_table import Match
 from relay.service.configuration.format_table import format_problem
-from relay.service.configuration.keys import compose, groups_of, keys_of
+from relay.service.configuration.keys import compose, groups_of, keys_of, read_record
 from relay.service.configuration.kinds import AnyKinds, AnyUrlKind, ListenerSet, Places, UrlKind
 from relay.service.configuration.model import (
     DEFAULT_STATE_DIR,
@@ -33,9 +33,10 @@ from relay.service.configuration.model import (
     SourceConfiguration,
     TlsConfiguration,
     Url,
+    WebConfiguration,
 )
 from relay.service.configuration.reading import Reading, Reported
-from relay.service.configuration.rewrite_table import names_a_form
+from relay.service.configuration.rewrite_table import names_a_form, token_from_file
 from relay.service.configuration.table import Anything, Leaf, join_path, shown, unknown_name
 from relay.service.configuration.toml_text import (
     TomlSlip,
@@ -51,7 +52,7 @@ DEFAULT_PATH = "/etc/syslogrelay/relay.toml"
 """Where deploy/syslogrelay.service has it; commands look there if nothing says otherwise."""
 
 _FILE: Mapping[str, Leaf[object]] = dict.fromkeys(
-    ("relay", "apps", "sources", "destinations", "filters", "tests"), Anything()
+    ("relay", "apps", "sources", "destinations", "filters", "tests", "web"), Anything()
 )
 
 _RETIRED_RELAY_KEYS: Mapping[str, str] = {
@@ -210,6 +211,7 @@ class _FileReader:
         with suppress(Reported):
             ids = [source.id for source in found]
             relay["tests"] = read_tests(tables.get("tests", []), ids, list(destinations), reading)
+        relay["web"] = self._web(tables.get("web"))
         configuration = compose(Configuration, {**relay, "path": path})
         self._add(checks.problems(configuration, self._places, self._kinds, not self.problems))
         wrong = {_table_of(problem) for problem in self.problems}
@@ -219,6 +221,23 @@ class _FileReader:
             if _table_of(warning) not in wrong
         ]
         return replace(configuration, warnings=tuple(dict.fromkeys(warnings)))
+
+    def _web(self, values: object) -> WebConfiguration | None:
+        if values is None:
+            return None
+        with suppress(Reported):
+            web = read_record(WebConfiguration, values, "web", self._reading)
+            given = values if isinstance(values, dict) else ()
+            self._add(web.problems(partial(join_path, "web"), given))
+            if web.is_encrypted:
+                self._check_tls(web.tls, "listen", "web")
+            if web.token_file:
+                try:
+                    token_from_file(web.token_file)
+                except ValueError as error:
+                    self._reading.unready.append(f"web.token_file: {error}")
+            return web
+        return None
 
     def _read_filters(self, values: object) -> None:
         """Read those that have a name, even if nobody uses them."""

@@ -7,6 +7,7 @@ units in their names; `assembly.py` passes them on.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
@@ -21,7 +22,7 @@ from relay.model.token import Token
 from relay.service.configuration.expectations import MessageTest
 from relay.service.configuration.filter_table import MATCH, Filter
 from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
-from relay.service.configuration.keys import group, key
+from relay.service.configuration.keys import group, key, keys_of
 from relay.service.configuration.parse_table import ParseTable
 from relay.service.configuration.reading import FilePath, SecretFile
 from relay.service.configuration.rewrite_table import (
@@ -42,7 +43,9 @@ from relay.service.configuration.table import (
     Texts,
     Whole,
     plain,
+    shown,
 )
+from relay.service.configuration.url import HostPort, Url, address_of
 
 __all__ = [
     "AppConfiguration",
@@ -55,6 +58,7 @@ __all__ = [
     "TokenChoice",
     "UnreadToken",
     "Url",
+    "WebConfiguration",
 ]
 
 KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
@@ -74,43 +78,8 @@ RELAY_NAME = Text("a name of 1 to 255 printable ASCII characters without spaces"
 DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
 
 _PENDING_BYTES_MAX = 32 * MiB
-
-
-@dataclass(frozen=True, slots=True)
-class Url:
-    """Where to listen or to connect."""
-
-    scheme: str
-    """Names the kind of source or destination."""
-    host: str = ""
-    """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
-    port: int = 0
-    path: str = ""
-    """Absolute; of sources of files with wildcards.  Behind a host and port: on that host."""
-    inherited: str = ""
-    """Name of a socket that systemd has bound; the address is then not ours to know."""
-
-    is_bare: bool = False
-    """There is neither port nor path, as in journald:// and sematext://eu."""
-
-    def __str__(self) -> str:
-        if self.inherited:
-            return f"systemd://{self.inherited}"
-        if self.local_path or self.is_bare:
-            return f"{self.scheme}://{self.host}{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.service_domain else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path}"
-
-    @property
-    def service_domain(self) -> str:
-        """Of a service that SRV records place on other hosts: its domain; empty = it is a host."""
-        return "" if self.port or not self.host.startswith("_") else self.host.split(".", 2)[2]
-
-    @property
-    def local_path(self) -> str:
-        """The path of a file or socket of this host; empty = it names none."""
-        return "" if self.port else self.path
+_WEB_PORT = 8514
+_WEB_SCHEME = re.compile(r"https?")
 
 
 Where = Callable[[str], str]
@@ -479,6 +448,77 @@ class DestinationConfiguration(Endpoint):
         return self.sending.backlog_percent
 
 
+def is_local_host(host: str) -> bool:
+    """Whether only programs of this host can connect to a listener at `host`."""
+    address = address_of(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class WebAddress:
+    """Where the web server listens."""
+
+    allowed: ClassVar[str] = "a URL such as http://127.0.0.1:8514 or https://:8514"
+
+    def read(self, value: object) -> Url:
+        scheme, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if not _WEB_SCHEME.fullmatch(scheme.lower()):
+            raise ValueError(f"expected {self.allowed}, found {shown(value)}")
+        return HostPort(_WEB_PORT).read(scheme.lower(), rest, "listen", "")
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfiguration:
+    """The relay's own web server: metrics and health."""
+
+    listen: Url = key(
+        WebAddress(),
+        WebAddress().read("http://127.0.0.1:8514"),
+        "where the web server listens; other addresses than loopback need https and `token_file`",
+        default_text='`"http://127.0.0.1:8514"`',
+    )
+    token_file: str = key(
+        SecretFile(is_token=True),
+        "",
+        "file that holds nothing but the token for `Authorization: Bearer`; `/healthz` needs none",
+        default_text="no token is asked for",
+    )
+    host_names: tuple[str, ...] = key(
+        Texts("a list of host names"),
+        (),
+        "names by which clients may call it, beside its addresses, `localhost` and the host of "
+        "`listen`",
+    )
+    tls: TlsConfiguration = group(TlsConfiguration, without=("server_name",))
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.listen.scheme.endswith("s")
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        """What does not fit together, one line each."""
+        if not self.is_encrypted:
+            for name in keys_of(TlsConfiguration):
+                if name in given:
+                    yield (
+                        f"{where(name)}: has no effect without TLS; write listen = "
+                        f'"https://…", or remove it'
+                    )
+        if is_local_host(self.listen.host):
+            return
+        if not self.is_encrypted:
+            yield (
+                f"{where('listen')}: {self.listen} can be reached from other hosts, so it needs "
+                "TLS; write https:// with certificate and private_key, or a loopback address such "
+                "as 127.0.0.1"
+            )
+        if not self.token_file:
+            yield (
+                f"{where('token_file')}: is missing; {self.listen} can be reached from other "
+                "hosts, which have to show a token"
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     name: str = key(
@@ -564,6 +604,8 @@ class Configuration:
     )
     tests: tuple[MessageTest, ...] = ()
     """Run by `check`."""
+    web: WebConfiguration | None = None
+    """None = there is no web server."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """What is no error in the file, but deserves a look; `check` prints and the start logs it."""
     path: str = field(default="", compare=False)

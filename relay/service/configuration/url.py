@@ -19,8 +19,6 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
-from relay.service.configuration.model import Url
-
 Role = Literal["listen", "connect"]
 
 UNIX_PATH_BYTES_MAX = 107
@@ -32,6 +30,43 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
 _LOOKS_LIKE_IPV4 = re.compile(r"[0-9.]+")
 _SERVICE = re.compile(r"_[a-z0-9-]+\._(tcp|udp)\.[^.]")
 _USER = re.compile(r".*@", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """Where to listen or to connect."""
+
+    scheme: str
+    """Names the kind of source or destination."""
+    host: str = ""
+    """Name or address without brackets; empty = all addresses, IPv6 and IPv4."""
+    port: int = 0
+    path: str = ""
+    """Absolute; of sources of files with wildcards.  Behind a host and port: on that host."""
+    inherited: str = ""
+    """Name of a socket that systemd has bound; the address is then not ours to know."""
+
+    is_bare: bool = False
+    """There is neither port nor path, as in journald:// and sematext://eu."""
+
+    def __str__(self) -> str:
+        if self.inherited:
+            return f"systemd://{self.inherited}"
+        if self.local_path or self.is_bare:
+            return f"{self.scheme}://{self.host}{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.service_domain else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+    @property
+    def service_domain(self) -> str:
+        """Of a service that SRV records place on other hosts: its domain; empty = it is a host."""
+        return "" if self.port or not self.host.startswith("_") else self.host.split(".", 2)[2]
+
+    @property
+    def local_path(self) -> str:
+        """The path of a file or socket of this host; empty = it names none."""
+        return "" if self.port else self.path
 
 
 class Address(Protocol):

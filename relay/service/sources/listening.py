@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from relay.model.clock import Reactor
 from relay.model.expression import Expression as BytesExpression
@@ -35,7 +34,6 @@ from relay.service.refusal import StartRefused
 from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import Receiving, StreamSource
 from relay.service.tls.certificate_watch import CertificateWatch
-from relay.service.tls.files import read_options, read_policy
 from relay.transport.joining import JoinedIntake
 from relay.transport.peers import GateFactory, PermittedPeers
 from relay.transport.reception import ConvertedIntake, Reception
@@ -49,7 +47,7 @@ from relay.transport.sockets import (
 from relay.transport.stream.connection import InboundFactory, InboundLimits, InboundProtocol
 from relay.transport.stream.proxy import ProxyFactory
 from relay.transport.stream.shared_reads import SharedReads
-from relay.transport.tls.endpoints import TlsListener
+from relay.transport.tls.endpoints import TlsListener, with_tls
 from relay.wire.framing.charset import Charset
 
 KiB, MiB, GiB = 2**10, 2**20, 2**30
@@ -393,21 +391,15 @@ def _wrapping(
     reactor: Reactor,
 ) -> Callable[[InboundFactory], Factory]:
     """What lies between the socket and the factory: gate, and perhaps PROXY protocol and TLS."""
-    tls, clock = source.tls, cast(Any, reactor)
-    listener: Any = None
+    tls = source.tls
+    listener: TlsListener | None = None
     if tls is not None:
-        new = partial(
-            TlsListener,
-            peer_verify=tls.peer_verify,
-            policy=read_policy(tls),
-            options=read_options(tls),
-        )
-        listener = certificates.keep(f"source {source.id}", tls, new, files)
+        listener = certificates.keep_listener(f"source {source.id}", tls, files)
 
     def wrap(factory: InboundFactory) -> Factory:
-        wrapped: Any = factory
+        wrapped: Factory = factory
         if listener is not None:
-            wrapped = TLSMemoryBIOFactory(listener, False, wrapped, clock=clock)
+            wrapped = with_tls(listener, wrapped, reactor)
         if source.peers.proxy_protocol:
             wrapped = ProxyFactory(wrapped, inbound=factory, clock=reactor)
         # The gate looks at who connects, and so at proxies, not at those behind them.

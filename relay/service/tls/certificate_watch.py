@@ -17,9 +17,9 @@ from relay.model.text import Document
 from relay.service.configuration.model import TlsConfiguration
 from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder, Stamp, stamp_of
-from relay.service.tls.files import file_problems, read_material
+from relay.service.tls.files import file_problems, read_material, read_options, read_policy
 from relay.transport.notices import Notices
-from relay.transport.tls.endpoints import TlsMaterial, load_crls
+from relay.transport.tls.endpoints import TlsListener, TlsMaterial, load_crls
 
 _DAY_SECONDS = 86400.0
 _CERTIFICATE_WARNINGS = (0.0, 1 * _DAY_SECONDS, 7 * _DAY_SECONDS, 30 * _DAY_SECONDS)
@@ -94,6 +94,18 @@ class CertificateWatch(PeriodicService):
         needed.look = partial(self._renew, watched)
         self._watched.append(watched)
         return target
+
+    def keep_listener(
+        self, subject: str, tls: TlsConfiguration, needed: Prerequisite
+    ) -> TlsListener:
+        """`keep` for the TLS of a listener."""
+        new = partial(
+            TlsListener,
+            peer_verify=tls.peer_verify,
+            policy=read_policy(tls),
+            options=read_options(tls),
+        )
+        return self.keep(subject, tls, new, needed)
 
     def look(self) -> None:
         """Look at all files now."""

@@ -22,8 +22,11 @@ from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
 )
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
+from relay.model.clock import Clock
 from relay.model.origin import TlsIdentity
 from relay.transport.tls.cookies import Cookies
 from relay.transport.tls.failure import TlsEnd
@@ -365,3 +368,10 @@ def verified_identity(transport: object) -> TlsIdentity | None:
         tuple(vouched_names_of(certificate)) if vouched else (),
         fingerprints_of(certificate),
     )
+
+
+def with_tls(listener: TlsListener, inner: Factory, clock: Clock) -> Factory:
+    """A factory for a listener whose connections speak TLS below the protocols of `inner`."""
+    new: Any = TLSMemoryBIOFactory  # its types know interfaces only
+    wrapped: Factory = new(listener, False, inner, clock=clock)
+    return wrapped

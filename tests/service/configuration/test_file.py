@@ -198,7 +198,7 @@ def test_default_framing(scheme: str, framing: str, tmp_path: Path) -> None:
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     expected = [
         "rely: unknown key, did you mean 'relay'? Allowed here: relay, apps, sources, "
-        "destinations, filters, tests",
+        "destinations, filters, tests, web",
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
@@ -1012,3 +1012,74 @@ def test_a_service_has_no_port(tmp_path: Path) -> None:
 def test_what_is_no_service_and_no_address(tmp_path: Path, value: str, problem: str) -> None:
     (found,) = problems(tmp_path, SEVERAL.format(value))
     assert found.startswith(f"destinations.out.{problem}")
+
+
+WEB = SMALL + "[web]\n"
+
+
+def test_the_web_server_is_there_on_request_and_local(tmp_path: Path) -> None:
+    assert read(tmp_path, SMALL).web is None
+    web = read(tmp_path, WEB).web
+    assert web is not None
+    assert (str(web.listen), web.token_file, web.is_encrypted) == (
+        "http://127.0.0.1:8514",
+        "",
+        False,
+    )
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.1.2.3", "[::1]"])
+def test_a_local_web_server_needs_neither_tls_nor_a_token(host: str, tmp_path: Path) -> None:
+    web = read(tmp_path, WEB + f'listen = "http://{host}:1"').web
+    assert web is not None and str(web.listen) == f"http://{host}:1"
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "[::]", "192.0.2.1", "relay.example.com"])
+def test_a_web_server_for_others_needs_tls_and_a_token(host: str, tmp_path: Path) -> None:
+    found = problems(tmp_path, WEB + f'listen = "http://{host}:1"')
+    listen, token = found
+    assert f"web.listen: http://{host}:1 can be reached from other hosts, so it needs TLS" in listen
+    assert "web.token_file: is missing" in token
+
+
+def test_a_web_server_for_others(tmp_path: Path) -> None:
+    files = make_certificate_files(tmp_path)
+    (tmp_path / "token").write_text("secret\n")
+    text = (
+        WEB
+        + f"""
+listen = "https://:8514"
+host_names = ["relay.example.com"]
+token_file = "token"
+certificate = "{files.server_certificate}"
+private_key = "{files.server_key}"
+peer_verify = "none"
+"""
+    )
+    web = read(tmp_path, text).web
+    assert web is not None and web.is_encrypted
+    assert (web.token_file, web.host_names) == (str(tmp_path / "token"), ("relay.example.com",))
+    (tmp_path / "token").unlink()
+    (problem,) = problems(tmp_path, text)
+    assert "web.token_file: cannot read the token file" in problem
+    assert read_configuration(str(tmp_path / "relay.toml"), KINDS, to_start=True).web is not None
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ('listen = "tcp://:1"', "web.listen: expected a URL such as http://127.0.0.1:8514"),
+        ('listen = "http://localhost"', "web.listen: the port is missing"),
+        ("listen = 8514", "web.listen: expected a URL"),
+        ('crl = "x"', "web.crl: has no effect without TLS"),
+        ('listen = "https://localhost:1"', "web.certificate: is missing"),
+        ('tokens = "x"', "web.tokens: unknown key"),
+    ],
+)
+def test_problems_of_the_web_server(keys: str, problem: str, tmp_path: Path) -> None:
+    assert any(problem in each for each in problems(tmp_path, WEB + keys))
+
+
+def test_the_web_table_is_a_table(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "web = 1\n" + SMALL)
+    assert "web: expected a table, found 1" in problem

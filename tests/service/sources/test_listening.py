@@ -12,9 +12,9 @@ from twisted.internet.address import IPv4Address
 from relay.model.origin import Origin, Received, Transport
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.model import TlsConfiguration, Url
-from relay.service.sources import listening
 from relay.service.sources.listening import Peers
 from relay.service.sources.service import DatagramSource, SourceService, StreamSource
+from relay.service.tls import certificate_watch
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.peers import GateFactory
 from relay.transport.reception import ConvertedIntake
@@ -182,7 +182,7 @@ def test_a_listener_is_told_which_peers_to_accept(
         made.append(keywords)
         return TlsListener(material, **keywords)
 
-    monkeypatch.setattr(listening, "TlsListener", listener)
+    monkeypatch.setattr(certificate_watch, "TlsListener", listener)
     tls = TlsConfiguration(
         trusted_ca=files.ca,
         certificate=files.server_certificate,

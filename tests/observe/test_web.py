@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from relay.model.token import Token
+from relay.observe.web import Answer, Page, WebAccess, WebFactory, health, readiness
+from tests.connections import RecordingNotices, Wire, lose
+
+TOKEN = "0123456789abcdef"
+
+
+class Server:
+    """A web server with two pages, and connections to it."""
+
+    def __init__(self, *host_names: str, token: Any = None) -> None:
+        self.clock = Clock()
+        self.notices: Any = RecordingNotices()
+        self.accepts: list[str] = []
+        self.factory = WebFactory(
+            {"/page": Page(self._page), "/public": Page(lambda accept: health(), is_public=True)},
+            WebAccess(host_names, token),
+            clock=self.clock,
+            notices=self.notices,
+        )
+
+    def _page(self, accept: str) -> Answer:
+        self.accepts.append(accept)
+        return Answer(b"a page\n")
+
+    def connect(self) -> tuple[Any, Wire]:
+        channel = self.factory.buildProtocol(None)
+        assert channel is not None
+        channel.makeConnection(wire := Wire())
+        return channel, wire
+
+    def ask(self, target: str = "/page", method: str = "GET", **headers: str) -> tuple[int, bytes]:
+        """Status and body of an answer."""
+        _, wire = self.connect()
+        channel = next(iter(self.factory.connections))
+        given = {"Host": "127.0.0.1:8514", **headers}
+        lines = [f"{name}: {value}" for name, value in given.items() if value]
+        request = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""])
+        channel.dataReceived(request.encode())
+        self.head, _, body = wire.value().partition(b"\r\n\r\n")
+        lose(channel)
+        return int(self.head.split()[1]), body
+
+
+def test_a_page_is_answered() -> None:
+    server = Server()
+    assert server.ask(Accept="text/plain") == (200, b"a page\n")
+    assert server.accepts == ["text/plain"]
+    assert b"Cache-Control: no-store" in server.head
+    assert server.notices.said == []
+
+
+def test_a_query_does_not_matter() -> None:
+    assert Server().ask("/page?x=1")[0] == 200
+
+
+def test_head_has_the_length_and_no_body() -> None:
+    server = Server()
+    assert server.ask(method="HEAD") == (200, b"")
+    assert b"Content-Length: 7" in server.head
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused(method: str) -> None:
+    server = Server()
+    assert server.ask(method=method)[0] == 405
+    assert b"Allow: GET, HEAD" in server.head
+    assert server.notices.kinds == ["method"]
+
+
+def test_there_are_no_other_paths() -> None:
+    server = Server()
+    status, body = server.ask("/\x7fetc")
+    assert (status, body) == (404, b"there is no path /\\x7fetc, only /page, /public\n")
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8514", "[::1]:8514", "LOCALHOST:1", "relay.example.com"]
+)
+def test_our_names_and_addresses_are_answered(host: str) -> None:
+    assert Server("relay.example.com").ask(Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example.com", "", "127.0.0.1.evil.example.com", "localhost.evil.com", "[::1", "a:b:c"],
+)
+def test_names_that_others_may_point_here_are_refused(host: str) -> None:
+    server = Server("relay.example.com")
+    assert server.ask(Host=host)[0] in (400, 421)
+    assert server.ask("/public", Host=host)[0] in (400, 421)
+    assert server.accepts == []
+
+
+def test_a_token_is_asked_for() -> None:
+    server = Server(token=lambda: Token(TOKEN.encode()))
+    status, body = server.ask()
+    assert (status, body) == (401, b"the token of web.token_file is required; there is none\n")
+    assert b"WWW-Authenticate: Bearer" in server.head
+    status, body = server.ask(Authorization="Bearer 0123456789abcdeX")
+    assert (status, b"it is another one" in body) == (401, True)
+    assert server.ask(Authorization=f"Bearer {TOKEN}") == (200, b"a page\n")
+    assert server.ask("/public")[0] == 200
+    # Whoever has no token does not learn which paths there are.
+    assert server.ask("/other")[0] == 401
+
+
+def test_a_token_that_cannot_be_read_lets_nobody_in() -> None:
+    def read() -> Token:
+        raise ValueError("cannot read it")
+
+    server = Server(token=read)
+    status, body = server.ask(Authorization=f"Bearer {TOKEN}")
+    assert (status, body) == (503, b"web.token_file: cannot read it\n")
+
+
+def test_a_body_is_not_kept() -> None:
+    server = Server()
+    channel, wire = server.connect()
+    head = b"GET /page HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    channel.dataReceived(head + b"x" * 10)
+    assert wire.value().startswith(b"HTTP/1.1 413 ")
+    assert wire.asked_to_close
+
+
+def test_a_silent_connection_is_closed() -> None:
+    server = Server()
+    channel, wire = server.connect()
+    channel.dataReceived(b"GET /page HTTP/1.1\r\n")
+    server.clock.advance(29)
+    assert not wire.disconnecting
+    server.clock.advance(1)
+    assert wire.disconnecting
+
+
+def test_connections_are_bounded() -> None:
+    server = Server()
+    channels = [server.connect()[0] for _ in range(100)]
+    assert server.factory.buildProtocol(None) is None
+    assert server.notices.kinds == ["connections"]
+    lose(channels[0])
+    assert server.factory.buildProtocol(None) is not None
+
+
+def test_a_stop_closes_connections() -> None:
+    server = Server()
+    _, wire = server.connect()
+    server.factory.close_all()
+    assert wire.disconnecting
+
+
+def test_garbage_is_refused() -> None:
+    server = Server()
+    channel, wire = server.connect()
+    channel.dataReceived(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
+    assert wire.value().startswith(b"HTTP/1.1 400 ") and wire.disconnecting
+
+
+def test_readiness_says_why_not() -> None:
+    assert readiness([]) == Answer(b"healthy\n")
+    found = readiness(["out: refused", "in:\x1b[2J"])
+    assert found == Answer(b"out: refused\nin:\\x1b[2J\n", 503)
