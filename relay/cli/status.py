@@ -167,17 +167,20 @@ def _of_destination(report: Document) -> Iterator[tuple[str, Style | None]]:
 
 
 def _of_queue(limit: Document, queued: int) -> Iterator[tuple[str, Style | None]]:
-    """Fill level and trend of a destination's queue, if they are worth a line."""
-    fill, empty = limit["fill_percent"], limit["seconds_to_empty"]
+    """Fill level and forecast of a destination's queue, if they are worth a line."""
+    fill = limit["fill_percent"]
+    ends = [
+        f"{what} in {duration(limit[key])}"
+        for key, what in (("seconds_to_full", "full"), ("seconds_to_empty", "empty"))
+        if limit[key] is not None
+    ]
     if fill is None or fill < 50:
-        if empty is not None:
-            yield f"{queued:,} queued, empty in {duration(empty)}", WARNING
+        if ends:
+            yield f"{queued:,} queued, {', '.join(ends)}", WARNING
         return
     text = f"queue {fill} % full"
     text += f" (queue_bytes_max is {size(limit['queue_bytes_max'])}, {limit['when_full']})"
-    for seconds, what in ((limit["seconds_to_full"], "full"), (empty, "empty")):
-        if seconds is not None:
-            text += f", {what} in {duration(seconds)}"
+    text += "".join(f", {end}" for end in ends)
     if limit["blocks_sources"]:
         text += "; sources that feed it wait"
     yield text, SEVERE if fill >= 95 else WARNING

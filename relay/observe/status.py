@@ -98,6 +98,7 @@ class Status:
                 "history_bytes": usage.history_bytes,
                 "allocated_bytes": usage.allocated_bytes,
                 "free_bytes": self._admission.free_bytes,
+                "seconds_to_full": self._admission.seconds_to_full,
             },
             "sources": sources,
             "destinations": destinations,

@@ -96,15 +96,18 @@ def test_a_queue_that_is_nearly_full_shows_with_what_is_known_of_it() -> None:
     limit.update(seconds_to_full=None, seconds_to_empty=61.0, blocks_sources=True)
     line = line.replace("full in 2 m 10 s", "empty in 1 m 1 s; sources that feed it wait")
     assert line in shown(width=120, destinations=[{**DESTINATION, "limit": limit}])
-    limit.update(fill_percent=49, seconds_to_empty=None)
+    limit.update(fill_percent=49, seconds_to_full=None, seconds_to_empty=None)
     lines = shown(width=120, destinations=[{**DESTINATION, "limit": limit}])
     assert not any("% full" in line or "empty in" in line for line in lines)
 
 
 @pytest.mark.parametrize("fill_percent", [None, 3])
 def test_a_backlog_that_drains_shows_when_it_will_be_empty(fill_percent: int | None) -> None:
-    limit = {"fill_percent": fill_percent, "seconds_to_empty": 61.4}
+    limit = {"fill_percent": fill_percent, "seconds_to_full": None, "seconds_to_empty": 61.4}
     line = "central: 307 queued, empty in 1 m 1 s"
+    assert line in shown(destinations=[{**DESTINATION, "limit": limit}])
+    limit.update(seconds_to_full=3725.0, seconds_to_empty=None)
+    line = "central: 307 queued, full in 1 h 2 m"
     assert line in shown(destinations=[{**DESTINATION, "limit": limit}])
 
 

@@ -81,6 +81,7 @@ def test_the_document_has_everything() -> None:
             "history_bytes": 0,
             "allocated_bytes": 0,
             "free_bytes": None,
+            "seconds_to_full": None,
         },
         "sources": [{**setup.source.report(), "last_errors": [{"text": "error of source in"}]}],
         "destinations": [

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from relay.model.message import SEVERITY_NAMES
 from relay.model.text import size
+from relay.queue.admission.forecast import Flow, seconds_to_fill
 from relay.queue.admission.watermark import Level, Watermark
 
 URGENT_SEVERITY_MAX = 2
@@ -131,6 +132,8 @@ class Admission(SourceAdmission):
         self.queue_bytes_max = queue_bytes_max
         self.free_bytes: int | None = None
         """Room on the disk at the last look; None = there was none yet."""
+        self.growth = Flow()
+        """Of the queue's bytes; `QueueWatch` takes its samples."""
         self.failure: Failure | None = None
         """Why nothing can be stored; None while everything can."""
         self._free_bytes_min = free_bytes_min
@@ -175,6 +178,11 @@ class Admission(SourceAdmission):
     @property
     def queue_bytes(self) -> int:
         return self._queue.size
+
+    @property
+    def seconds_to_full(self) -> float | None:
+        """When the queue will hold its most; None if it does, or does not grow."""
+        return seconds_to_fill(self.growth, self.queue_bytes_max - self.queue_bytes)
 
     @property
     def is_busy(self) -> bool:

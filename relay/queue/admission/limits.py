@@ -12,7 +12,6 @@ for urgent messages where severities are known.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.codec import total_bytes
@@ -21,7 +20,7 @@ from relay.model.policy import POLICIES
 from relay.model.text import Document
 from relay.model.text import size as size_text
 from relay.queue.admission.backpressure import URGENT_SEVERITY_MAX
-from relay.queue.admission.trend import Trend
+from relay.queue.admission.forecast import Forecast
 from relay.queue.admission.watermark import Level, Watermark
 from relay.queue.transaction import Append, Eviction
 
@@ -53,11 +52,7 @@ class QueueLimit:
 
     Attributes:
         queues: That of the destination, or its two lanes, the older one first.
-        trend: Of the size in bytes; `QueueWatch` notes it.
-        undelivered: The trend of the records that have come in and were not delivered;
-            `QueueWatch` notes it.
-        delivered: The trend of the delivered records, by queue; `QueueWatch` notes it at the
-            same moments.
+        forecast: When they will be empty or full; `QueueWatch` takes its samples.
         watermark: What closes admission for the sources of the destination, if anything.
     """
 
@@ -80,9 +75,7 @@ class QueueLimit:
         self.pending_bytes = 0
         self.used_bytes = 0
         self.dropped = on_drop
-        self.trend = Trend()
-        self.undelivered = Trend()
-        self.delivered: defaultdict[str, Trend] = defaultdict(Trend)
+        self.forecast = Forecast()
         self._unreserved_bytes = bytes_max - min(reserve_bytes, bytes_max // 20)
         self.watermark: Watermark | None = None
         if bytes_max and when_full == "block":
@@ -145,33 +138,34 @@ class QueueLimit:
             return _NONE
         return _ALL if reserved or size < self._unreserved_bytes else URGENT_SEVERITY_MAX
 
-    def report(self, *, backlog_records: int = 0) -> Document:
+    def report(
+        self,
+        *,
+        backlog_records: int = 0,
+        drains: bool = False,
+        relay_seconds_to_full: float | None = None,
+    ) -> Document:
         """The limits and how near they are, for status.
 
         Args:
-            backlog_records: Records that wait while the destination takes what it is sent;
-                0 = there is no such backlog, so no time in which it will have drained.
+            backlog_records: Records that wait; 0 = they are only on their way.
+            drains: The destination takes what it is sent.
+            relay_seconds_to_full: When the queues of all destinations together will be full.
         """
+        own = self.forecast.seconds_to_fill(self.bytes_max - self.size)
+        ends = [relay_seconds_to_full] if self.forecast.grows else []
+        ends += [own] if self.bytes_max else []
+        known = [seconds for seconds in ends if seconds is not None]
         return {
             "queue_bytes_max": self.bytes_max,
             "queue_seconds_max": self.seconds_max,
             "when_full": self.when_full,
             "used_bytes": self.size,
             "fill_percent": 100 * self.size // self.bytes_max if self.bytes_max else None,
-            "seconds_to_full": self.trend.seconds_to(self.bytes_max) if self.bytes_max else None,
-            "seconds_to_empty": self.undelivered.seconds_until(-backlog_records),
+            "seconds_to_full": min(known, default=None) if backlog_records else None,
+            "seconds_to_empty": self.forecast.seconds_to_empty(backlog_records) if drains else None,
             "blocks_sources": self.watermark is not None and self.watermark.full,
         }
-
-    def delivered_per_second(self, queue: str) -> float:
-        """Records that leave `queue` in a second.
-
-        Measured since the same moment as the time to empty, so that the two agree.
-        """
-        delivered = self.delivered[queue]
-        if self.undelivered.is_moving:
-            return delivered.per_second_since(self.undelivered.began_at)
-        return delivered.per_second
 
     def add_pending(self, payloads: Sequence[bytes]) -> int:
         """`payloads` wait for their commit.  Returns what to `settle` after it."""

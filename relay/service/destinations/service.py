@@ -383,8 +383,7 @@ class DestinationStatus:
         connections = [lane.state for lane in self._open_lanes]
         ready = bool(connections) and all(state.ready for state in connections)
         ready = ready and not paused and not self.refusals.is_held
-        limit = self.queue.limit(self.configuration.id)
-        has_backlog = ready and age is not None and age >= _BACKLOG_SECONDS_MIN
+        has_backlog = age is not None and age >= _BACKLOG_SECONDS_MIN
         return {
             "id": self.configuration.id,
             "connect": ", ".join(map(str, self.configuration.targets)),
@@ -416,11 +415,19 @@ class DestinationStatus:
             + sum(state.truncated_records for state in states),
             "split_records": self.changed.get("split", 0),
             "rates": self._rates.report(),
-            "limit": None
-            if limit is None
-            else limit.report(backlog_records=ledger.queued if has_backlog else 0),
+            "limit": self._limit_report(ledger.queued if has_backlog else 0, drains=ready),
             "lanes": self._lanes_report(),
         }
+
+    def _limit_report(self, backlog_records: int, *, drains: bool) -> Document | None:
+        limit = self.queue.limit(self.configuration.id)
+        if limit is None:
+            return None
+        return limit.report(
+            backlog_records=backlog_records,
+            drains=drains,
+            relay_seconds_to_full=self.queue.seconds_to_full,
+        )
 
     def _lanes_report(self) -> Document | None:
         lanes = self.lanes()
@@ -442,10 +449,7 @@ class DestinationStatus:
         limit = self.queue.limit(self.configuration.id)
         if limit is None or not lane.is_open:
             return 0.0
-        # A live lane that keeps up is empty nearly always.
-        if not lane.queued and not limit.delivered[lane.queue].is_moving:
-            return 0.0
-        return round(limit.delivered_per_second(lane.queue), 1)
+        return round(limit.forecast.delivered[lane.queue].per_second, 1)
 
     def _age(self) -> float | None:
         """Seconds since the oldest record came in that waits."""

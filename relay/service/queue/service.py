@@ -211,6 +211,11 @@ class QueueService(Service):
     def limit(self, destination: str) -> QueueLimit | None:
         return self._limits.get(destination)
 
+    @property
+    def seconds_to_full(self) -> float | None:
+        """When the queues of all destinations together will be full; None = not foreseen."""
+        return self._parts.admission.seconds_to_full
+
     def _evicted(self, queue: str, upto: int, count: int, reason: str) -> None:
         if queue in self._on_evicted:
             self._on_evicted[queue](upto, reason)

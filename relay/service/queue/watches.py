@@ -14,7 +14,6 @@ from relay.model.errors import QueueError
 from relay.model.text import counted, duration, size
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import TOO_OLD, QueueLimit
-from relay.queue.admission.trend import Trend
 from relay.queue.inspect.commands import PruneHistories, Trimmed, TrimQuarantine
 from relay.queue.transaction import destination_of, is_of_source, source_of
 from relay.service.configuration.table import plain, size_text
@@ -45,11 +44,11 @@ class _Fill:
         self._what = what
         self._passed = 0
 
-    def note(self, size: int, size_max: int, trend: Trend) -> None:
+    def note(self, size: int, size_max: int, seconds_to_full: float | None) -> None:
         percent = 100 * size / size_max
         passed = sum(percent >= mark for mark in _MARKS_PERCENT)
         if passed > self._passed:
-            text = f"{percent:.0f} % full{_time_to_full(trend, size_max)}: {self._what}"
+            text = f"{percent:.0f} % full{_time_to_full(seconds_to_full)}: {self._what}"
             self._notices.warn(self._subject, "fill", text)
             self._passed = passed
         elif percent < _MARKS_PERCENT[self._passed - 1] - _MARGIN_PERCENT:
@@ -106,7 +105,6 @@ class QueueWatch(PeriodicService):
 
     def __post_init__(self) -> None:
         self._limits = tuple(self.limits.values())
-        self._trend = Trend()
         self._stop = _Stop(self.admission, self.clock)
         size = size_text(self.admission.queue_bytes_max)
         text = f"relay.queue_bytes_max is {size}, all sources are paused then"
@@ -138,19 +136,26 @@ class QueueWatch(PeriodicService):
                 reason=end[1],
             )
         now = self.clock.seconds()
-        self._trend.note(now, admission.queue_bytes)
-        self._fill.note(admission.queue_bytes, admission.queue_bytes_max, self._trend)
+        admission.growth.note(now, admission.queue_bytes)
+        self._fill.note(admission.queue_bytes, admission.queue_bytes_max, admission.seconds_to_full)
         for limit in self._limits:
-            limit.trend.note(now, limit.size)
-            accounts = [self.queue.view.ledger(queue) for queue in limit.queues]
-            limit.undelivered.note(now, sum(each.received - each.delivered for each in accounts))
-            for queue, account in zip(limit.queues, accounts, strict=True):
-                limit.delivered[queue].note(now, account.delivered)
+            self._note(limit, now)
             if limit.bytes_max:
-                self._fills[limit.destination].note(limit.size, limit.bytes_max, limit.trend)
+                full = limit.forecast.seconds_to_fill(limit.bytes_max - limit.size)
+                self._fills[limit.destination].note(limit.size, limit.bytes_max, full)
             for queue in limit.queues if limit.seconds_max else ():
                 self._expire(limit, queue, self.wall.before(limit.seconds_max))
         self._look_at_quarantines()
+
+    def _note(self, limit: QueueLimit, now: float) -> None:
+        """Take a sample for the forecast."""
+        accounts = {queue: self.queue.view.ledger(queue) for queue in limit.queues}
+        limit.forecast.note(
+            now,
+            queued=sum(each.received - each.never_queued for each in accounts.values()),
+            delivered={queue: each.delivered for queue, each in accounts.items()},
+            size=limit.size,
+        )
 
     def _look_at_quarantines(self) -> None:
         """Warn of each source whose full quarantine dropped something since the last look."""
@@ -186,8 +191,7 @@ class QueueWatch(PeriodicService):
         return _Fill(self.notices, f"destination {limit.destination}", text)
 
 
-def _time_to_full(trend: Trend, size_max: int) -> str:
-    seconds = trend.seconds_to(size_max)
+def _time_to_full(seconds: float | None) -> str:
     if seconds is None:
         return ""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):

@@ -106,11 +106,9 @@ def test_what_people_may_add_ends_where_others_would_have_to_pay_for_it(
 def test_the_report() -> None:
     oldest = limit("drop-oldest", seconds_max=60.0)
     oldest.settle(0, 500)
-    oldest.trend.note(0.0, 400)
-    oldest.trend.note(10.0, 500)
-    oldest.undelivered.note(0.0, 90)
-    oldest.undelivered.note(10.0, 60)
-    assert oldest.report(backlog_records=30) == {
+    oldest.forecast.note(0.0, queued=100, delivered={"d": 10}, size=400)
+    oldest.forecast.note(10.0, queued=110, delivered={"d": 50}, size=500)
+    assert oldest.report(backlog_records=30, drains=True) == {
         "queue_bytes_max": 1000,
         "queue_seconds_max": 60.0,
         "when_full": "drop-oldest",
@@ -120,7 +118,31 @@ def test_the_report() -> None:
         "seconds_to_empty": 10.0,
         "blocks_sources": False,
     }
-    assert oldest.report(backlog_records=0)["seconds_to_empty"] is None
+    report = oldest.report(backlog_records=0, drains=True)
+    assert (report["seconds_to_full"], report["seconds_to_empty"]) == (None, None)
+    assert oldest.report(backlog_records=30)["seconds_to_empty"] is None
+
+
+@pytest.mark.parametrize(
+    ("bytes_max", "relay", "expected"),
+    [(1000, None, 50.0), (1000, 60.0, 50.0), (1000, 40.0, 40.0), (0, 40.0, 40.0), (0, None, None)],
+)
+def test_a_queue_is_full_when_it_or_all_together_are(
+    bytes_max: int, relay: float | None, expected: float | None
+) -> None:
+    own = limit("block", bytes_max=bytes_max)
+    own.settle(0, 500)
+    own.forecast.note(0.0, queued=0, delivered={}, size=400)
+    own.forecast.note(10.0, queued=0, delivered={}, size=500)
+    report = own.report(backlog_records=1, relay_seconds_to_full=relay)
+    assert report["seconds_to_full"] == expected
+
+
+def test_a_queue_that_does_not_grow_is_not_what_fills_the_relay() -> None:
+    own = limit("block", bytes_max=0)
+    for second in (0.0, 10.0):
+        own.forecast.note(second, queued=0, delivered={}, size=500)
+    assert own.report(backlog_records=1, relay_seconds_to_full=40.0)["seconds_to_full"] is None
 
 
 def test_of_two_queues_the_older_one_makes_room() -> None:

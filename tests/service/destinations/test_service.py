@@ -69,6 +69,8 @@ class Queue(AllRoles):
         self.stored = stored
         self.evicted = evicted
 
+    seconds_to_full: float | None = None
+
     def limit(self, destination: str) -> QueueLimit | None:
         return self.limits
 
@@ -357,8 +359,8 @@ def test_the_report(local: Local, setup: Setup) -> None:
 def test_the_report_says_when_a_backlog_will_have_drained(local: Local, setup: Setup) -> None:
     setup.queue.account = Ledger(next_seq=101, acknowledged_seq=61, delivered=60)
     setup.queue.limits = limit = QueueLimit(destination="out")
-    limit.undelivered.note(90.0, 60)
-    limit.undelivered.note(100.0, 40)
+    limit.forecast.note(90.0, queued=100, delivered={"out": 40}, size=0)
+    limit.forecast.note(100.0, queued=100, delivered={"out": 60}, size=0)
 
     def seconds() -> float | None:
         found: float | None = local.service.report()["limit"]["seconds_to_empty"]

@@ -58,6 +58,7 @@ class Queue:
         self.failing = False
         self.view = self
         self.limits = QueueLimit(destination="out")
+        self.seconds_to_full: float | None = None
 
     def limit(self, destination: str) -> QueueLimit:
         return self.limits
@@ -173,12 +174,10 @@ def test_an_empty_or_unreadable_queue_has_no_age(setup: Setup) -> None:
 
 
 def test_the_rates_of_the_lanes_and_the_time_to_empty_agree(setup: Setup) -> None:
-    limit = setup.queue.limits
-    for second, delivered in ((90, 0), (92, 100), (94, 1100), (96, 2100)):
-        limit.delivered["out"].note(second, delivered)
-        limit.delivered["lane/out"].note(second, 0)
-        received = 5000 if second > 90 else 0  # while the first were delivered
-        limit.undelivered.note(second, received - delivered)
+    forecast = setup.queue.limits.forecast
+    for second, delivered in ((90, 0), (92, 1000), (94, 2000), (96, 3000)):
+        lanes = {"out": delivered, "lane/out": 0}
+        forecast.note(second, queued=5000, delivered=lanes, size=0)
     setup.backlog.queued, setup.backlog.ledger = 2900, Ledger(next_seq=2901)
     setup.live.queued, setup.live.ledger = 0, Ledger()
     report = setup.status.report()
@@ -186,20 +185,27 @@ def test_the_rates_of_the_lanes_and_the_time_to_empty_agree(setup: Setup) -> Non
     rates = {name: lane["delivered_per_second"] for name, lane in report["lanes"].items()}
     assert rates == {"backlog": 500.0, "live": 0.0}
     assert report["limit"]["seconds_to_empty"] == 2900 / 500
+    setup.live.is_open = setup.backlog.is_open = False
+    report = setup.status.report()
+    assert report["limit"]["seconds_to_empty"] is None
+    assert report["lanes"]["backlog"]["delivered_per_second"] == 0.0
 
 
-def test_a_lane_without_records_has_no_rate(setup: Setup) -> None:
-    def rate() -> float:
-        found: float = setup.status.report()["lanes"]["live"]["delivered_per_second"]
+def test_while_it_is_away_it_is_known_when_its_queue_or_the_relay_s_will_be_full(
+    setup: Setup,
+) -> None:
+    setup.queue.limits = limit = QueueLimit(destination="out", bytes_max=1000)
+    for second, size in ((90, 100), (92, 120), (94, 140)):
+        limit.settle(0, size)
+        limit.forecast.note(second, queued=0, delivered={"out": 0}, size=size)
+    setup.backlog.state.ready = False
+
+    def seconds() -> float | None:
+        found: float | None = setup.status.report()["limit"]["seconds_to_full"]
         return found
 
-    setup.live.queued = 0
-    trend = setup.queue.limits.delivered["lane/out"]
-    trend.note(90.0, 0)
-    trend.note(92.0, 100)
-    assert rate() == 50.0  # it keeps up
-    setup.live.is_open = False
-    assert rate() == 0.0
-    setup.live.is_open = True
-    trend.note(94.0, 100)
-    assert rate() == 0.0
+    assert seconds() == 86.0
+    setup.queue.seconds_to_full = 50.0
+    assert seconds() == 50.0
+    setup.backlog.ledger = setup.live.ledger = Ledger()
+    assert seconds() is None  # nothing is queued
