@@ -29,6 +29,7 @@ from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.upstream import Timeouts, UpstreamState
+from relay.wire.relp.blocks import Contexts
 from relay.wire.relp.client import RelpClientSession
 from tests.connections import RecordingNotices, Wire, lose, open_reception
 from tests.flow_fakes import new_drain, new_refusals
@@ -151,7 +152,9 @@ class Receiver:
         self.factory = InboundFactory(
             open_reception(self, self.counters, self.notices),
             transport=Transport.TCP,
-            new_protocol=partial(RelpServerProtocol, software=b"test", lineages=lineages),
+            new_protocol=partial(
+                RelpServerProtocol, software=b"test", contexts=Contexts(1), lineages=lineages
+            ),
             limits=InboundLimits(
                 frame_bytes_max=480,
                 connections_max=1000,
