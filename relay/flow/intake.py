@@ -137,7 +137,9 @@ class Intake:
         taken: list[tuple[Sequence[bytes], Origin, Marks]] = []
         came_at = self._count(batches)
         if self._reading.guard is not None:
-            batches = self._without_loops(self._reading.guard, batches)
+            batches, loops = self._reading.guard.sorted_out(batches)
+            if loops:
+                self._count_loops(loops)
         for frames, origin, cut, pieces, _ in batches:
             marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
             if cut and self._quarantine.long:
@@ -153,7 +155,7 @@ class Intake:
         count = 0
         if taken:
             payloads, drops, count = self._routed(taken, refusals)
-            if held := self._routes.take_positions():
+            if self._routes.hold_back and (held := self._routes.take_positions()):
                 positions = {**(positions or {}), **held}
         if not (payloads or drops or refusals or positions):
             return succeed(None)
@@ -235,11 +237,9 @@ class Intake:
         self._counters.apps.update(message.app for message in taken)
         return Messages(taken), arrival._replace(runs=runs), kept
 
-    def _without_loops(self, guard: LoopGuard, batches: Sequence[Received]) -> Sequence[Received]:
-        batches, dropped = guard.sorted_out(batches)
+    def _count_loops(self, dropped: Mapping[str, list[bytes]]) -> None:
         for reason, frames in dropped.items():
             self._counters.dropped[reason] += len(frames)
-        return batches
 
     def _not_routed(self, count: int) -> None:
         self._counters.dropped["no-destination"] += count

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from relay.flow.refusals import Refusals
 from relay.model.clock import Clock
+from relay.model.output import SizeLimit
 from relay.model.policy import DrainRate
 
 BATCH_RECORDS_MAX = 8192
@@ -167,12 +168,19 @@ class Allowance:
         refusals: What the upstream has refused, whichever of its drains sent it.
         window: How many records may be in flight; None = what the session takes.
         pace: How fast to send; None = as fast as possible.
+        limit: The longest payloads to send; others are set aside.  None = all.
     """
 
     def __init__(
-        self, refusals: Refusals, *, window: Window | None = None, pace: Pacing | None = None
+        self,
+        refusals: Refusals,
+        *,
+        window: Window | None = None,
+        pace: Pacing | None = None,
+        limit: SizeLimit | None = None,
     ) -> None:
         self.refusals = refusals
+        self.limit = limit
         self.window = window
         self.pace = pace
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import ensureDeferred
 from twisted.python.failure import Failure
 
-from relay.codec import total_bytes
+from relay.codec import beginning_with, total_bytes
 from relay.flow.pacing import Allowance
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import DamagedRange, QueueError
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 BATCH_BYTES_MAX = 2 * 1024 * 1024
 _RETRY_SECONDS = 1.0  # after a failure to read the queue
 
+_NUL = 0  # begins every record that has something before its payload, or in it
+
 Fill = Callable[[Sequence[bytes]], Sequence[bytes]]
-"""Makes of records what is sent of them, one each; QueueError says why that cannot be done."""
+"""Makes of records what is sent of them, one each; QueueError says why that cannot be done.
+
+It changes only records that begin with NUL, so it need not be called where there are none."""
 
 
 class TooLong(QueueError):
@@ -42,19 +46,13 @@ class TooLong(QueueError):
         self.reason = reason
 
 
-def limited(fill: Fill, limit: SizeLimit) -> Fill:
-    """Like `fill`; raises `TooLong` for the first record that is longer than the limit."""
-
-    def within(records: Sequence[bytes]) -> Sequence[bytes]:
-        payloads = fill(records)
-        if total_bytes(payloads) > limit.bytes_max:
-            for index, payload in enumerate(payloads):
-                if len(payload) > limit.bytes_max:
-                    text = f"too-long: {len(payload):,} bytes, and the limit of {limit.whose} is"
-                    raise TooLong(index, f"{text} {limit.bytes_max:,}")
-        return payloads
-
-    return within
+def check_sizes(payloads: Sequence[bytes], limit: SizeLimit) -> None:
+    """Raise `TooLong` for the first payload that is longer than the limit."""
+    if total_bytes(payloads) > limit.bytes_max:
+        for index, payload in enumerate(payloads):
+            if len(payload) > limit.bytes_max:
+                text = f"too-long: {len(payload):,} bytes, and the limit of {limit.whose} is"
+                raise TooLong(index, f"{text} {limit.bytes_max:,}")
 
 
 class Session(Protocol):
@@ -166,7 +164,9 @@ class Pump:
                 if before != drain.interruptions:
                     continue
                 if batch.payloads:
-                    if not self._send(session, batch):
+                    if allowance.limit is None and not beginning_with(batch.payloads, _NUL):
+                        drain.send(session, batch.seqs, batch.payloads)
+                    elif not self._send_filled(session, batch):
                         break
                 elif batch.seqs.start == position:
                     self._not_found(position)
@@ -175,11 +175,13 @@ class Pump:
         finally:
             self._running = False
 
-    def _send(self, session: Session, batch: Batch) -> bool:
+    def _send_filled(self, session: Session, batch: Batch) -> bool:
         """Fill and send a batch; False = what is in flight has to be answered first."""
-        seqs, start = batch.seqs, batch.seqs.start
+        seqs, start, limit = batch.seqs, batch.seqs.start, self._allowance.limit
         try:
             payloads = self._fill(batch.payloads)
+            if limit is not None:
+                check_sizes(payloads, limit)
         except TooLong as found:
             self._cursor.rewind(start + found.index)
             if not found.index:

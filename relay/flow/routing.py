@@ -97,9 +97,18 @@ class Routes:
         ]
         self._take_all = any(route.match is None for route in self._routes)
         self._note_taken = not self._take_all or any(route.fallback for route in self._routes)
+        # Where nothing depends on the messages, each route takes every one of them.
+        self._shares: list[tuple[Route, Sequence[int] | None]] | None = None
+        if self._routes and all(route.match is None for route in self._routes):
+            self._shares = [(route, None) for route in self._routes]
 
     def __bool__(self) -> bool:
         return bool(self._routes)
+
+    @property
+    def hold_back(self) -> bool:
+        """Whether `take_positions` has to be called after each batch."""
+        return bool(self._take_positions)
 
     @property
     def need_lines(self) -> bool:
@@ -135,7 +144,9 @@ class Routes:
         """Route and rewrite the lines of one batch."""
         let = severities_let_in(self._limited) if self._limited else {}
         severities = lines.column("severity") if let else []
-        shares, unrouted = self._shares(lines, arrival)
+        shares, unrouted = self._shares, 0
+        if shares is None:
+            shares, unrouted = self._shares_of(lines, arrival)
         routed = Routed({}, {}, unrouted)
         payloads: Sequence[bytes]
         for route, indexes in shares:
@@ -161,7 +172,7 @@ class Routes:
                 routed.drops[route.destination] = Counter(drops) + Counter(shed)
         return routed
 
-    def _shares(
+    def _shares_of(
         self, lines: Lines, arrival: Arrival
     ) -> tuple[list[tuple[Route, Sequence[int] | None]], int]:
         """Which lines each route takes, None = all, and how many none takes."""

@@ -18,10 +18,10 @@ differs by no more than one commit.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from relay.codec import cut_records, encode_records, runs
+from relay.codec import cut_records, encode_records
 from relay.queue.files.trees import BlockCursor, Buffer, Cursor
 from relay.queue.files.values import Unreadable
 
@@ -140,14 +140,6 @@ def received_at(value: Buffer) -> float | None:
         return None
     at, _ = _HEADER.unpack_from(value, _PREFIX.size)
     return float(at)
-
-
-def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Cut `payloads` into runs of about `BLOCK_BYTES_TARGET`, each at least one record."""
-    start = 0
-    for stop in runs(payloads, BLOCK_BYTES_TARGET):
-        yield payloads[start:stop]
-        start = stop
 
 
 # Where blocks lie.

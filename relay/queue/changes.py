@@ -12,10 +12,11 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from relay.codec import total_bytes
+from relay.codec import runs, total_bytes
 from relay.model.errors import QueueError
 from relay.model.seq import SeqRange
 from relay.queue.block import (
+    BLOCK_BYTES_TARGET,
     KEY,
     BlockDamaged,
     decode_block,
@@ -23,7 +24,6 @@ from relay.queue.block import (
     payload_bytes_of,
     received_at,
     seq_of,
-    split,
     to_block_with,
 )
 from relay.queue.compaction.handles import Handles
@@ -109,7 +109,10 @@ class Changes(TransactionView):
         """Store `payloads` at the end of the queue of `destination`."""
         ledger = self.ledger(destination)
         database = self.blocks[destination]
-        for run in split(payloads):
+        start = 0
+        for stop in runs(payloads, BLOCK_BYTES_TARGET):
+            run = payloads[start:stop] if stop - start < len(payloads) else payloads
+            start = stop
             block = encode_block(run, received_at=received_at)
             # MDB_APPEND fills pages to the brim instead of splitting them in halves, and refuses
             # a key that is not the highest: a ledger that is behind its blocks ends here.

@@ -40,7 +40,6 @@ from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.commit_delay import CommitDelay
 from relay.queue.admission.limits import QueueLimit, QueueLimits
 from relay.queue.changes import Command
-from relay.queue.ledger import Ledger
 from relay.queue.pending import PendingAppends, PendingRemovals
 from relay.queue.store import QueueStore
 from relay.queue.transaction import (
@@ -49,7 +48,6 @@ from relay.queue.transaction import (
     Refusal,
     Removal,
     SetAside,
-    Transaction,
     size_of,
     transaction_of,
 )
@@ -197,10 +195,7 @@ class _Commits:
         appends = [] if self._holds_appends else self._appends.take()
         removals = self._removals.take()
         evictions = self._limits.take_evictions(self._store.destination_bytes)
-        ledgers = self._store.ledgers
-        heads = {id: ledgers[id].acknowledged_seq for id in evictions} if evictions else {}
-        for id in heads.keys() & removals.keys():
-            heads[id] = max(heads[id], removals[id].upto)
+        heads = self._heads(evictions, removals) if evictions else {}
         transaction = transaction_of(self._now(), appends, removals, evictions)
         try:
             changed = await self._run_in_thread(partial(self._store.commit, transaction))
@@ -210,19 +205,10 @@ class _Commits:
         # Before `on_stored` makes drains send: they must not send what has left.
         for id, head in heads.items():
             self._evicted(id, head, changed[id].acknowledged_seq, evictions[id])
-        self._committed(appends, transaction, changed)
-        # One commit lets so many blocks leave.  Where none could, none will now.
-        for id, head in heads.items():
-            if changed[id].acknowledged_seq > head:
-                self._limits.look_again()
-        return True
-
-    def _committed(
-        self, appends: list[Append], transaction: Transaction, changed: Mapping[str, Ledger]
-    ) -> None:
         if not appends:
             self._holds_appends = False  # removals alone were stored: there may be room now
-        self._limits.settle(appends, self._store.destination_bytes)
+        if self._limits.are_bounded:
+            self._limits.settle(appends, self._store.destination_bytes)
         is_everything = self._appends.stored(appends)
         # In this order, or what moves from one watermark to the other would open admission for
         # a moment in between.
@@ -239,6 +225,19 @@ class _Commits:
             if destination in changed and destination in self._callbacks.on_stored:
                 next_seq = changed[destination].next_seq
                 self._callbacks.on_stored[destination](next_seq, payloads)
+        # One commit lets so many blocks leave.  Where none could, none will now.
+        if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
+            self._limits.look_again()
+        return True
+
+    def _heads(
+        self, evictions: Mapping[str, Eviction], removals: Mapping[str, Removal]
+    ) -> dict[str, int]:
+        """Where the queues that lose records to a limit begin once `removals` have left."""
+        heads = {id: self._store.ledgers[id].acknowledged_seq for id in evictions}
+        for id in heads.keys() & removals.keys():
+            heads[id] = max(heads[id], removals[id].upto)
+        return heads
 
     def _not_committed(
         self, error: QueueError, appends: list[Append], removals: dict[str, Removal]
@@ -346,7 +345,7 @@ class Committer(_Commits):
     def start(self, store: QueueStore) -> None:
         """Commit to `store` from now on."""
         self._store = store
-        self._limits.settle((), store.destination_bytes)
+        self._limits.start(lambda: store.destination_bytes)
         self._admission.set_queue_bytes(store.used_bytes)
 
     def append(
@@ -375,7 +374,7 @@ class Committer(_Commits):
             *(payloads, refusals, positions or {}, drops or {}),
             size=size_of(payloads, refusals),
             done=Deferred(),
-            limited=self._limits.add_pending(payloads),
+            limited=self._limits.add_pending(payloads) if self._limits.are_bounded else {},
             comes_again=bool(senders or any(not name.startswith("/") for name in positions or ())),
         )
         self._appends.add(append)

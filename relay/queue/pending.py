@@ -42,6 +42,7 @@ class PendingAppends:
         self.withheld: list[Append] = []
 
     def add(self, append: Append) -> None:
+        """`append` waits behind the others."""
         self.waiting.append(append)
         self.size += append.size
 

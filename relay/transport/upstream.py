@@ -17,6 +17,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import (
     ConnectError,
     ConnectionDone,
@@ -29,6 +30,7 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
+    IProtocol,
     IPushProducer,
     IStreamClientEndpoint,
 )
@@ -42,7 +44,7 @@ from relay.flow.pump import BATCH_BYTES_MAX, SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
 from relay.model.text import counted, printable
-from relay.transport.connections import SocketConnection, notice_silence
+from relay.transport.connections import notice_silence
 from relay.transport.tls.failure import tls_failure
 
 TIMEOUT = "timeout"
@@ -477,12 +479,6 @@ class CountingWrapper(ProtocolWrapper):
 
     written_bytes = 0
 
-    def makeConnection(self, transport: SocketConnection) -> None:
-        # Twisted hands the kernel 128 KiB a turn of the reactor.  A turn that also reads from
-        # sources takes milliseconds, so that would be the rate of the drain.
-        transport.SEND_LIMIT = SEND_BYTES_MAX
-        ProtocolWrapper.makeConnection(self, transport)
-
     def write(self, data: bytes) -> None:
         self.written_bytes += len(data)
         ProtocolWrapper.write(self, data)
@@ -496,6 +492,17 @@ class CountingWrapper(ProtocolWrapper):
 class _CountingFactory(WrappingFactory):
     protocol = CountingWrapper
     noisy = False
+
+
+@implementer(IStreamClientEndpoint)
+class CountingEndpoint:
+    """Connects through `wrapped`, with a `CountingWrapper` right above TCP."""
+
+    def __init__(self, wrapped: HostnameEndpoint) -> None:
+        self._wrapped = wrapped
+
+    def connect(self, protocolFactory: Factory) -> Deferred[IProtocol]:
+        return self._wrapped.connect(_CountingFactory(protocolFactory))  # type: ignore[arg-type,no-untyped-call]
 
 
 @implementer(IHandshakeListener)
@@ -557,13 +564,16 @@ class PreparedEndpoint:
         factory: Any = _UntilPreparedFactory(protocolFactory)
         if self._tls is not None:
             factory = TLSMemoryBIOFactory(self._tls, True, factory, clock=self._clock)
-        connecting = self._wrapped.connect(_CountingFactory(factory))  # type: ignore[no-untyped-call]
+        connecting = self._wrapped.connect(factory)
         connecting.addCallbacks(self._connected, self._failed)
         return connecting  # type: ignore[no-any-return]
 
-    def _connected(self, counting: Any) -> Any:
-        inner = counting.wrappedProtocol
-        if self._tls is not None:
+    def _connected(self, lowest: Any) -> Any:
+        # Twisted hands the kernel 128 KiB a turn of the reactor.  A turn that also reads from
+        # sources takes milliseconds, so that would be the rate of the drain.
+        lowest.transport.SEND_LIMIT = SEND_BYTES_MAX
+        inner = lowest
+        while not isinstance(inner, _UntilPrepared):  # below it: TLS, and what counts
             inner = inner.wrappedProtocol
         return inner.proxy
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.codec import IS_COMPILED, Lines, native
@@ -92,6 +92,14 @@ def read_lines(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> Lines:
             for index, message in enumerate(lines.messages())
         ]
     )
+
+
+def line_reader(dialect: Dialect) -> Callable[[Sequence[bytes]], Lines]:
+    """`read_lines` by `dialect`; that of the compiled reader where it does all of it."""
+    reader = _reader(dialect)
+    if reader is not None and dialect.adapt is None:
+        return reader.read
+    return partial(read_lines, dialect=dialect)
 
 
 def parse_all(frames: Sequence[bytes], dialect: Dialect = _DEFAULT) -> list[SyslogMessage]:

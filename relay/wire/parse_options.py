@@ -19,7 +19,7 @@ from relay.wire.adapters.applications import adapt
 from relay.wire.framing.charset import Charset
 from relay.wire.headers.rfc5424 import PRIVAL
 from relay.wire.message_steps import steps_of
-from relay.wire.parse import DELIMITERS, Dialect, parse_as, read_lines
+from relay.wire.parse import DELIMITERS, Dialect, line_reader, parse_as
 from relay.wire.parse_tags import (
     INVALID_HOSTNAME,
     INVALID_PRI,
@@ -91,7 +91,7 @@ def _batch_reader(
         dialect = dialect._replace(hosts=(dialect.hosts[0], False))
     read = frame_reader(options, dialect)
     if read is None:
-        return lambda frames: read_lines(frames, dialect)
+        return line_reader(dialect)
     return lambda frames: Messages(list(map(read, frames)))
 
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from relay.flow.pacing import Allowance
-from relay.flow.pump import Pump, limited
+from relay.flow.pump import Pump
 from relay.model.errors import DamagedRange, QueueError
 from relay.model.output import SizeLimit
 from relay.model.seq import SeqRange
@@ -41,9 +41,9 @@ class Drain:
         self.pump = Pump(
             self,
             self.cursor,
-            allowance=Allowance(new_refusals(3)),
+            allowance=Allowance(new_refusals(3), limit=SizeLimit(9, "quarantine", "the upstream")),
             clock=self.clock,
-            fill=limited(self.fill, SizeLimit(9, "quarantine", "the upstream")),
+            fill=self.fill,
             on_trouble=self.trouble.append,
         )
 

@@ -26,6 +26,7 @@ from relay.service.tls.certificates import make_authority, make_leaf
 from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream
 from relay.transport.upstream import (
     SEND_BYTES_MAX,
+    CountingEndpoint,
     CountingWrapper,
     PreparedEndpoint,
     Timeouts,
@@ -87,7 +88,7 @@ class Endpoint:
 class Link:
     """A ClientService that connects through a PreparedEndpoint."""
 
-    def __init__(self, tls: Any | None = None) -> None:
+    def __init__(self, tls: Any | None = None, *, counts: bool = False) -> None:
         self.clock = Clock()
         self.said: list[str] = []
         self.sessions: list[Session] = []
@@ -101,8 +102,9 @@ class Link:
             retry_seconds_max=60,
             jitter=lambda: 0.0,
         )
+        wrapped = CountingEndpoint(self.endpoint) if counts else self.endpoint
         prepared: Any = PreparedEndpoint(
-            wrapped=self.endpoint, state=self.state, tls=tls, clock=self.clock
+            wrapped=wrapped, state=self.state, tls=tls, clock=self.clock
         )
         factory = Factory()
         factory.buildProtocol = lambda addr: self._new_session(tls)  # type: ignore[method-assign]
@@ -440,10 +442,21 @@ def test_the_bytes_handed_to_tcp_are_counted() -> None:
     assert (counting.written_bytes, wire.value()) == (6, b"abcdef")
 
 
-def test_a_turn_of_the_reactor_may_send_more_than_twisted_allows() -> None:
-    wire = Wire()  # below TLS, too, it is the transport itself that sends
-    counting = CountingWrapper(WrappingFactory(Factory()), Protocol())
-    counting.makeConnection(wire)
+def test_only_where_it_is_asked_for(link: Link) -> None:
+    lowest, wire = link.endpoint.accept()
+    assert not isinstance(lowest, CountingWrapper)
+    assert link.sessions[0].transport is wire
+    endpoint = Endpoint()
+    connecting = CountingEndpoint(endpoint).connect(Factory.forProtocol(Protocol))
+    lowest, _ = endpoint.accept()
+    assert isinstance(connecting.result, CountingWrapper)
+    assert connecting.result is lowest
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_turn_of_the_reactor_may_send_more_than_twisted_allows(counts: bool) -> None:
+    link = Link(counts=counts)
+    _, wire = link.endpoint.accept()
     assert vars(wire)["SEND_LIMIT"] == SEND_BYTES_MAX
 
 

@@ -13,6 +13,7 @@ for urgent messages where severities are known.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from relay.codec import total_bytes
 from relay.model.message import SEVERITY_NAMES
@@ -74,6 +75,8 @@ class QueueLimit:
         self.when_full = when_full
         self.pending_bytes = 0
         self.used_bytes = 0
+        self.measure: Callable[[], int] | None = None
+        """What the queues take on disk, where no limit of theirs needs it after each commit."""
         self.dropped = on_drop
         self.forecast = Forecast()
         self._unreserved_bytes = bytes_max - min(reserve_bytes, bytes_max // 20)
@@ -86,7 +89,8 @@ class QueueLimit:
     @property
     def size(self) -> int:
         """Bytes on disk or on their way to it."""
-        return self.used_bytes + self.pending_bytes
+        used = self.used_bytes if self.measure is None else self.measure()
+        return used + self.pending_bytes
 
     @property
     def sheds(self) -> bool:
@@ -208,6 +212,22 @@ class QueueLimits:
         """Whether records have to leave although nothing else is to be committed."""
         return bool(self._expiries) or self.is_exceeded
 
+    @property
+    def are_bounded(self) -> bool:
+        """Whether any destination has a limit, so that there is something to settle."""
+        return bool(self._bounded)
+
+    def start(self, used_bytes: Callable[[], Mapping[str, int]]) -> None:
+        """`used_bytes` says from now on what each queue takes on disk."""
+
+        def used_by(limit: QueueLimit) -> int:
+            return sum(map(used_bytes().__getitem__, limit.queues))
+
+        for limit in self._limits:
+            if not limit.bytes_max:
+                limit.measure = partial(used_by, limit)
+        self.settle((), used_bytes())
+
     def add_pending(self, payloads: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
         """`payloads`, by queue, wait for their commit.  Returns what to settle after it."""
         added: dict[str, int] = {}
@@ -241,7 +261,7 @@ class QueueLimits:
 
     def settle(self, appends: Sequence[Append], used_bytes: Mapping[str, int]) -> None:
         """`appends` are on disk, where each queue now takes `used_bytes`."""
-        for limit in self._limits:
+        for limit in self._bounded.values():
             pending = 0
             for append in appends:
                 pending += append.limited.get(limit.destination, 0)

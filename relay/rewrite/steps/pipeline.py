@@ -131,9 +131,14 @@ class Pipeline:
         stages: In the order in which they are applied.
         form: Makes a payload of each message that is left.
         drops: Where the stages count what they drop.
+
+    Attributes:
+        write: Returns the payloads of what is left of lines, or of those at `indexes`, in their
+            order.  Without stages it is that of the form.
     """
 
     def __init__(self, stages: Sequence[Stage], form: Form, drops: Drops) -> None:
+        self.write = self._write if stages else form.write
         self._stages = tuple(stages)
         self._edits: list[EditStage] = []  # the first stages, as far as lines can take them
         for stage in self._stages:
@@ -146,10 +151,9 @@ class Pipeline:
         self._form = form
         self._drops = drops
 
-    def write(
+    def _write(
         self, lines: Lines, indexes: Sequence[int] | None, arrival: Arrival
     ) -> Sequence[bytes]:
-        """The payloads of what is left of lines, or of those at `indexes`, in their order."""
         for stage in self._edits:
             lines = stage.edited(lines, indexes, arrival)
         if not self._others:

@@ -15,7 +15,7 @@ from relay.flow.drain import Drain, DrainEvents
 from relay.flow.lanes import Lanes
 from relay.flow.numbering import Numbering
 from relay.flow.pacing import Allowance, Pace, Pacing, Window
-from relay.flow.pump import Fill, limited
+from relay.flow.pump import Fill
 from relay.flow.refusals import Refusals
 from relay.flow.shares import Shares
 from relay.model.clock import Clock, WallClock, in_utc
@@ -77,9 +77,6 @@ class DestinationService(Service):
         # What was queued for another kind of destination may have keys or hops.
         keep_hops, has_keys = configuration.has_hops, configuration.record_key is not None
         self._fill = fill if has_keys else lambda it: without_keys(fill(it), keep_hops=keep_hops)
-        limit = configuration.size_limit
-        if limit is not None and limit.policy == "quarantine":
-            self._fill = limited(self._fill, limit)
         self._order: Lanes | None = None  # of the two lanes, if there are two
         self._refusals = Refusals(
             configuration.refusals_max,
@@ -177,12 +174,15 @@ class DestinationService(Service):
         )
         records_max = self._configuration.in_flight_max
         window = Window(records_max=records_max, clock=self._clock) if records_max else None
+        limit = self._configuration.size_limit
+        if limit is not None and limit.policy != "quarantine":
+            limit = None  # longer ones were not queued
         lane.drain = Drain(
             queue,
             cursor=self._queue.cursor(queue),
             queue=self._queue.committer,
             ledger=lane.ledger,
-            allowance=Allowance(self._refusals, window=window, pace=pace),
+            allowance=Allowance(self._refusals, window=window, pace=pace, limit=limit),
             clock=self._clock,
             events=DrainEvents(
                 on_session=partial(self._session_begins, lane),

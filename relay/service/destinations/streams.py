@@ -30,7 +30,7 @@ from relay.transport.names import HostResolver, Names, Place, ReactorWithNames, 
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
-from relay.transport.upstream import Timeouts, UpstreamProtocol, UpstreamState
+from relay.transport.upstream import CountingEndpoint, Timeouts, UpstreamProtocol, UpstreamState
 from relay.wire.framing.decoders import encode_newline_syslog, encode_octet_counted_syslog
 from relay.wire.relp.blocks import Packer
 from relay.wire.relp.client import RelpClientSession
@@ -155,12 +155,15 @@ def new_delivery(
     configuration: UpstreamConfiguration,
     parts: DestinationParts,
     protocol_of: Callable[[Outlet], Callable[..., UpstreamProtocol]],
+    *,
+    counts_bytes: bool = False,
 ) -> Delivery:
     """The delivery over connections to the hosts and ports of the URLs.
 
     Args:
         protocol_of: What makes the protocols of an outlet, given drain, state, clock, secure and
             timeouts.
+        counts_bytes: The protocols have to know how much was handed to TCP.
     """
 
     def new_protocol(outlet: Outlet) -> UpstreamProtocol:
@@ -175,7 +178,7 @@ def new_delivery(
     subject = f"destination {configuration.id}"
     files = Prerequisite("its messages are queued until the files are right")
     targets = Targets(
-        _new_targets(configuration, parts, subject, files),
+        _new_targets(configuration, parts, files, counts_bytes=counts_bytes),
         configuration.several,
         new_protocol=new_protocol,
         clock=parts.reactor,
@@ -206,26 +209,31 @@ def _new_link(configuration: UpstreamConfiguration, targets: Targets, outlet: Ou
 
 
 def _new_targets(
-    configuration: UpstreamConfiguration, parts: DestinationParts, subject: str, files: Prerequisite
+    configuration: UpstreamConfiguration,
+    parts: DestinationParts,
+    files: Prerequisite,
+    *,
+    counts_bytes: bool,
 ) -> list[Target]:
     """The targets, whose names are resolved at each attempt, and all of their addresses tried."""
     reactor = parts.reactor
     all_tls = new_tls(configuration, configuration.targets, parts, files)
     names = Names(
         run_in_thread=parts.run_in_thread,
-        warn=partial(parts.notices.warn, subject, "names"),
+        warn=partial(parts.notices.warn, f"destination {configuration.id}", "names"),
         new_dns=partial(new_dns, reactor),
     )
 
     def new_target(url: Url, tls_upstream: TlsUpstream | None) -> Target:
         resolver = HostResolver(names, url.host, url.port, arrange=arrange)
-        wrapped = HostnameEndpoint(
+        endpoint = HostnameEndpoint(
             ReactorWithNames(reactor, resolver),
             _ANY_HOST,
             url.port,
             timeout=configuration.connect_seconds_max,
             bindAddress=configuration.bind or None,
         )
+        wrapped = CountingEndpoint(endpoint) if counts_bytes else endpoint
         return Target(url, wrapped, tls_upstream, resolver)
 
     def arrange(places: Sequence[Place]) -> Sequence[Place]:
@@ -268,9 +276,8 @@ class TlsUpstreamConfiguration(TcpConfiguration):
 def _make_plain(configuration: TcpConfiguration, parts: DestinationParts) -> Delivery:
     counting = configuration.framing == "octet-counting"
     encode = encode_octet_counted_syslog if counting else encode_newline_syslog
-    return new_delivery(
-        configuration, parts, lambda _: partial(SyslogStreamOutProtocol, encode=encode)
-    )
+    new_protocol = partial(SyslogStreamOutProtocol, encode=encode)
+    return new_delivery(configuration, parts, lambda _: new_protocol, counts_bytes=True)
 
 
 def _probe_plain(configuration: TcpConfiguration, probe: Probe) -> None:

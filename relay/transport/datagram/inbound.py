@@ -89,6 +89,7 @@ class DatagramReader:
         self._notices = reception.notices
         self._permitted = permitted or PermittedPeers()
         self._rates = rates
+        self._selects = self._permitted.is_limited or (rates is not None and rates.is_limited)
         self._kernel_drops = 0
         self._is_shut = False
         self._has_more = False  # after the last read
@@ -138,11 +139,15 @@ class DatagramReader:
         if received.error is not None:
             self._warn("receive", f"cannot receive: {received.error}")
         self._has_more = received.more
+        selects = self._selects or received.long or self._admission.closed
         taken = []
         for sender, frames in received.batches.items():
-            batch = self._taken(sender, frames, received.long.get(sender))
-            if batch is not None:
-                taken.append(batch)
+            if selects:
+                if (batch := self._selected(sender, frames, received.long.get(sender))) is not None:
+                    taken.append(batch)
+            else:
+                frames = [frame.removeprefix(BYTE_ORDER_MARK) for frame in frames]
+                taken.append(Received(frames, self._origin_of(sender)))
         if taken:
             self._intake.accept_all(taken).addErrback(self._not_stored)
         if not self._is_local:
@@ -206,7 +211,7 @@ class DatagramReader:
                 "buffer was full (receive_buffer_bytes, sysctl net.core.rmem_max)",
             )
 
-    def _taken(
+    def _selected(
         self, sender: Sender, frames: list[bytes], long: dict[int, int] | None
     ) -> Received | None:
         """What is to be stored of the datagrams of one sender; the others are counted."""
@@ -229,9 +234,7 @@ class DatagramReader:
             pieces = {index: number for index, number in pieces.items() if index < granted}
         if not frames:
             return None
-        if cut or pieces:
-            return Received(frames, self._origin_of(sender), cut, pieces)
-        return Received(frames, self._origin_of(sender))
+        return Received(frames, self._origin_of(sender), cut, pieces)
 
     def _new_origin(self, sender: Sender) -> Origin:
         host, port, vouched = sender

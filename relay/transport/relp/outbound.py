@@ -120,7 +120,9 @@ class RelpClientProtocol(DeliveringProtocol):
         if session.ready and not self._begun:
             self._begin_sending()
         if acknowledged:
-            self._acknowledged(acknowledged)
+            self._answered()
+            if not self._drain.acknowledged(self, acknowledged):
+                self._send_again()
         if session.inflight.refusal is not None:
             self._judge_refusals(at_once=session.over)
         if self.over:
@@ -203,10 +205,9 @@ class RelpClientProtocol(DeliveringProtocol):
                 self.give_up(f"it refused a message: {refusal}", cause="refusal")
                 return
             acknowledged = session.skip_refused()
-            if acknowledged:
-                self._acknowledged(acknowledged)
-            else:
-                self._answered()
+            self._answered()
+            if acknowledged and not self._drain.acknowledged(self, acknowledged):
+                self._send_again()
             self._drain.pump()  # the place of the refused one is free, whatever else waits
         self._cancel_refusal_call()
 
@@ -219,11 +220,9 @@ class RelpClientProtocol(DeliveringProtocol):
             self._refusal_call.cancel()
             self._refusal_call = None
 
-    def _acknowledged(self, count: int) -> None:
-        self._answered()
-        if not self._drain.acknowledged(self, count):
-            why = "it takes messages: what it refused before is tried once more"
-            self.give_up(why, blameless=True)
+    def _send_again(self) -> None:
+        why = "it takes messages: what it refused before is tried once more"
+        self.give_up(why, blameless=True)
 
     def _answered(self) -> None:
         self._cancel_answer_call()

@@ -104,7 +104,7 @@ class RelpClientSession:
         return self.inflight.next_txnr >= self._txnr_limit
 
     def send(self, payloads: Sequence[bytes]) -> None:
-        """Send messages, at most `room` of them, none empty."""
+        """Send messages, at least one and at most `room` of them, none empty."""
         if not self._takes_hops:
             payloads = without_hops(payloads)
         first = self.inflight.add(len(payloads))
@@ -123,27 +123,28 @@ class RelpClientSession:
         Returns:
             How many of the oldest messages are now acknowledged.
         """
-        inflight = self.inflight
+        inflight, acknowledged = self.inflight, 0
         usual = self.ready and not self.over and not self._answers_stand_for_more
         if usual and not self._decoder.inside_frame:
             chunk, self._held = self._held + chunk, b""
             # Encoding the expected answers and comparing costs a tenth of decoding the chunk.
             count = min(chunk.count(_USUAL_ANSWER), len(inflight))
             expected = encode_answers(inflight.oldest_txnr, count)
-            if count and chunk.startswith(expected) and inflight.answer_oldest(count):
-                chunk = chunk[len(expected) :]
+            if count and chunk.startswith(expected) and inflight.take_oldest(count):
+                chunk, acknowledged = chunk[len(expected) :], count
             if chunk and len(inflight) and len(chunk) < len(_LONGEST_ANSWER):
                 next_one = b"%d%s" % (inflight.oldest_txnr, _USUAL_ANSWER)
                 if next_one.startswith(chunk) and next_one != chunk:
                     self._held, chunk = chunk, b""  # the next chunk begins with a whole answer
-        if chunk:
-            for frame in self._decoder.feed(chunk):
-                if self.over:
-                    break
-                self._receive_frame(frame)
-            if self._decoder.error is not None and not self.over:
-                self._end(str(self._decoder.error))
-        return inflight.take_acknowledged()
+        if not chunk:
+            return acknowledged
+        for frame in self._decoder.feed(chunk):
+            if self.over:
+                break
+            self._receive_frame(frame)
+        if self._decoder.error is not None and not self.over:
+            self._end(str(self._decoder.error))
+        return acknowledged + inflight.take_acknowledged()
 
     def skip_refused(self) -> int:
         """Go on after the refused oldest message, which is not acknowledged.
@@ -282,7 +283,7 @@ class Inflight:
         return len(self) - len(self._early) - len(self._refused)
 
     def add(self, count: int) -> int:
-        """Note `count` more frames as sent; return the number of the first."""
+        """Note `count` more frames as sent, at most `room`; return the number of the first."""
         first = self.next_txnr
         self.next_txnr += count
         assert first < self.next_txnr <= self.oldest_txnr + self._frames_max, (count, self.room)
@@ -307,14 +308,17 @@ class Inflight:
             self._early.add(txnr)
         return True
 
-    def answer_oldest(self, count: int) -> bool:
+    def take_oldest(self, count: int) -> bool:
         """Note that the `count` oldest frames were taken; False if that has to go one by one.
 
-        Changes nothing if it returns False.
+        They count as acknowledged with this, and not with `take_acknowledged`.  Changes nothing
+        if it returns False.
         """
         if self._early or self._refused or self.oldest_txnr + count > self.next_txnr:
             return False
+        assert self._reported == self.oldest_txnr, "take what is acknowledged first"
         self.oldest_txnr += count
+        self._reported += count
         return True
 
     def answer_upto(self, txnr: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import Factory, Protocol
 
-from relay.flow.pump import TooLong
+from relay.flow.pump import TooLong, check_sizes
 from relay.model.errors import ConfigurationError, UpstreamError
 from relay.model.origin import Arrival, Origin, Transport
 from relay.model.output import SizeLimit
@@ -420,14 +420,16 @@ def test_an_event_of_300_kb(tmp_path: Path, plan: str, bytes_max: int, place: st
 
 @pytest.mark.parametrize("plan", ["basic", "pro"])
 def test_the_drain_sets_aside_what_is_too_long(setup: Setup, plan: str) -> None:
-    service = setup.build(EU, plan=plan, oversize="quarantine")
+    limit = lane_of(setup.build(EU, plan=plan, oversize="quarantine")).drain._allowance.limit
+    assert limit is not None
     with pytest.raises(TooLong) as caught:
-        service._fill([b"a", b"x" * 300_000])
+        check_sizes([b"a", b"x" * 300_000], limit)
     assert caught.value.index == 1
     assert caught.value.reason.startswith(
         f"too-long: 300,000 bytes, and the limit of Sematext's plan {plan} is"
     )
-    assert list(setup.build(EU, plan=plan)._fill([b"a"])) == [b"a"]
+    check_sizes([b"a", b"x" * limit.bytes_max], limit)
+    assert lane_of(setup.build(EU, plan=plan)).drain._allowance.limit is None
 
 
 def test_what_a_format_drops_and_what_is_too_long_are_not_mixed_up(tmp_path: Path) -> None:
