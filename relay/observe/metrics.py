@@ -213,6 +213,11 @@ class RelayCollector(Collector):
             )
 
 
+def content_type(accept: str) -> str:
+    """The format for those who accept `accept`: one of a few."""
+    return choose_encoder(accept)[1]
+
+
 def exposition(collector: Collector, accept: str) -> tuple[bytes, str]:
     """All metrics, and their content type.
 
@@ -221,8 +226,8 @@ def exposition(collector: Collector, accept: str) -> tuple[bytes, str]:
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    encode, kind = choose_encoder(accept)
+    return encode(registry), kind
 
 
 _Counts = tuple[int, int]  # messages and bytes, in the order of PEERS
@@ -238,32 +243,33 @@ class _PeerSeries:
     def __init__(self, table: PeerTable) -> None:
         self._table = table
         self._total: _Counts = (0, 0)
-        self._counts: dict[str, _Counts] = {}
+        self._shown: dict[str, _Counts] = {}
         self._others: _Counts = (0, 0)
 
     def update(self) -> dict[str, _Counts]:
         """The present values by peer."""
-        counts = {name: (peer.records, peer.bytes) for name, peer in self._table}
-        rest = self._table.others
-        total = _added((rest.records, rest.bytes), *counts.values())
-        shown = dict(nlargest(PEERS_MAX, counts.items(), key=lambda item: item[1]))
-        apart = _added(*(self._more(name, now) for name, now in shown.items()))
-        more = zip(self._others, total, self._total, apart, strict=True)
-        messages, size = (had + now - before - own for had, now, before, own in more)
-        self._others, self._total, self._counts = (messages, size), total, counts
-        has_others = messages or len(counts) > len(shown)
-        return {**shown, OTHERS: self._others} if has_others else shown
+        peers = dict(self._table)
+        counted = [*peers.values(), self._table.others]
+        total = sum(peer.records for peer in counted), sum(peer.bytes for peer in counted)
+        active = nlargest(PEERS_MAX, peers, key=lambda name: peers[name].records)
+        shown = {name: (peers[name].records, peers[name].bytes) for name in active}
+        # At first everything is new, and later what those sent that keep their series.
+        before = self._shown if self._total[0] else dict.fromkeys(shown, (0, 0))
+        apart = [_more(before[name], now) for name, now in shown.items() if name in before]
+        more = _more(self._total, total)
+        messages, size = (
+            had + new - sum(own)
+            for had, new, own in zip(
+                self._others, more, zip((0, 0), *apart, strict=True), strict=True
+            )
+        )
+        self._others, self._total, self._shown = (messages, size), total, shown
+        return {**shown, OTHERS: self._others} if messages or len(peers) > len(shown) else shown
 
-    def _more(self, name: str, now: _Counts) -> _Counts:
-        """What a peer has sent since the last update."""
-        before = self._counts.get(name, (0, 0))
-        if before[0] > now[0]:  # it was silent for so long that its counters began anew
-            return now
-        return now[0] - before[0], now[1] - before[1]
 
-
-def _added(*counts: _Counts) -> _Counts:
-    return sum(each[0] for each in counts), sum(each[1] for each in counts)
+def _more(before: _Counts, now: _Counts) -> _Counts:
+    """What has come since; all of it from a peer that was silent until its counters began anew."""
+    return now if now[0] < before[0] else (now[0] - before[0], now[1] - before[1])
 
 
 def _build(document: Document) -> Samples:

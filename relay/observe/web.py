@@ -1,7 +1,9 @@
 """The relay's web server: metrics and health, for those who may see them.
 
 Twisted parses HTTP.  Only GET and HEAD are answered, and requests have no body, so nothing that a
-client sends is kept but the header, which Twisted bounds.
+client sends is kept but the header, which Twisted bounds.  A connection gets one answer, so
+requests cannot be piled up.  An answer is kept for a second, so it costs little to ask for it
+again and again.
 
 A browser may be made to call this server in the name of another site (DNS rebinding), hence
 the names by which it is called are checked: an address is no name that anybody could point here.
@@ -31,6 +33,7 @@ from relay.wire.http.paths import secrets_of
 TEXT = "text/plain; charset=utf-8"
 _CONNECTIONS_MAX = 100
 _IDLE_SECONDS_MAX = 30
+_KEPT_SECONDS = 1.0
 _METHODS = ("GET", "HEAD")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::[0-9]{1,5})?")
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -53,10 +56,12 @@ class Page:
     Args:
         answer: Given the value of Accept.
         is_public: It asks for no token.
+        variant: Tells what the answer is by the value of Accept, if it is not always the same.
     """
 
     answer: Callable[[str], Answer]
     is_public: bool = False
+    variant: Callable[[str], str] = lambda accept: ""
 
 
 class Denied(Exception):
@@ -146,10 +151,12 @@ class WebRequest(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.method, self.uri, self.clientproto = command, path, version
         answer = self._factory.answer(self, command.decode("latin-1"), path.decode("latin-1"))
+        self.channel.persistent = False
         self.setResponseCode(answer.status)
         headers = {
             "Content-Type": answer.content_type,
             "Content-Length": str(len(answer.body)),
+            "Connection": "close",
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
         }
@@ -202,7 +209,6 @@ class WebFactory(Factory):
 
     Attributes:
         connections: Those that are open.
-        requests: How many were answered.
     """
 
     noisy = False
@@ -215,6 +221,7 @@ class WebFactory(Factory):
         self._pages = pages
         self._access = access
         self._notices = notices
+        self._kept: dict[tuple[str, str], tuple[float, Answer]] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> WebChannel | None:
         if len(self.connections) >= _CONNECTIONS_MAX:
@@ -247,7 +254,16 @@ class WebFactory(Factory):
             allowed = " or ".join(_METHODS)
             found = printable(method, length_max=20)
             raise Denied(405, "method", f"found {found}, expected {allowed}")
-        return page.answer(request.header("Accept"))
+        return self._current(path, page, request.header("Accept"))
+
+    def _current(self, path: str, page: Page, accept: str) -> Answer:
+        """The answer of a page, or the one that it gave within the last second."""
+        now, key = self.clock.seconds(), (path, page.variant(accept))
+        kept = {of: each for of, each in self._kept.items() if now - each[0] < _KEPT_SECONDS}
+        if key not in kept:
+            kept[key] = now, page.answer(accept)
+        self._kept = kept
+        return kept[key][1]
 
     def _warn(self, address: IAddress | None, kind: str, text: str) -> None:
         host = getattr(address, "host", "")

@@ -131,13 +131,15 @@ def new_web_service(
     if configuration is None:
         return None
     # A relay without a web server need not load what writes metrics.
-    from relay.observe.metrics import RelayCollector, exposition
+    from relay.observe.metrics import RelayCollector, content_type, exposition
 
     collector = RelayCollector(
         status.document, {source.id: source.counters.peers for source in sources}
     )
     pages = {
-        "/metrics": Page(lambda accept: _metrics(*exposition(collector, accept))),
+        "/metrics": Page(
+            lambda accept: _metrics(*exposition(collector, accept)), variant=content_type
+        ),
         "/healthz": Page(lambda accept: health(), is_public=True),
         "/readyz": Page(lambda accept: readiness(status.document()["degraded"])),
     }
@@ -150,5 +152,5 @@ def new_web_service(
     return WebService(configuration, factory, certificates, reactor)
 
 
-def _metrics(body: bytes, content_type: str) -> Answer:
-    return Answer(body, content_type=content_type)
+def _metrics(body: bytes, kind: str) -> Answer:
+    return Answer(body, content_type=kind)

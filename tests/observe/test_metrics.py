@@ -165,7 +165,26 @@ def test_the_others_never_count_down() -> None:
     found = of_peers(scraped(collector))
     assert found["10.0.0.0"] == 110
     assert "10.0.0.1" not in found
-    assert found[OTHERS] == 11
+    # The first value of a new series is no rate, so what it has sent since counts here.
+    assert found[OTHERS] == 10 + 100 + 1
+    send(table, "10.0.0.0", 5)
+    send(table, "10.0.0.1", 6)
+    found = of_peers(scraped(collector))
+    assert (found["10.0.0.0"], found[OTHERS]) == (115, 117)
+
+
+def test_a_peer_whose_counters_began_anew_keeps_the_others_right() -> None:
+    table = PeerTable()
+    for number in range(PEERS_MAX + 1):
+        send(table, f"10.0.0.{number}", 10 + number)
+    collector = RelayCollector(document, {"in": table})
+    assert of_peers(scraped(collector))[OTHERS] == 10
+    peer = table.of(Origin("in", Transport.TCP, peer_host="10.0.0.20"))
+    table.others.add(peer)
+    peer.records = peer.bytes = 0
+    send(table, "10.0.0.20", 29)
+    send(table, "10.0.0.0", 2)
+    assert of_peers(scraped(collector))[OTHERS] == 12
 
 
 def test_peers_that_the_table_forgets_are_not_counted_twice() -> None:

@@ -20,7 +20,10 @@ class Server:
         self.notices: Any = RecordingNotices()
         self.accepts: list[str] = []
         self.factory = WebFactory(
-            {"/page": Page(self._page), "/public": Page(lambda accept: health(), is_public=True)},
+            {
+                "/page": Page(self._page, variant=str),
+                "/public": Page(lambda accept: health(), is_public=True),
+            },
             WebAccess(host_names, token),
             clock=self.clock,
             notices=self.notices,
@@ -167,3 +170,22 @@ def test_readiness_says_why_not() -> None:
     assert readiness([]) == Answer(b"healthy\n")
     found = readiness(["out: refused", "in:\x1b[2J"])
     assert found == Answer(b"out: refused\nin:\\x1b[2J\n", 503)
+
+
+def test_a_connection_gets_one_answer() -> None:
+    server = Server()
+    channel, wire = server.connect()
+    channel.dataReceived(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+    assert wire.value().count(b"HTTP/1.1 200") == 1
+    assert b"Connection: close" in wire.value()
+    assert wire.asked_to_close
+
+
+def test_an_answer_is_kept_for_a_second() -> None:
+    server = Server()
+    for accept in ("a", "a", "b", "a"):
+        server.ask(Accept=accept)
+    assert server.accepts == ["a", "b"]
+    server.clock.advance(1.0)
+    server.ask(Accept="a")
+    assert server.accepts == ["a", "b", "a"]

@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
 from relay.service.configuration.kinds import AnyKinds, AnyUrlKind
-from relay.service.configuration.model import DestinationConfiguration, SourceConfiguration, Url
+from relay.service.configuration.model import (
+    Configuration,
+    DestinationConfiguration,
+    SourceConfiguration,
+    Url,
+)
 from relay.service.configuration.url import UNIX_PATH_BYTES_MAX, address_of
 
 
@@ -57,6 +62,22 @@ def find_conflicts(
                 f"add {source.id!r} to the sources of one"
             )
     yield from _loops(sources, destinations, kinds, name_destination)
+
+
+def web_conflicts(
+    configuration: Configuration, kinds: AnyKinds, name_source: Callable[[str], str]
+) -> Iterator[str]:
+    """A problem for each source that listens where the web server is to."""
+    if configuration.web is None:
+        return
+    listen = configuration.web.listen
+    for source in configuration.sources:
+        pair = [kinds.source(url.scheme) for url in (source.listen, listen)]
+        if _same_place(source.listen, listen, pair):
+            yield (
+                f"web.listen: {listen} is already taken by {name_source(source.id)} "
+                f"({source.listen}); choose another port"
+            )
 
 
 def control_socket_problems(key: str, state_dir: str) -> list[str]:

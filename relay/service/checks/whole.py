@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 
 from relay.service.checks.apps import app_policy_problems, app_problems
-from relay.service.checks.conflicts import control_socket_problems, find_conflicts
+from relay.service.checks.conflicts import control_socket_problems, find_conflicts, web_conflicts
 from relay.service.configuration.kinds import AnyKinds, Places
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.table import join_path
@@ -32,6 +32,7 @@ def problems_of_whole(
             name_source=places.listen,
             name_destination=lambda id: f"{join_path('destinations', id)}.connect",
         )
+        problems += web_conflicts(configuration, kinds, places.listen)
         problems += app_problems(configuration, places, kinds)
     problems += control_socket_problems("relay.state_dir", configuration.state_dir)
     problems += route_problems(configuration)

@@ -1083,3 +1083,12 @@ def test_problems_of_the_web_server(keys: str, problem: str, tmp_path: Path) -> 
 def test_the_web_table_is_a_table(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, "web = 1\n" + SMALL)
     assert "web: expected a table, found 1" in problem
+
+
+def test_the_web_server_and_a_source_need_two_ports(tmp_path: Path) -> None:
+    text = SMALL.replace("udp://:514", "tcp://:8514") + "[web]\n"
+    assert problems(tmp_path, text) == [
+        "web.listen: http://127.0.0.1:8514 is already taken by sources.in.listen (tcp://:8514); "
+        "choose another port"
+    ]
+    assert read(tmp_path, text.replace("tcp:", "udp:")).web is not None
