@@ -286,6 +286,25 @@ def test_a_program_that_ignores_the_end_of_its_input_does_not_outlive_the_relay(
     wait_until(lambda: not any(path.exists() for path in running), "the end of both")
 
 
+def test_what_a_program_leaves_behind_does_not_outlive_the_relay(
+    programs: Programs, tmp_path: Path
+) -> None:
+    program, pid_path = tmp_path / "program", tmp_path / "pid"
+    # The program ends with its input; its child has no file of the relay, and minds no SIGTERM.
+    program.write_text(
+        "#!/bin/sh\n(trap '' TERM; exec sleep 600) < /dev/null > /dev/null 2>&1 &\n"
+        f"echo $! > {pid_path}\nexec cat > /dev/null\n"
+    )
+    program.chmod(0o755)
+    relayed = Relayed(programs, tmp_path, connect=f"program://{program}")
+    relayed.feed(1)
+    relayed.wait_delivered(1)
+    child = Path(f"/proc/{int(pid_path.read_text())}/exe")
+    assert child.exists()
+    relayed.relay.stop()
+    wait_until(lambda: not child.exists(), "the end of the child")
+
+
 def test_a_program_that_ends_with_its_input_may_finish_first(
     programs: Programs, tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ class Program(ProcessProtocol):
             patience_seconds: It may end by itself before the first signal.
 
         Returns:
-            Fires when it has ended, or was killed.
+            Fires when all of them have ended, or were killed.
         """
         if self._ended:
             return succeed(None)
@@ -92,12 +92,23 @@ class Program(ProcessProtocol):
 
     def _terminate(self) -> None:
         self._next = self._reactor.callLater(_KILL_SECONDS, self._kill)
-        self.signal(signal.SIGTERM)
+        self._signal_all(signal.SIGTERM)
 
     def _kill(self) -> None:
         self._next = None
-        self.signal(signal.SIGKILL)
+        self._signal_all(signal.SIGKILL)
         self._has_ended()
+
+    @property
+    def _has_left_some(self) -> bool:
+        """Whether something that it has started goes on after it, in its group."""
+        try:
+            os.killpg(self._group, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # they belong to another user
+            return False
+        return True
 
     def _has_ended(self) -> None:
         if self._next is not None and self._next.active():
@@ -107,10 +118,16 @@ class Program(ProcessProtocol):
 
     def signal(self, number: int) -> None:
         """Send it and what it has started a signal, unless it has ended."""
-        if self._ended or not self._group:
+        if not self._ended:
+            self._signal_all(number)
+
+    def _signal_all(self, number: int) -> None:
+        if not self._group:
             return
         try:
             os.killpg(self._group, number)
+        except PermissionError:  # it has become another user's, by sudo(8) for example
+            self._on_text("cannot be ended by the relay: it runs as another user")
         except ProcessLookupError:  # it is not the leader of a group yet
             with contextlib.suppress(ProcessExitedAlready):
                 self.transport.signalProcess(number)  # type: ignore[call-arg, misc, union-attr]
@@ -129,4 +146,5 @@ class Program(ProcessProtocol):
                 else f"the program ended with status {error.exitCode}"
             )
         self._on_end(text)
-        self._has_ended()
+        if self._next is None or not self._next.active() or not self._has_left_some:
+            self._has_ended()

@@ -62,7 +62,8 @@ class Starting:
         self.spawned: list[Any] = []
         self.signals: list[int] = []
         monkeypatch.setattr(Reactor, "spawnProcess", self._spawn, raising=False)
-        monkeypatch.setattr("os.killpg", lambda group, number: self.signals.append(number))
+        self.group_is_there = True
+        monkeypatch.setattr("os.killpg", self._killpg)
         self.source = build_source(
             new_source("in", Url("program", path=path), arguments=("-u",)),
             reactor=self.reactor,
@@ -70,6 +71,11 @@ class Starting:
             intake=self.intake,
         )
         self.source.startService()
+
+    def _killpg(self, group: int, number: int) -> None:
+        if not self.group_is_there:
+            raise ProcessLookupError
+        self.signals.append(number)
 
     def _spawn(self, protocol: Any, *arguments: Any, childFDs: Any) -> None:
         self.spawned.append((protocol, arguments, os.dup(childFDs[1])))
@@ -120,6 +126,7 @@ def test_a_stop_ends_the_program_and_starts_it_no_more(monkeypatch: pytest.Monke
     done = starting.source.stopService()
     starting.reactor.advance(0)
     assert starting.signals == [signal.SIGTERM]
+    starting.group_is_there = False
     program.processEnded(Failure(ProcessDone(0)))
     starting.reactor.advance(100)
     assert fired(done) == [None]

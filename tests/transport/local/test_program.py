@@ -36,7 +36,7 @@ class Setup:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reactor: Any = FakeReactor()
         self.groups: list[tuple[int, int]] = []
-        self.has_group = True
+        self.has_group = self.may_signal = True
         monkeypatch.setattr("os.killpg", self._killpg)
         self.texts: list[str] = []
         self.ends: list[str] = []
@@ -45,7 +45,10 @@ class Setup:
     def _killpg(self, group: int, number: int) -> None:
         if not self.has_group:
             raise ProcessLookupError
-        self.groups.append((group, number))
+        if not self.may_signal:
+            raise PermissionError
+        if number:
+            self.groups.append((group, number))
 
     def start(self) -> None:
         self.program.start(self.reactor, ["/bin/cat", "-u"], {0: 5, 1: 6, 2: "r"})
@@ -118,6 +121,7 @@ def test_one_that_does_not_end_with_its_input_is_ended(setup: Setup) -> None:
     setup.reactor.advance(0.6)
     assert setup.groups == [(4711, signal.SIGTERM), (4711, signal.SIGKILL)]
     assert ended == [None]
+    setup.has_group = False
     setup.program.processEnded(Failure(ProcessTerminated(signal=9)))
     assert not setup.reactor.getDelayedCalls()
 
@@ -126,11 +130,35 @@ def test_one_that_ends_by_itself_gets_no_signal(setup: Setup) -> None:
     setup.start()
     ended = fired(setup.program.end(patience_seconds=0.7))
     assert ended == []
+    setup.has_group = False
     setup.program.processEnded(Failure(ProcessDone(0)))
     assert ended == [None]
     assert fired(setup.program.end(patience_seconds=0)) == [None]
     setup.reactor.advance(5)
     assert setup.groups == []
+
+
+def test_what_a_program_has_started_is_ended_although_the_program_has_ended(setup: Setup) -> None:
+    setup.start()
+    ended = fired(setup.program.end(patience_seconds=0.7))
+    setup.program.processEnded(Failure(ProcessDone(0)))
+    assert (setup.ends, ended) == (["the program ended"], [])
+    setup.reactor.advance(0.7)
+    setup.reactor.advance(0.6)
+    assert setup.groups == [(4711, signal.SIGTERM), (4711, signal.SIGKILL)]
+    assert ended == [None]
+
+
+def test_one_that_is_another_users_by_now_holds_up_nobody(setup: Setup) -> None:
+    setup.may_signal = False
+    setup.start()
+    ended = fired(setup.program.end(patience_seconds=0))
+    setup.reactor.advance(0)
+    setup.reactor.advance(0.6)
+    assert ended == [None]
+    assert setup.texts == ["cannot be ended by the relay: it runs as another user"] * 2
+    setup.program.processEnded(Failure(ProcessDone(0)))
+    assert not setup.reactor.getDelayedCalls()
 
 
 def test_one_that_hangs_can_be_killed_at_once(setup: Setup) -> None:
