@@ -31,6 +31,7 @@ COMPRESSIONS = ("zstd", "gzip")
 _ENDINGS = {"zstd": ".zst", "gzip": ".gz"}
 _CHUNK_BYTES = 1024 * 1024
 _IDLE_SECONDS = 3600.0  # after which a file counts as one that is not written any more
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED_NAME = re.compile(f"(?P<base>.+?){CLOSED.pattern}", re.DOTALL)
 
 
@@ -270,12 +271,18 @@ class ClosedFiles:
                     return
                 if not file.is_closed or file.is_compressed:
                     continue
-                # Both are there if the relay ended between the last two steps.
-                if not any(_exists(fd, file.name + end) for end in _ENDINGS.values()):
-                    if not self._compress_one(fd, file.name):
-                        return
-                    self.compressed_files += 1
-                os.unlink(file.name, dir_fd=fd)
+                try:
+                    # Both are there if the relay ended between the last two steps.
+                    if not any(_exists(fd, file.name + end) for end in _ENDINGS.values()):
+                        if not self._compress_one(fd, file.name):
+                            return
+                        self.compressed_files += 1
+                    os.unlink(file.name, dir_fd=fd)
+                except OSError as error:
+                    path = os.path.join(self._root, file.path)
+                    self._say("compress", f"{path}: cannot compress it: {error.strerror}")
+                    if error.errno in _FULL:
+                        return  # the others need room, too
 
     def _compress_one(self, directory: int, name: str) -> bool:
         """Make the compressed file, durable and under its name; false = was interrupted."""

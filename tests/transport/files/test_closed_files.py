@@ -196,7 +196,30 @@ def test_a_failure_leaves_the_original(setup: Setup, monkeypatch: pytest.MonkeyP
         patch.setattr(os, "fsync", fail_with(OSError(errno.ENOSPC, "No space left on device")))
         setup.files(compress="zstd").compress()
     assert setup.names() == [f"web/a.{STAMP}"]
-    text = f"{setup.root}/web: cannot compress: No space left on device"
+    text = f"{setup.root}/web/a.{STAMP}: cannot compress it: No space left on device"
+    assert setup.warnings == [("compress", text)]
+
+
+def test_a_file_that_cannot_be_compressed_keeps_no_other_from_it(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.made.add("web/a")
+    names = [f"web/a.20270114T0{hour}0000Z" for hour in (1, 2, 3)]
+    for age, name in enumerate(names):
+        setup.write(name, age=age)
+    utime = os.utime
+
+    def refused(fd: int, *, ns: tuple[int, int]) -> None:
+        if ns[1] == int((NOW - 1) * 1e9):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        utime(fd, ns=ns)
+
+    monkeypatch.setattr(os, "utime", refused)
+    files = setup.files(compress="gzip")
+    files.compress()
+    assert setup.names() == [f"{names[0]}.gz", names[1], f"{names[2]}.gz"]
+    assert files.compressed_files == 2
+    text = f"{setup.root}/{names[1]}: cannot compress it: Operation not permitted"
     assert setup.warnings == [("compress", text)]
 
 
