@@ -26,10 +26,12 @@ from relay.transport.sockets import plain_address
 from relay.transport.tls.endpoints import DtlsListener, verified_identity
 from relay.transport.tls.failure import TlsFailure
 from relay.wire.framing.dtls_records import (
+    ALERT,
+    APPLICATION_DATA,
     NO_SESSION,
     client_random,
+    encrypted_type,
     frames_of,
-    is_encrypted_data,
     split_records,
 )
 
@@ -45,7 +47,8 @@ class SessionLimits:
 
     sessions_max: int
     sessions_per_peer_max: int
-    """Of one peer address: its session that was silent for longest makes room; 0 = no limit."""
+    """Of one peer address; 0 = no limit.  Room is made by the oldest session without a handshake,
+    or else the one that was silent for longest."""
     handshake_seconds_max: float
     idle_seconds_max: float
 
@@ -136,8 +139,11 @@ class DtlsReceiver:
         elif client is not None:
             self._feed(client, datagram, received)
         elif split_records(datagram):
+            kind = encrypted_type(datagram)
+            if kind == ALERT:  # which holds no message: mostly the answer to our farewell
+                return
             self._reject(address, "no-session", "there is no session with the sender")
-            if is_encrypted_data(datagram):
+            if kind == APPLICATION_DATA and len(datagram) > len(NO_SESSION):
                 with suppress(OSError):  # the next record is answered as well
                     self._socket.sendto(NO_SESSION, address)
         else:
@@ -189,9 +195,15 @@ class DtlsReceiver:
         host = plain_address(address[0])
         of_peer_max = self._limits.sessions_per_peer_max
         if of_peer_max and self._of_host[host] >= of_peer_max:
-            # Datagrams know no end of a connection: most of them may be gone.
+            # Datagrams know no end of a connection: most of them may be gone.  Handshakes that
+            # nobody completes must not drive out sessions of peers that have shown a certificate.
             own = [client for client in self._clients.values() if client.host == host]
-            self._close(min(own, key=lambda client: client.heard_at), "peer-limit")
+            least = min(own, key=lambda client: (client.was_open, client.heard_at))
+            self._close(least, "peer-limit")
+            text = f"as many sessions as connections_per_peer_max allows ({of_peer_max:,})"
+            how = "was silent for longest" if least.was_open else "had not completed its handshake"
+            origin = self._origin_at(least.address)
+            self._reception.warn_of(origin, "peer-limit", f"{text}: ended the one that {how}")
         if len(self._clients) < self._limits.sessions_max:
             return True
         limit = f"{self._limits.sessions_max:,}"

@@ -66,10 +66,9 @@ def client_random(datagram: bytes) -> bytes:
     return datagram[_RANDOM]
 
 
-def is_encrypted_data(datagram: bytes) -> bool:
-    """Whether a datagram begins with application data of a session; it is longer than an alert."""
-    is_data = datagram[:1] == bytes([APPLICATION_DATA]) and len(datagram) > len(NO_SESSION)
-    return is_data and any(datagram[_EPOCH])
+def encrypted_type(datagram: bytes) -> int:
+    """The content type of the encrypted record that begins a datagram; 0 = there is none."""
+    return datagram[0] if len(datagram) > _HEADER_BYTES and any(datagram[_EPOCH]) else 0
 
 
 def is_clear_alert(datagram: bytes) -> bool:

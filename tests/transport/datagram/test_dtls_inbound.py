@@ -263,6 +263,23 @@ def test_above_the_limit_of_a_peer_its_quietest_session_ends() -> None:
     assert not other.session.is_over
     assert source.counters.connections_closed == {"peer-limit": 1}
     assert source.counters.connections_open == 3
+    assert source.notices.kinds == ["peer-limit"]
+
+
+def test_a_handshake_that_nobody_completes_ends_no_session_of_its_address() -> None:
+    source = Source(sessions_per_peer_max=2)
+    good = source.client(port=1).connect()
+    for port in (2, 3, 4):
+        source.clock.advance(1)
+        halves = source.client(port=port)
+        halves.session.start()
+        halves.flush()
+        halves.take()
+        halves.flush()  # with the cookie
+        halves.session.drop()
+    assert source.counters.connections_closed == {"peer-limit": 2}
+    good.say(b"7 <13>one")
+    assert len(source.messages) == 1
 
 
 def test_a_handshake_that_takes_too_long_is_given_up() -> None:
@@ -291,6 +308,7 @@ def test_a_session_ends_after_silence_only() -> None:
     client.exchange()
     assert client.session.is_over
     assert (source.counters.connections_open, source.counters.connections_idle_closed) == (0, 1)
+    assert source.counters.datagrams_rejected == {}  # the client's farewell
     assert source.clock.getDelayedCalls() == []
 
 
