@@ -198,6 +198,19 @@ class Pipeline:
                 due += stage.flush(math.inf if everything else origin.monotonic_at)
         return due
 
+    def left_over(
+        self, messages: Sequence[SyslogMessage], origin: Origin
+    ) -> Sequence[SyslogMessage]:
+        """What is left of messages that a stage held back which is gone now.
+
+        Nobody knows which of the others came after it: they go through all that hold nothing, so
+        that what these mask or drop is not written as it was.
+        """
+        for stage in self._stages:
+            if not isinstance(stage, Holds):
+                messages = stage(messages, origin)
+        return messages
+
     @property
     def holds(self) -> bool:
         """Whether `flush` is to be called from time to time."""

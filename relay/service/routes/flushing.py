@@ -126,6 +126,8 @@ class FlushService(PeriodicService):
             messages = [each for name in left for each in decode_members(positions[name])]
             if left:  # of a step that is no longer there
                 names = [f"{GROUPS}/{id}/{name}" for name in left]
+                if isinstance(route.rewrite, Pipeline):
+                    messages = [*route.rewrite.left_over(messages, self._origin)]
                 self._store(route, messages, self._origin, names)
 
     def _warn(self, id: str, text: str) -> None:

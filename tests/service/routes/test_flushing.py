@@ -13,7 +13,7 @@ from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import always
 from relay.rewrite.forms.form import form_of
 from relay.rewrite.steps.grouping import GroupBy, decode_members, encode_members
-from relay.rewrite.steps.pipeline import Drops, Pipeline
+from relay.rewrite.steps.pipeline import Drops, Pipeline, per_message, stage_of
 from relay.rewrite.steps.sampling import RepeatSuppression
 from relay.service.routes.flushing import FlushService
 from relay.wire.parse import parse
@@ -186,6 +186,16 @@ def test_groups_of_an_earlier_run_go_on(logged: list[str]) -> None:
     origin = Origin("in", Transport.UDP)
     assert write(relay.pipeline, [MESSAGE] * 2, origin) == [b"hello\nhello\nhello"]
     assert relay.pipeline.take_positions() == {"1/7/0": b""}
+
+
+def test_members_of_a_step_that_is_gone_go_through_the_others() -> None:
+    drops = Drops()
+    masked = stage_of(per_message(lambda message: message._replace(msg=b"masked")))
+    form = form_of(lambda messages, origin: [message.msg for message in messages])
+    left = {"held/2/1/0": encode_members([MESSAGE])}
+    relay = Relay(pipeline=Pipeline([masked], form, drops), left=left)
+    assert relay.stored == [{"held": [b"masked"]}]
+    assert relay.positions == [{"/groups/held/2/1/0": b""}]
 
 
 def test_groups_whose_time_is_over_are_stored_and_their_members_forgotten() -> None:
