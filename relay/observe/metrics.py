@@ -28,6 +28,8 @@ from relay.model.text import Document
 
 _PREFIX = "syslogrelay_"
 _DAY_SECONDS = 86400.0
+_OPENMETRICS_TYPE = "application/openmetrics-text"
+_OPENMETRICS = f"{_OPENMETRICS_TYPE}; version=1.0.0"
 PEERS_MAX = 20
 """How many peers of a source have series of their own."""
 OTHERS = "others"
@@ -139,13 +141,27 @@ _DESTINATION_ROWS: tuple[_Row, ...] = (
     ("full_in_seconds", "limit.seconds_to_full", "Estimated time until its queue is full."),
     ("empty_in_seconds", "limit.seconds_to_empty", "Estimated time until its queue is empty."),
 )
-DESTINATIONS = _scoped("destination", _DESTINATION_ROWS)
+DESTINATIONS = (
+    *_scoped("destination", _DESTINATION_ROWS),
+    Declared(
+        "destination_latency_seconds",
+        "Time between two stages of a message: stored, sent, acknowledged.",
+        "latencies",
+        ("destination", "stage"),
+        is_histogram=True,
+    ),
+)
 
 RELAY = (
     Declared("uptime_seconds", "Time since the process started.", "uptime_seconds"),
     Declared("admission_open", "1 while messages are taken, else 0.", "admission.open"),
     Declared("queue_bytes", "What all queues take on disk.", "admission.queue_bytes"),
-    Declared("queue_limit_bytes", "relay.queue_bytes_max.", "admission.queue_bytes_max"),
+    Declared(
+        "queue_limit_bytes",
+        "The most they may take: relay.queue_bytes_max.",
+        "admission.queue_bytes_max",
+    ),
+    Declared("full_in_seconds", "Estimated time until they do.", "admission.seconds_to_full"),
     Declared("pending_bytes", "What waits for a commit.", "admission.pending_bytes"),
     Declared("history_bytes", "Delivered messages that are kept.", "admission.history_bytes"),
     Declared("allocated_bytes", "Size of the queue's file.", "admission.allocated_bytes"),
@@ -214,20 +230,19 @@ class RelayCollector(Collector):
 
 
 def content_type(accept: str) -> str:
-    """The format for those who accept `accept`: one of a few."""
-    return choose_encoder(accept)[1]
-
-
-def exposition(collector: Collector, accept: str) -> tuple[bytes, str]:
-    """All metrics, and their content type.
+    """OpenMetrics for those who take it, else the text format.
 
     Args:
-        accept: The header of the request: OpenMetrics for those who take it, else the text format.
+        accept: The header of the request.  Versions in it are a client's numbers, and not used.
     """
+    return choose_encoder(_OPENMETRICS if _OPENMETRICS_TYPE in accept.lower() else "")[1]
+
+
+def exposition(collector: Collector, kind: str) -> bytes:
+    """All metrics, in one of the formats of `content_type`."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    encode, kind = choose_encoder(accept)
-    return encode(registry), kind
+    return choose_encoder(kind)[0](registry)
 
 
 _Counts = tuple[int, int]  # messages and bytes, in the order of PEERS

@@ -136,10 +136,13 @@ def new_web_service(
     collector = RelayCollector(
         status.document, {source.id: source.counters.peers for source in sources}
     )
+
+    def metrics(accept: str) -> Answer:
+        kind = content_type(accept)
+        return Answer(exposition(collector, kind), content_type=kind)
+
     pages = {
-        "/metrics": Page(
-            lambda accept: _metrics(*exposition(collector, accept)), variant=content_type
-        ),
+        "/metrics": Page(metrics, variant=content_type),
         "/healthz": Page(lambda accept: health(), is_public=True),
         "/readyz": Page(lambda accept: readiness(status.document()["degraded"])),
     }
@@ -150,7 +153,3 @@ def new_web_service(
     )
     factory = WebFactory(pages, access, clock=reactor, notices=notices)
     return WebService(configuration, factory, certificates, reactor)
-
-
-def _metrics(body: bytes, kind: str) -> Answer:
-    return Answer(body, content_type=kind)

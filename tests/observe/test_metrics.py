@@ -18,6 +18,7 @@ from relay.observe.metrics import (
     OTHERS,
     PEERS_MAX,
     RelayCollector,
+    content_type,
     exposition,
 )
 
@@ -47,7 +48,7 @@ def samples(
 
 
 def scraped(collector: RelayCollector) -> dict[tuple[str, ...], float]:
-    text, _ = exposition(collector, "")
+    text = exposition(collector, content_type(""))
     order = [*dict.fromkeys(label for metric in METRICS for label in metric.labels), "le"]
     return {
         (
@@ -110,6 +111,15 @@ def test_a_destination() -> None:
     assert ("destination_full_in_seconds", "out") not in samples(
         document(destinations=[destination])
     )
+
+
+def test_the_stages_of_a_message() -> None:
+    latency = Histogram([1.0])
+    latency.observe(0.5, 3)
+    destination = {"id": "out", "latencies": {"stored_to_sent": latency.report()}}
+    found = samples(document(destinations=[destination]))
+    assert found["destination_latency_seconds_count", "out", "stored_to_sent"] == 3
+    assert found["destination_latency_seconds_sum", "out", "stored_to_sent"] == 1.5
 
 
 def test_certificates() -> None:
@@ -204,13 +214,21 @@ def test_both_formats_are_right_whatever_the_labels_hold() -> None:
     odd = 'a"b\\c\nd é'
     found = document(expression_timeouts={odd: 1})
     collector = RelayCollector(lambda: found, {})
-    text, content_type = exposition(collector, "application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text")
-    families = {family.name: family for family in openmetrics_families(text.decode())}
+    kind = content_type("text/html, application/openmetrics-text; version=1.0.0; q=0.5")
+    assert kind.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    text = exposition(collector, kind).decode()
+    families = {family.name: family for family in openmetrics_families(text)}
     assert families["syslogrelay_expression_timeouts"].samples[0].labels == {"expression": odd}
-    text, content_type = exposition(collector, "text/plain")
-    assert content_type.startswith("text/plain")
-    assert list(text_string_to_metric_families(text.decode()))
+    kind = content_type("text/plain")
+    assert kind.startswith("text/plain; version=0.0.4")
+    assert list(text_string_to_metric_families(exposition(collector, kind).decode()))
+
+
+def test_versions_that_clients_ask_for_are_not_believed() -> None:
+    asked = ("9" * 5000, "x", "1.0.0\u00ff", "-1", "", "1..0")
+    kinds = {content_type(f"application/openmetrics-text; version={each}") for each in asked}
+    assert kinds == {content_type("application/openmetrics-text")}
+    assert content_type("text/plain; version=x") == content_type("")
 
 
 def test_names_keep_the_conventions() -> None:
