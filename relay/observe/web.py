@@ -32,7 +32,7 @@ from relay.wire.http.paths import secrets_of
 
 TEXT = "text/plain; charset=utf-8"
 _CONNECTIONS_MAX = 100
-_IDLE_SECONDS_MAX = 30
+_CONNECTION_SECONDS_MAX = 30.0
 _KEPT_SECONDS = 1.0
 _METHODS = ("GET", "HEAD")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::[0-9]{1,5})?")
@@ -172,19 +172,20 @@ class WebRequest(Request):
 
 
 class WebChannel(HTTPChannel):
-    """One connection."""
+    """One connection, which ends after its time even if the client sends or reads slowly."""
 
-    timeOut = _IDLE_SECONDS_MAX
+    timeOut = None  # Twisted's begins anew with each line
     transport: Any  # exists from connectionMade on
 
     def __init__(self, factory: WebFactory) -> None:
         HTTPChannel.__init__(self)
         self._connections = factory.connections
-        self.callLater = factory.clock.callLater  # type: ignore[method-assign, assignment]
+        self._clock = factory.clock
         self.requestFactory = partial(WebRequest, factory=factory)  # type: ignore[assignment]
 
     def connectionMade(self) -> None:
         self._connections.add(self)
+        self._end = self._clock.callLater(_CONNECTION_SECONDS_MAX, self.transport.abortConnection)
         HTTPChannel.connectionMade(self)
 
     def end(self, answer: bytes) -> None:
@@ -192,12 +193,10 @@ class WebChannel(HTTPChannel):
         self.transport.write(answer)
         self.transport.loseConnection()
 
-    def timeoutConnection(self) -> None:
-        """Twisted's own would log each of them."""
-        self.transport.abortConnection()
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connections.discard(self)
+        if self._end.active():
+            self._end.cancel()
         HTTPChannel.connectionLost(self, reason)
 
 

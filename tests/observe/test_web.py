@@ -133,14 +133,31 @@ def test_a_body_is_not_kept() -> None:
     assert wire.asked_to_close
 
 
-def test_a_silent_connection_is_closed() -> None:
+def test_a_slow_connection_is_closed() -> None:
     server = Server()
     channel, wire = server.connect()
     channel.dataReceived(b"GET /page HTTP/1.1\r\n")
-    server.clock.advance(29)
-    assert not wire.disconnecting
+    for number in range(29):
+        server.clock.advance(1)
+        channel.dataReceived(b"X-%d: y\r\n" % number)
+    assert not wire.disconnected
     server.clock.advance(1)
-    assert wire.disconnecting
+    assert wire.disconnected
+
+
+def test_a_client_that_does_not_read_is_let_go() -> None:
+    server = Server()
+    channel, wire = server.connect()
+    channel.dataReceived(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert wire.asked_to_close and not wire.disconnected
+    server.clock.advance(30)
+    assert wire.disconnected
+
+
+def test_a_connection_that_is_lost_leaves_no_timer() -> None:
+    server = Server()
+    server.ask()
+    assert server.clock.getDelayedCalls() == []
 
 
 def test_connections_are_bounded() -> None:
