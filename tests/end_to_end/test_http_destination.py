@@ -32,7 +32,13 @@ class Edge(RelayProcess):
     """A relay from plain TCP to such a server."""
 
     def __init__(
-        self, programs: Programs, folder: Path, url: str, *, listen: str = "tcp", **keys: Any
+        self,
+        programs: Programs,
+        folder: Path,
+        url: str | list[str],
+        *,
+        listen: str = "tcp",
+        **keys: Any,
     ) -> None:
         self.port = free_port()
         keys = {**FAST, **keys}
@@ -299,4 +305,65 @@ def test_the_server_s_certificate_is_verified(
         words = "the certificate is for central.example.com, 127.0.0.1, expected localhost"
         wait_until(lambda: words in relay.report()["state"], "a refused certificate", 5)
         assert relay.report()["queued_records"] == 1 and server.requests == []
+    relay.stop()
+
+
+def test_an_outage_of_one_server_moves_its_requests_to_the_other(
+    programs: Programs, tmp_path: Path
+) -> None:
+    a = Server(programs, tmp_path / "a", *["silent"] * 50)
+    b = Server(programs, tmp_path / "b", *["silent"] * 4)
+    for each in (a, b):
+        each.start()
+    urls = [f"http://127.0.0.1:{each.port}" for each in (a, b)]
+    keys = {"policy": "balance", "probe_seconds": 0.1, "failback_probes": 1}
+    keys |= {"batch_records": 10, "batch_seconds": 0.05, "answer_seconds_max": 30}
+    relay = Edge(programs, tmp_path, urls, **keys)
+    relay.start()
+    feed_lines(relay.port, numbered("web", 300))
+    wait_until(lambda: len(a.requests) == len(b.requests) == 2, "four without an answer")
+    wait_until(lambda: relay.report()["queued_records"] == 300, "all is stored")
+    a.kill()
+    wait_until(lambda: len(b.requests) == 4, "those of a go to b")
+    details = relay.report()["details"]
+    assert details[0].startswith(f"target 127.0.0.1:{a.port}/_bulk: not used: "), details
+    assert details[1].startswith(f"target 127.0.0.1:{b.port}/_bulk: tried now, 4 requests"), details
+    relay.kill()
+    relay.start()
+    relay.wait_delivered(300)
+    assert sorted(b.messages) == sorted(b"number %d" % number for number in range(300))
+    a.follow()
+    a.start()
+    wait_until(lambda: " is used again" in relay.log(), "the way back")
+    feed_lines(relay.port, numbered("web", 300, start=300))
+    relay.wait_delivered(600)
+    assert a.messages and not {*a.messages} & {*b.messages}
+    assert sorted(a.messages + b.messages) == sorted(b"number %d" % each for each in range(600))
+    assert relay.report()["quarantined_records"] == 0
+    relay.stop()
+
+
+def test_a_document_at_which_all_servers_fall_over_stops_no_other(
+    programs: Programs, tmp_path: Path
+) -> None:
+    servers = [Server(programs, tmp_path / name, "fatal=number 4") for name in "ab"]
+    for each in servers:
+        each.start()
+    urls = [f"http://127.0.0.1:{each.port}" for each in servers]
+    keys = {"failing_seconds": 1, "probe_seconds": 0.1, "failback_probes": 1}
+    relay = Edge(programs, tmp_path, urls, **keys)
+    relay.start()
+    feed_lines(relay.port, numbered("web", COUNT))
+    count = COUNT
+
+    def messages() -> list[bytes]:
+        return [each for server in servers for each in server.messages]
+
+    while not relay.report()["quarantined_records"]:
+        wait_until(lambda count=count: len(messages()) == count - 1, "the others are taken")
+        feed_lines(relay.port, numbered("web", 1, start=count))
+        count += 1
+    relay.wait_delivered(count - 1)
+    expected = [b"number %d" % number for number in range(count) if number != 4]
+    assert sorted(messages()) == sorted(expected)
     relay.stop()

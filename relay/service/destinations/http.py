@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import quote
 
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.logger import Logger
 
 from relay import __version__
 from relay.flow.numbering import Numbering
 from relay.model.errors import UpstreamError
 from relay.model.output import KeyTemplate, Pair, Selection
 from relay.model.template import macros_of, split_template
+from relay.model.text import counted
 from relay.model.token import has_token_form
 from relay.rewrite.forms.record_key import split_key
 from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
@@ -28,11 +30,13 @@ from relay.service.configuration.table import Choice, Flag, Seconds, Size, Text,
 from relay.service.configuration.url import HostPort, Role, url_shown
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
+from relay.service.destinations.nodes import Node, Nodes, ProbeProtocol
 from relay.service.destinations.streams import (
     UPSTREAM_TLS_WITHOUT,
     AnsweringConfiguration,
-    new_tls,
+    new_targets,
 )
+from relay.service.destinations.targets import Targets
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.probes.request import Asking
@@ -41,6 +45,7 @@ from relay.transport.http.batches import Batches
 from relay.transport.http.requests import Endpoint, Requests
 from relay.transport.http.session import HttpSession, SessionParts
 from relay.transport.http.uploads import COMPRESSIONS, Credentials, Uploads
+from relay.transport.upstream import Timeouts
 from relay.wire.http import answers, bodies
 
 DOCUMENT = FormatConfiguration(
@@ -59,6 +64,8 @@ DOCUMENT = FormatConfiguration(
     ),
 )
 """The fields that Sematext documents for rsyslog's omelasticsearch."""
+
+_log = Logger(namespace="relay")
 
 BULK_REFUSALS_MAX = 1
 _USER_AGENT = f"syslogrelay/{__version__}"
@@ -298,15 +305,15 @@ class HttpConfiguration(AnsweringConfiguration):
     """A server that takes others and refuses one message says the same of it the next time."""
 
     @property
-    def url(self) -> str:
-        """With the path of the protocol where none is given."""
-        return str(self.connect) + ("" if self.connect.path else _BODIES[self.body].path)
+    def urls(self) -> list[str]:
+        """Of all targets, with the path of the protocol where none is given."""
+        return [str(url) + ("" if url.path else _BODIES[self.body].path) for url in self.targets]
 
     @property
     def target(self) -> str:
-        """The URL for people: without its scheme, and without tokens."""
-        parts = self.url.partition("://")[2].split("/")
-        return "/".join("****" if has_token_form(part.encode()) else part for part in parts)
+        """Where requests go, for people."""
+        first, *others = map(_shown_url, self.urls)
+        return f"{first} and {counted(len(others), 'other')}" if others else first
 
     def read_credentials(self) -> Credentials:
         """What the files hold now; UpstreamError says what is wrong."""
@@ -337,13 +344,14 @@ class HttpConfiguration(AnsweringConfiguration):
         return bool(macros_of(self.index))
 
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        yield from AnsweringConfiguration.problems(self, where, given)
         for name, body in _KEYS_OF_BODIES.items():
             if name in given and self.body != body:
                 yield f'{where(name)}: has no meaning with body = "{self.body}", only with "{body}"'
-        path = self.url.partition("://")[2].partition("/")[2].partition("?")[0]
+        paths = [url.partition("://")[2].partition("/")[2].partition("?")[0] for url in self.urls]
         if self.index and self.index_file:
             yield f"{where('index_file')}: a document has one index; remove index"
-        if self.body == "bulk" and path == "_bulk" and not self.index and not self.index_file:
+        if self.body == "bulk" and "_bulk" in paths and not self.index and not self.index_file:
             yield (
                 f'{where("index")}: is missing; write index = "logs", or put it into the URL, as '
                 f"in {self.connect.scheme}://{self.connect.host}/logs/_bulk"
@@ -362,7 +370,7 @@ class HttpConfiguration(AnsweringConfiguration):
         ways = [*self.credentials.ways, *(["index_file"] if self.index_file else [])]
         if self.connect.scheme == "http" and ways:
             yield (f"{where('connect')}: {ways[0]} is sent unencrypted over http://; use https://")
-        if self.target != self.url.partition("://")[2]:
+        if any(_shown_url(url) != url.partition("://")[2] for url in self.urls):
             yield (
                 f"{where('connect')}: the path holds a token, which status shows; write it into a "
                 "file, and name that in index_file"
@@ -375,6 +383,12 @@ _KEYS_OF_BODIES = {"index": "bulk", "index_file": "bulk", "operation": "bulk", "
 @dataclass(frozen=True, slots=True)
 class HttpsConfiguration(HttpConfiguration):
     tls: TlsConfiguration = group(TlsConfiguration, without=UPSTREAM_TLS_WITHOUT)
+
+
+def _shown_url(url: str) -> str:
+    """A URL for people: without its scheme, and without tokens."""
+    parts = url.partition("://")[2].split("/")
+    return "/".join("****" if has_token_form(part.encode()) else part for part in parts)
 
 
 def _clean_value(value: bytes) -> bytes:
@@ -408,13 +422,8 @@ class HttpLink(LocalLink):
 
 def _make(configuration: HttpConfiguration, parts: DestinationParts) -> Delivery:
     files = Prerequisite("its messages are queued until the files are right")
-    url, reactor, batches = configuration.connect, parts.reactor, configuration.sizes.batches
-    endpoint: Endpoint = HostnameEndpoint(
-        reactor, url.host, url.port, timeout=configuration.connect_seconds_max
-    )  # type: ignore[assignment]
-    (tls,) = new_tls(configuration, [url], parts, files)
-    if tls is not None:
-        endpoint = wrapClientTLS(tls, endpoint)  # type: ignore[arg-type]  # zope
+    reactor, batches = parts.reactor, configuration.sizes.batches
+    targets = _new_targets(configuration, parts, files)
     target = configuration.target
     how = f"sending to {target}, delivered when the server says so"
     causes: Counter[str] = Counter()
@@ -430,7 +439,7 @@ def _make(configuration: HttpConfiguration, parts: DestinationParts) -> Delivery
                 causes,
                 how,
             ),
-            _new_uploads(configuration, parts, endpoint),
+            _new_uploads(configuration, parts, targets),
             batches,
             now=parts.wall.now,
             clock=reactor,
@@ -441,29 +450,68 @@ def _make(configuration: HttpConfiguration, parts: DestinationParts) -> Delivery
         target=target,
         is_confirmed=True,
         prerequisites=(files,),
-        details=lambda: [f"not delivered by a request: {_listed(causes)}"] if causes else [],
+        details=lambda: [
+            *targets.details(),
+            *([f"not delivered by a request: {_listed(causes)}"] if causes else []),
+        ],
     )
+
+
+def _new_targets(
+    configuration: HttpConfiguration, parts: DestinationParts, files: Prerequisite
+) -> Targets:
+    """The targets of all sessions; probes connect to them and ask nothing."""
+    subject = f"destination {configuration.id}"
+    timeouts = Timeouts(configuration.connect_seconds_max, configuration.answer_seconds_max)
+    found = new_targets(configuration, parts, files)
+    for target, url in zip(found, configuration.urls, strict=True):
+        target.shown = _shown_url(url)
+    return Targets(
+        found,
+        configuration.several,
+        new_protocol=lambda outlet: ProbeProtocol(
+            state=outlet.state,
+            clock=parts.reactor,
+            secure=configuration.tls is not None,
+            timeouts=timeouts,
+        ),
+        clock=parts.reactor,
+        say=lambda text: _log.info("{subject}: {text}", subject=subject, text=text),
+    )
+
+
+def _new_node(
+    configuration: HttpConfiguration, parts: DestinationParts, targets: Targets, number: int
+) -> Node:
+    """One session's use of the target with this number."""
+    target = targets.all[number]
+    endpoint: Endpoint = target.wrapped  # type: ignore[assignment]
+    if target.tls is not None:
+        endpoint = wrapClientTLS(target.tls, endpoint)  # type: ignore[arg-type]  # zope
+    requests = Requests(
+        configuration.urls[number],
+        endpoint,
+        target=target.name,
+        secure=target.tls is not None,
+        seconds_max=configuration.answer_seconds_max,
+        connections_max=configuration.sizes.batches.requests_max,
+        clock=parts.reactor,
+    )
+    return Node(target, requests, targets)
 
 
 def _new_uploads(
-    configuration: HttpConfiguration, parts: DestinationParts, endpoint: Endpoint
+    configuration: HttpConfiguration, parts: DestinationParts, targets: Targets
 ) -> Uploads:
-    body, sizes = _BODIES[configuration.body], configuration.sizes
-    requests = Requests(
-        configuration.url,
-        endpoint,
-        target=configuration.target,
-        secure=configuration.tls is not None,
-        seconds_max=configuration.answer_seconds_max,
-        connections_max=sizes.batches.requests_max,
-        clock=parts.reactor,
-    )
+    body = _BODIES[configuration.body]
+    new_node = partial(_new_node, configuration, parts, targets)
+    nodes = Nodes([*map(new_node, range(len(targets.all)))], targets)
     own = {"User-Agent": _USER_AGENT, "Content-Type": body.content_type}
     return Uploads(
-        requests,
+        nodes,
         encode=body.encode(configuration),
         read=body.read,
-        compress=sizes.compress,
+        compress=configuration.sizes.compress,
         credentials=configuration.read_credentials,
         headers={**own, **dict(configuration.headers)},
         run_in_thread=parts.run_in_thread,
@@ -484,20 +532,21 @@ def _listed(causes: Counter[str]) -> str:
 
 def _probe(configuration: HttpConfiguration, probe: Probe) -> None:
     """Ask without a message: protocols that refuse an empty body look at who asks first."""
-    url, body = configuration.connect, configuration.body
+    body = configuration.body
     try:
         credentials = configuration.read_credentials()
     except UpstreamError as error:
         probe.fail("request", "token-missing", str(error), "put the secret into that file")
         credentials = Credentials({})
-    path = url.path or _BODIES[body].path
-    if credentials.index and not url.path:  # only with its name does a server look at it
-        path = f"/{quote(credentials.index)}{path}"
     own = {"User-Agent": _USER_AGENT, "Content-Type": _BODIES[body].content_type}
     headers = {**own, **dict(configuration.headers), **credentials.headers}
     method = "HEAD" if body in ("ndjson", "array") else "POST"
-    asking = Asking(method, path, headers, tuple(credentials.secrets))
-    probe_upstream(probe, url, configuration.tls, asking)
+    for url in configuration.targets:
+        path = url.path or _BODIES[body].path
+        if credentials.index and not url.path:  # only with its name does a server look at it
+            path = f"/{quote(credentials.index)}{path}"
+        asking = Asking(method, path, headers, tuple(credentials.secrets))
+        probe_upstream(probe, url, configuration.tls, asking, bind=configuration.bind)
 
 
 HTTP = DestinationKind(
@@ -506,6 +555,7 @@ HTTP = DestinationKind(
     configuration=HttpConfiguration,
     delivered="the server has answered that it has it, for `bulk` each message by itself",
     medium="tcp",
+    several=True,
     make=_make,
     probe=_probe,
 )

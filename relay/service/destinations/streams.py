@@ -21,7 +21,7 @@ from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import Link, Outlet
 from relay.service.destinations.parallel import ParallelLink
-from relay.service.destinations.targets import Target, TargetKeys, TargetLink, Targets
+from relay.service.destinations.targets import Target, TargetKeys, TargetLink, TargetPolicy, Targets
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.probes.upstream import greet_relp, greet_syslog, probe_upstream
@@ -63,37 +63,10 @@ class AnsweringConfiguration(DestinationConfiguration):
     connect_seconds_max: float = key(
         Seconds(0.1, 3600), 30.0, "time limit for each of TCP, TLS and RELP's open"
     )
-
-    @property
-    def stall_seconds(self) -> float:
-        return 2 * self.answer_seconds_max
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamConfiguration(AnsweringConfiguration):
-    keepalive_seconds: float = key(
-        Seconds(0, 86400),
-        60.0,
-        "silence after which TCP asks whether the upstream is there; 0 = never",
-    )
     bind: str = bind_key()
-    several: TargetKeys = group(TargetKeys)
+    several: TargetPolicy = group(TargetPolicy)
     others: tuple[Url, ...] = ()
     """Targets behind the first one."""
-
-    @property
-    def timeouts(self) -> Timeouts:
-        return Timeouts(
-            self.connect_seconds_max,
-            self.answer_seconds_max,
-            confirm_seconds=self.confirm_after,
-            keepalive_seconds=self.keepalive_seconds,
-        )
-
-    @property
-    def confirm_after(self) -> float:
-        """How long a connection has to live on after TCP's acknowledgement, in seconds."""
-        return 0.0
 
     @property
     def targets(self) -> tuple[Url, ...]:
@@ -108,6 +81,34 @@ class UpstreamConfiguration(AnsweringConfiguration):
                     f"{where(name)}: has no effect with one target; write a list in connect, or "
                     "remove it"
                 )
+
+    @property
+    def stall_seconds(self) -> float:
+        return 2 * self.answer_seconds_max
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfiguration(AnsweringConfiguration):
+    keepalive_seconds: float = key(
+        Seconds(0, 86400),
+        60.0,
+        "silence after which TCP asks whether the upstream is there; 0 = never",
+    )
+    several: TargetKeys = group(TargetKeys)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return Timeouts(
+            self.connect_seconds_max,
+            self.answer_seconds_max,
+            confirm_seconds=self.confirm_after,
+            keepalive_seconds=self.keepalive_seconds,
+        )
+
+    @property
+    def confirm_after(self) -> float:
+        """How long a connection has to live on after TCP's acknowledgement, in seconds."""
+        return 0.0
 
 
 class _TlsOfTargets:
@@ -178,7 +179,7 @@ def new_delivery(
     subject = f"destination {configuration.id}"
     files = Prerequisite("its messages are queued until the files are right")
     targets = Targets(
-        _new_targets(configuration, parts, files, counts_bytes=counts_bytes),
+        new_targets(configuration, parts, files, counts_bytes=counts_bytes),
         configuration.several,
         new_protocol=new_protocol,
         clock=parts.reactor,
@@ -208,12 +209,12 @@ def _new_link(configuration: UpstreamConfiguration, targets: Targets, outlet: Ou
     return ParallelLink(outlet, connections, new_link=new_of_one, new_state=new_state)
 
 
-def _new_targets(
-    configuration: UpstreamConfiguration,
+def new_targets(
+    configuration: AnsweringConfiguration,
     parts: DestinationParts,
     files: Prerequisite,
     *,
-    counts_bytes: bool,
+    counts_bytes: bool = False,
 ) -> list[Target]:
     """The targets, whose names are resolved at each attempt, and all of their addresses tried."""
     reactor = parts.reactor

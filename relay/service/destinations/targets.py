@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -35,8 +36,8 @@ _JITTER = 0.25  # of the time after which a connection is renewed, either way
 
 
 @dataclass(frozen=True, slots=True)
-class TargetKeys:
-    """Which of several targets is used, and through how many connections."""
+class TargetPolicy:
+    """Which of several targets is used."""
 
     policy: str = key(
         Choice(("failover", "balance")),
@@ -58,6 +59,18 @@ class TargetKeys:
         "quarter",
     )
 
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        if "rebalance_seconds" in given and self.policy != "balance":
+            yield (
+                f'{where("rebalance_seconds")}: has no effect with policy = "failover"; '
+                'write policy = "balance", or remove it'
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TargetKeys(TargetPolicy):
+    """Which of several targets is used, and through how many connections."""
+
     connections: int = key(
         Whole(1, 64), 1, "connections at a time; more than one need `ordered = false`"
     )
@@ -76,11 +89,21 @@ class TargetKeys:
                 f"{where('ordered')}: one connection keeps the order; write connections = 2 or "
                 "more, or remove it"
             )
-        if "rebalance_seconds" in given and self.policy != "balance":
-            yield (
-                f'{where("rebalance_seconds")}: has no effect with policy = "failover"; '
-                'write policy = "balance", or remove it'
-            )
+        yield from TargetPolicy.problems(self, where, given)
+
+
+class User(Protocol):
+    """What is connected to a target, or tries to be."""
+
+    unit: str
+    """What its load counts, for people."""
+    is_connected: bool
+
+    @property
+    def load(self) -> int: ...
+
+    def renew(self, why: str) -> None:
+        """Connect anew, once all that was sent is answered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -93,9 +116,11 @@ class Target:
     tls: TlsUpstream | None = None
     resolver: HostResolver | None = None
     """Looks its name up, for `wrapped` too."""
+    shown: str = ""
+    """Its name for people; empty = what the URL says."""
     trouble: str = ""
     """Why it is not used; empty = it may be."""
-    links: list[TargetLink] = field(default_factory=list)
+    links: list[User] = field(default_factory=list)
     """Those that are connected to it, or try to be."""
     tried: int = 0
     """Number of the last attempt; 0 = none yet."""
@@ -105,10 +130,14 @@ class Target:
 
     @property
     def name(self) -> str:
-        return str(self.url).partition("://")[2]
+        return self.shown or str(self.url).partition("://")[2]
 
     @property
-    def users(self) -> list[TargetLink]:
+    def load(self) -> int:
+        return sum(link.load for link in self.links)
+
+    @property
+    def users(self) -> list[User]:
         """The links that are connected to it."""
         return [link for link in self.links if link.is_connected]
 
@@ -124,7 +153,7 @@ class Targets:
     def __init__(
         self,
         targets: Sequence[Target],
-        keys: TargetKeys,
+        keys: TargetPolicy,
         *,
         new_protocol: Callable[[Outlet], UpstreamProtocol],
         clock: Clock,
@@ -156,17 +185,16 @@ class Targets:
             return 0.0
         return self._keys.rebalance_seconds * (1 + _JITTER * (2 * self._jitter() - 1))
 
-    def choose(self, link: TargetLink) -> Target:
-        """Where `link` is to connect now."""
+    def choose(self) -> Target:
+        """Where to connect now."""
         self._attempts += 1
         if not self.untroubled:  # each in turn
             chosen = min(self.all, key=lambda target: target.tried)
         elif self.is_balanced:
-            chosen = min(self.untroubled, key=lambda target: (len(target.links), self._jitter()))
+            chosen = min(self.untroubled, key=lambda target: (target.load, self._jitter()))
         else:
             chosen = self.untroubled[0]
         chosen.tried = self._attempts
-        chosen.links.append(link)
         return chosen
 
     def connected(self, target: Target) -> None:
@@ -191,11 +219,13 @@ class Targets:
             yield line
 
     def _role(self, target: Target) -> str:
-        if target.users:
-            return f"active, {counted(len(target.users), 'connection')}"
+        if users := target.users:
+            return f"active, {counted(sum(user.load for user in users), users[0].unit)}"
         if target.trouble:
             good = f", {target.good_probes} of {self._keys.failback_probes} probes have succeeded"
             return f"not used: {target.trouble}" + (good if target.good_probes else "")
+        if target.load:
+            return f"tried now, {counted(target.load, target.links[0].unit)}"
         return "not used: another one is preferred" if target.tried else "not used yet"
 
     # Probes: while records can be sent to one target, others are tried.
@@ -286,6 +316,8 @@ class _Chosen:
 class TargetLink(StreamLink):
     """A link that connects to one target of several after the other."""
 
+    unit, load = "connection", 1
+
     def __init__(self, outlet: Outlet, targets: Targets) -> None:
         state, clock = outlet.state, targets.clock
         StreamLink.__init__(
@@ -303,7 +335,8 @@ class TargetLink(StreamLink):
         state.watch(self._connected, self._lost)
 
     def connect_through(self, factory: Factory) -> Deferred[UpstreamProtocol]:
-        target = self._target = self._targets.choose(self)
+        target = self._target = self._targets.choose()
+        target.links.append(self)
         if len(self._targets.all) > 1:
             self._state.target = target.name
         endpoint = PreparedEndpoint(

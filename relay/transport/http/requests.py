@@ -91,11 +91,8 @@ class Requests:
         self._endpoint = _BoundedEndpoint(endpoint, target, secure)
         self._seconds_max = seconds_max
         self._clock = clock
-        self._pool = HTTPConnectionPool(clock)  # an IReactorTime in fact
-        self._pool.maxPersistentPerHost = connections_max
-        self._pool.cachedConnectionTimeout = _IDLE_SECONDS_MAX  # type: ignore[assignment]
-        self._pool.retryAutomatically = False  # the queue has its own rules for that
-        self._agent = Agent.usingEndpointFactory(clock, self, self._pool)
+        self._connections_max = connections_max
+        self._connect_anew()
 
     def endpointForURI(self, uri: URI) -> _BoundedEndpoint:
         return self._endpoint
@@ -114,6 +111,18 @@ class Requests:
     def close(self) -> None:
         """End the connections that no request uses."""
         self._pool.closeCachedConnections()
+
+    def renew(self) -> None:
+        """Make new connections for later requests; the old ones end when no request uses them."""
+        self.close()
+        self._connect_anew()
+
+    def _connect_anew(self) -> None:
+        self._pool = HTTPConnectionPool(self._clock)  # an IReactorTime in fact
+        self._pool.maxPersistentPerHost = self._connections_max
+        self._pool.cachedConnectionTimeout = _IDLE_SECONDS_MAX  # type: ignore[assignment]
+        self._pool.retryAutomatically = False  # the queue has its own rules for that
+        self._agent = Agent.usingEndpointFactory(self._clock, self, self._pool)
 
     async def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         raw = Headers({name.encode(): [value.encode()] for name, value in headers.items()})

@@ -195,6 +195,9 @@ class HttpSession:
             self._end("a request failed unexpectedly; the log says more")
 
     def _answered(self, outcome: Outcome, batch: list[Item], is_probe: bool) -> None:
+        if outcome.moves:
+            self._move(outcome, batch)
+            return
         company = any(verdict.fate is Fate.DELIVERED for verdict in outcome.verdicts)
         if company:
             self._suspects.took()
@@ -216,6 +219,16 @@ class HttpSession:
         elif not troubles:
             most = self._batches.records_max
             self._size = min(self._size + max(1, most // _STEPS), most)
+
+    def _move(self, outcome: Outcome, batch: list[Item]) -> None:
+        """Have another server asked at once: what one fails with says nothing of the records."""
+        verdict = outcome.verdicts[0]
+        self._parts.causes[verdict.cause] += len(batch)
+        self._waiting.put_back(batch)
+        state = self._parts.state
+        state.count_failure(_cause_of(verdict))
+        text = _named(outcome.server, verdict, verdict.reason)
+        state.remark(f"{text}; another server is asked")
 
     def _is_decided(self, item: Item, verdict: Verdict, *, company: bool) -> bool:
         """Note what `verdict` says of `item`."""
@@ -262,8 +275,9 @@ class HttpSession:
         if verdict.until_midnight:
             seconds = min(seconds, _DAY_SECONDS - self._now() % _DAY_SECONDS)
         state = self._parts.state
-        text = reason if verdict.cause == NO_CONNECTION else f"{state.target}: {reason}"
-        state.failed(text, cause=f"http-{verdict.cause}".replace(" ", "-"))
+        state.failed(
+            _named(outcome.server or state.target, verdict, reason), cause=_cause_of(verdict)
+        )
         delay = state.retry_policy(seconds_min=seconds)
         self._timers.set("pause", delay, self._resume)
 
@@ -316,6 +330,16 @@ class HttpSession:
         if not self._closed:
             self.close()
             self._parts.on_failure(f"{self._parts.state.target}: {reason}")
+
+
+def _named(server: str, verdict: Verdict, reason: str) -> str:
+    """A reason with the server that it is about."""
+    return reason if verdict.cause == NO_CONNECTION else f"{server}: {reason}"
+
+
+def _cause_of(verdict: Verdict) -> str:
+    """The cause of a failure, as docs/operations.md lists them."""
+    return f"http-{verdict.cause}".replace(" ", "-")
 
 
 def _leading(items: Iterable[Item], fate: Fate) -> int:

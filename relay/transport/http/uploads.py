@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -12,8 +13,8 @@ from relay.model.clock import Now
 from relay.model.errors import UpstreamError
 from relay.model.token import redacted_secret
 from relay.queue.committer import RunInThread
-from relay.transport.http.requests import RequestFailed, Requests
-from relay.wire.http.answers import NO_CREDENTIALS, Fate, Read, Verdict, verdicts_of
+from relay.transport.http.requests import RequestFailed
+from relay.wire.http.answers import NO_CREDENTIALS, Answer, Fate, Read, Verdict, verdicts_of
 from relay.wire.http.bodies import Encode, Record
 
 _GZIP_WINDOW_BITS = 31  # zlib's own number for gzip with the largest window
@@ -27,6 +28,32 @@ class Outcome:
     """One for each record, in order."""
     pause: float = 0.0
     """Seconds that the server wants to be left alone; 0 = it says nothing."""
+    server: str = ""
+    """Its name; empty = none was asked."""
+    moves: bool = False
+    """The server has failed, and another one may be asked at once."""
+
+
+class Server(Protocol):
+    """One of the servers that requests may go to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def has_others(self) -> bool:
+        """Whether another one is there that is not in trouble, after this one has failed."""
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Deferred[Answer]:
+        """See `Requests.post`."""
+
+
+class Servers(Protocol):
+    def choose(self) -> Server:
+        """The one for the next request."""
+
+    def close(self) -> None:
+        """End the connections that no request uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +68,7 @@ class Credentials:
 
 
 class Uploads:
-    """Brings records to one server.
+    """Brings records to servers that have the same documents.
 
     Args:
         compress: gzip, zstd or none.
@@ -52,7 +79,7 @@ class Uploads:
 
     def __init__(
         self,
-        requests: Requests,
+        servers: Servers,
         *,
         encode: Encode,
         read: Read,
@@ -62,7 +89,7 @@ class Uploads:
         run_in_thread: RunInThread,
         now: Now,
     ) -> None:
-        self._requests = requests
+        self._servers = servers
         self._encode = encode
         self._read = read
         self._compress = _COMPRESS.get(compress)
@@ -78,7 +105,7 @@ class Uploads:
 
     def close(self) -> None:
         """End the connections; requests in progress are the caller's to cancel."""
-        self._requests.close()
+        self._servers.close()
 
     async def _send(self, records: Sequence[Record]) -> Outcome:
         try:
@@ -93,13 +120,17 @@ class Uploads:
         if self._compress is not None:
             compress, data = self._compress, body
             body = await self._run_in_thread(lambda: compress(data))
+        server = self._servers.choose()
         try:
-            answer = await self._requests.post(body, {**self._headers, **credentials.headers})
+            answer = await server.post(body, {**self._headers, **credentials.headers})
         except RequestFailed as error:
-            return _same(records, Verdict(Fate.RETRY, error.cause, str(error)))
+            failed = _same(records, Verdict(Fate.RETRY, error.cause, str(error)))
+            return replace(failed, server=server.name, moves=server.has_others)
         verdicts = verdicts_of(answer, len(records), self._read)
         masked = [_masked(verdict, credentials.secrets) for verdict in verdicts]
-        return Outcome(masked, answer.retry_after(self._now()))
+        is_failure = answer.is_server_error and verdicts[0].fate is Fate.RETRY
+        moves = is_failure and server.has_others
+        return Outcome(masked, answer.retry_after(self._now()), server.name, moves)
 
 
 def _same(records: Sequence[Record], verdict: Verdict) -> Outcome:

@@ -93,6 +93,11 @@ class Answer:
     """By names in lower case."""
     body: bytes = b""
 
+    @property
+    def is_server_error(self) -> bool:
+        """RFC 9110 section 15.6."""
+        return self.status >= 500
+
     def retry_after(self, now: float) -> float:
         """Seconds that the server wants to be left alone, an hour at most; 0 = it says nothing."""
         text = self.headers.get("retry-after", "").strip()
@@ -117,7 +122,7 @@ def verdicts_of(answer: Answer, records: int, read: Read) -> list[Verdict]:
     cause = f"status {answer.status}"
     if answer.status == _TOO_LARGE:
         return [_divided(records, cause, reason)] * records
-    if answer.status in _LATER or answer.status >= 500:
+    if answer.status in _LATER or answer.is_server_error:
         return [Verdict(Fate.RETRY, cause, reason)] * records
     if answer.status in _AT_FAULT:
         return _at_fault(answer, records, cause, reason)

@@ -961,8 +961,8 @@ def test_several_targets(tmp_path: Path) -> None:
         ),
         (
             '["file:///a", "file:///b"]',
-            "connect: file has one target only; a list is for tcp, tls, relp, relp+tls: write one "
-            "URL",
+            "connect: file has one target only; a list is for tcp, tls, relp, relp+tls, http, "
+            "https: write one URL",
         ),
         (
             '["tcp://127.0.0.1:1", "tcp://127.0.0.1:514"]',

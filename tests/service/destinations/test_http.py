@@ -22,7 +22,7 @@ from relay.service.configuration.model import (
     TlsConfiguration,
     Url,
 )
-from relay.service.destinations import http
+from relay.service.destinations import http, streams
 from relay.service.destinations.http import HttpBatches, HttpCredentials
 from relay.service.kinds import KINDS
 from relay.service.routes.rewriting import Rewriting
@@ -83,9 +83,9 @@ def test_wrong_urls(text: str, message: str) -> None:
     ],
 )
 def test_each_protocol_has_its_path_unless_there_is_one(body: str, path: str) -> None:
-    assert new_destination("es", URL, body=body).url == f"http://es.example:9200{path}"
+    assert new_destination("es", URL, body=body).urls == [f"http://es.example:9200{path}"]
     url = Url("http", host="es.example", port=9200, path="/x")
-    assert new_destination("es", url, body=body).url == "http://es.example:9200/x"
+    assert new_destination("es", url, body=body).urls == ["http://es.example:9200/x"]
 
 
 def configured(tmp_path: Path, text: str, scheme: str = "http") -> Any:
@@ -253,7 +253,8 @@ class Made:
 
     def __init__(self, setup: Setup, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> None:
         self.arguments: dict[str, Any] = {}
-        for name in ("HostnameEndpoint", "Requests", "Uploads", "HttpSession"):
+        monkeypatch.setattr(streams, "HostnameEndpoint", self._recorder("HostnameEndpoint"))
+        for name in ("Requests", "Uploads", "HttpSession"):
             monkeypatch.setattr(http, name, self._recorder(name))
         self.service = setup.build(URL, **keys)
         self.service.startService()
@@ -288,6 +289,7 @@ def test_every_key_arrives(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_pa
         operation="create",
         answer_seconds_max=7.0,
         connect_seconds_max=3.0,
+        bind="192.0.2.7",
         headers=(("X-A", "b"),),
         token_file=str(tmp_path / "t"),
         batch_records=9,
@@ -297,8 +299,8 @@ def test_every_key_arrives(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_pa
         requests_max=3,
         failing_seconds=30.0,
     )
-    (_, host, port), endpoint = made.arguments["HostnameEndpoint"]
-    assert (host, port, endpoint) == ("es.example", 9200, {"timeout": 3.0})
+    (_, _, port), endpoint = made.arguments["HostnameEndpoint"]
+    assert (port, endpoint) == (9200, {"timeout": 3.0, "bindAddress": "192.0.2.7"})
     (url, _), requests = made.arguments["Requests"]
     assert url == "http://es.example:9200/_bulk"
     assert (requests["seconds_max"], requests["connections_max"]) == (7.0, 3)
@@ -310,6 +312,57 @@ def test_every_key_arrives(setup: Setup, monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert body == b'{"create":{"_index":"logs","_id":"e-1"}}\n{}\n'
     (_, _, batches), _ = made.arguments["HttpSession"]
     assert batches == Batches(9, 99, 0.5, 3, 30.0)
+
+
+def test_each_target_has_its_own_requests(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Recorder:
+        def __init__(self, url: str, endpoint: object, **keywords: Any) -> None:
+            made.append((url, keywords["target"]))
+
+    monkeypatch.setattr(http, "Requests", Recorder)
+    others = (replace(URL, host="other.example", path=f"/{TOKEN}/_bulk"),)
+    service = setup.build(URL, index="logs", others=others)
+    service.startService()
+    setup.run()
+    assert made == [
+        ("http://es.example:9200/_bulk", "es.example:9200/_bulk"),
+        (f"http://other.example:9200/{TOKEN}/_bulk", "other.example:9200/****/_bulk"),
+    ]
+    assert service.state_text.startswith("sending to es.example:9200/_bulk and 1 other, ")
+    assert list(service._delivery.details()) == [
+        "target es.example:9200/_bulk: not used yet",
+        "target other.example:9200/****/_bulk: not used yet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("connect", "text", "message"),
+    [
+        ('["http://a", "http://b"]', "", ""),
+        ('["http://a", "http://b/x/_bulk"]', "policy = 'balance'", ""),
+        ('["http://a/x/_bulk", "http://b"]', "index = ''", "index: is missing"),
+        ('["http://a", "https://b"]', "", "https://b:443 is not of the same kind as http://a:80"),
+        ('"http://a"', "probe_seconds = 3", "probe_seconds: has no effect with one target"),
+        ('"http://a"', "policy = 'balance'", ""),
+        ('"http://a"', "rebalance_seconds = 3", "rebalance_seconds: has no effect with policy"),
+        ('"http://a"', "connections = 3", "connections: "),
+    ],
+)
+def test_lists_of_targets(tmp_path: Path, connect: str, text: str, message: str) -> None:
+    path = tmp_path / "relay.toml"
+    index = "" if "index" in text else 'index = "logs"'
+    path.write_text(
+        '[sources.in]\nlisten = "udp://127.0.0.1:5514"\n'
+        f"[destinations.es]\nconnect = {connect}\n{text}\n{index}\n"
+    )
+    if not message:
+        read_configuration(str(path), KINDS)
+        return
+    with pytest.raises(ConfigurationError) as raised:
+        read_configuration(str(path), KINDS)
+    assert any(message in each for each in raised.value.problems), raised.value.problems
 
 
 def test_in_order_there_is_one_request_at_a_time() -> None:

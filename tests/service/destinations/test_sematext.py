@@ -459,7 +459,7 @@ def test_bulk_requests_have_the_token_for_an_index(tmp_path: Path, region: str, 
     found = destination(tmp_path, keys, connect=f"sematext://{region}")
     inner = found.inner
     assert isinstance(inner, HttpsConfiguration)
-    assert inner.url == f"https://{host}:443/_bulk"
+    assert inner.urls == [f"https://{host}:443/_bulk"]
     assert (inner.body, inner.constant_index, inner.record_key) == ("bulk", "", None)
     assert (inner.sizes.batch_records, inner.sizes.compress) == (7, "gzip")
     assert inner.tls is not None

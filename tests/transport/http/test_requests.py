@@ -176,3 +176,29 @@ def test_a_request_can_be_cancelled(begin: bytes) -> None:
     answers = fired(posted)
     posted.cancel()
     assert isinstance(answers[0], CancelledError) and server.wires[0].disconnected
+
+
+def test_new_connections_leave_the_old_ones_to_their_requests() -> None:
+    server = Server()
+    answers = server.post()
+    server.requests.renew()
+    later = server.post()
+    assert len(server.wires) == 2
+    server.say(b"HTTP/1.1 204 None\r\n\r\n")
+    assert later == [Answer(204, {}, b"")]
+    server.connections[0].dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert answers == [Answer(200, {}, b"")]
+    server.post()
+    assert len(server.wires) == 2  # the new one is used
+    server.clock.advance(20)
+    assert server.wires[0].disconnecting and not server.wires[1].disconnecting
+
+
+def test_an_idle_connection_ends_when_connections_are_renewed() -> None:
+    server = Server()
+    server.post()
+    server.say(b"HTTP/1.1 204 None\r\n\r\n")
+    server.requests.renew()
+    assert server.wires[0].disconnecting
+    server.post()
+    assert len(server.wires) == 2

@@ -505,3 +505,49 @@ def test_words_of_a_connection_that_cannot_be_made_name_the_server_already() -> 
     d.send("abcd")
     d.answer(Verdict(Fate.RETRY, NO_CONNECTION, "refused by es"))
     assert d.failures == ["refused by es"]
+
+
+def test_a_server_that_fails_hands_its_records_to_another_one_without_a_pause() -> None:
+    dialogue = Dialogue()
+    dialogue.send("abcdefgh")
+    (first, asked), (_, other) = dialogue.server.requests
+    asked.callback(Outcome([RETRY] * 4, server="es-1", moves=True))
+    again, answered = dialogue.server.requests[2]
+    assert again == first
+    assert dialogue.remarks == ["es-1: 503 busy; another server is asked"]
+    assert (dialogue.failures, dialogue.causes["status 503"]) == ([], 4)
+    assert dialogue.state.failures_by_cause == {"http-status-503": 1}
+    other.callback(Outcome([DELIVERED] * 4, server="es-2"))
+    answered.callback(Outcome([DELIVERED] * 4, server="es-2"))
+    assert len(dialogue.server.requests) == 3
+    assert dialogue.acknowledged == 8 and dialogue.state.ready
+
+
+def test_a_move_brings_only_what_is_not_decided() -> None:
+    dialogue = Dialogue()
+    dialogue.send("abcd")
+    verdicts = [DELIVERED, RETRY, DELIVERED, RETRY]
+    dialogue.server.requests[0][1].callback(Outcome(verdicts, server="es-1"))
+    dialogue.clock.advance(1)
+    dialogue.server.requests[1][1].callback(Outcome([RETRY] * 2, server="es-1", moves=True))
+    assert [each[0] for each in dialogue.server.requests[1:]] == [[b"b", b"d"]] * 2
+
+
+def test_when_all_servers_fail_there_is_a_pause_that_names_the_last_one() -> None:
+    dialogue = Dialogue()
+    dialogue.send("abcd")
+    dialogue.server.requests[0][1].callback(Outcome([RETRY] * 4, server="es-1", moves=True))
+    dialogue.server.requests[1][1].callback(Outcome([RETRY] * 4, server="es-2"))
+    assert dialogue.failures == ["es-2: 503 busy"]
+    assert len(dialogue.server.requests) == 2
+    dialogue.clock.advance(1)
+    assert dialogue.server.requests[2][0] == [b"a", b"b", b"c", b"d"]
+
+
+def test_moves_are_no_evidence_against_a_record() -> None:
+    dialogue = Dialogue(failing_seconds_min=0.0)
+    dialogue.send("abcd")
+    for _ in range(30):
+        dialogue.server.requests[-1][1].callback(Outcome([RETRY] * 4, server="es", moves=True))
+    assert dialogue.session._suspects.batches == [] and dialogue.failures == []
+    assert len(dialogue.server.requests[-1][0]) == 4

@@ -20,6 +20,9 @@ BODY = b'{"a":1}\n{"a":2}\n'
 
 
 class Server:
+    name = "es"
+    has_others = False
+
     def __init__(self, answer: Answer | RequestFailed, **uploads: Any) -> None:
         self.answer = answer
         self.seen: list[tuple[bytes, dict[str, str]]] = []
@@ -37,6 +40,9 @@ class Server:
             now=lambda: 100.0,
             **{**values, **uploads},
         )
+
+    def choose(self) -> Server:
+        return self
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Deferred[Any]:
         self.seen.append((body, dict(headers)))
@@ -101,3 +107,23 @@ def test_without_credentials_nothing_is_sent() -> None:
         (Fate.HOLD, "cannot read the token file t")
     }
     assert server.seen == []
+
+
+@pytest.mark.parametrize("has_others", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "is_failure"),
+    [
+        (RequestFailed("timeout", "no whole answer"), True),
+        (Answer(503), True),
+        (Answer(429), False),
+        (Answer(401), False),
+        (Answer(200), False),
+    ],
+)
+def test_another_server_is_asked_if_this_one_fails_and_there_is_one(
+    answer: Answer | RequestFailed, is_failure: bool, has_others: bool
+) -> None:
+    server = Server(answer)
+    server.has_others = has_others
+    outcome = server.send()
+    assert (outcome.server, outcome.moves) == ("es", is_failure and has_others)
