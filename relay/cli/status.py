@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,12 +35,27 @@ _LOSSES = (
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
 @click.option("--check", "is_check", is_flag=True, help="Print the health in one line.")
-def status(where: Where, as_json: bool, is_check: bool) -> None:
+@click.option(
+    *("--watch", "watch_seconds"),
+    type=click.FloatRange(0.2, 3600.0),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Print it again every 2 s, or as often as this, until Ctrl-C.",
+)
+def status(where: Where, as_json: bool, is_check: bool, watch_seconds: float | None) -> None:
     """Show sources, destinations and the queue of a running relay.
 
     With --check: one line for a monitoring system such as Nagios, and status 0 if the
     relay is healthy, 1 if it is degraded, 2 if it does not answer.
+
+    With --watch and --json: one document a line.
     """
+    if watch_seconds is not None:
+        if is_check:
+            raise click.UsageError("--check prints one line and ends, so --watch has no meaning")
+        _watch(where.state_dir, watch_seconds, as_json=as_json)
+        return
     try:
         document = _printable(ask(where.state_dir, "status"))
     except AskFailed as error:
@@ -55,6 +72,33 @@ def status(where: Where, as_json: bool, is_check: bool) -> None:
     else:
         show(document, Screen.of_output())
     raise SystemExit(1 if is_check and document["degraded"] else 0)
+
+
+def _watch(state_dir: str, seconds: float, *, as_json: bool) -> None:
+    """Print the status every `seconds` until somebody stops it; a relay may restart meanwhile."""
+    try:
+        while True:
+            try:
+                document = _printable(ask(state_dir, "status"))
+            except AskFailed as error:
+                document = None
+                text = f"no answer: {error}"
+            if as_json and document is not None:
+                click.echo(msgspec.json.encode(document))
+            elif as_json:
+                click.echo(text, err=True)
+            else:
+                screen = Screen.of_output()
+                click.clear()  # nothing happens where there is no terminal
+                if document is None:
+                    screen.say(text, SEVERE)
+                else:
+                    show(document, screen)
+                    screen.say()
+            sys.stdout.flush()
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        return
 
 
 def _verdict(document: Document) -> str:
@@ -81,6 +125,8 @@ def _checked(verdict: str, findings: list[str]) -> str:
 def show(document: Document, screen: Screen) -> None:
     """Print a status document for people."""
     admission = document["admission"]
+    if "degraded" in document:  # older relays do not say
+        screen.say(*_health(document["degraded"]))
     if not admission["open"]:
         screen.say(_closed(admission), SEVERE)
     uptime = duration(document["uptime_seconds"])
@@ -97,6 +143,15 @@ def show(document: Document, screen: Screen) -> None:
     screen.say()
     for about, text, style in _notes(document):
         screen.say(text, style, about=about)
+
+
+def _health(degraded: list[str]) -> tuple[str, Style]:
+    """The first line: whether all is well, and the worst of what is not."""
+    if not degraded:
+        return "healthy", GOOD
+    worst, *others = degraded
+    more = f", and {counted(len(others), 'more problem')}" if others else ""
+    return f"degraded: {worst}{more}", SEVERE
 
 
 def _notes(document: Document) -> Iterator[tuple[str, str, Style | None]]:

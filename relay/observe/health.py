@@ -77,19 +77,19 @@ def _losses(report: Document) -> dict[str, int]:
 
 
 def degradations(document: Document) -> list[str]:
-    """Reasons why the relay is not healthy; empty if it is."""
+    """Reasons why the relay is not healthy, the worst first; empty if it is."""
     found = [*_admission(document["admission"])]
-    for source in document["sources"]:
-        found += [f"{source['id']}: {finding}" for finding in _source(source)]
+    found += [f"damaged queue file {path}" for path in document["damaged_files"]]
+    found += _recent(document["recently"])
     for destination in document["destinations"]:
         found += [f"{destination['id']}: {finding}" for finding in _destination(destination)]
-    found += _recent(document["recently"])
+    for source in document["sources"]:
+        found += [f"{source['id']}: {finding}" for finding in _source(source)]
     found += _certificates(document["certificates"])
     if (web := document.get("web")) and not web["ready"]:
         found.append(f"web server: {web['state']}")
     found += [f"table {table['path']}: {table['problem']}" for table in document["tables"]]
     found += [f"{orphan}: has records but no destination" for orphan in document["orphans"]]
-    found += [f"damaged queue file {path}" for path in document["damaged_files"]]
     return found
 
 

@@ -40,6 +40,7 @@ from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.commit_delay import CommitDelay
 from relay.queue.admission.limits import QueueLimit, QueueLimits
 from relay.queue.changes import Command
+from relay.queue.commit_times import CommitTimes
 from relay.queue.pending import PendingAppends, PendingRemovals
 from relay.queue.store import QueueStore
 from relay.queue.transaction import (
@@ -110,6 +111,7 @@ class _Commits:
         pauses: CommitPauses = CommitPauses(),
     ) -> None:
         self.entrances: dict[str, str] = {}
+        self.times = CommitTimes(clock)
         self._run_in_thread = run_in_thread
         self._clock = clock
         self._now = now
@@ -197,10 +199,14 @@ class _Commits:
         evictions = self._limits.take_evictions(self._store.destination_bytes)
         heads = self._heads(evictions, removals) if evictions else {}
         transaction = transaction_of(self._now(), appends, removals, evictions)
+        ended = self.times.begin()
+        commit = self.times.measured(partial(self._store.commit, transaction))
         try:
-            changed = await self._run_in_thread(partial(self._store.commit, transaction))
+            changed = await self._run_in_thread(commit)
         except QueueError as error:
             return self._not_committed(error, appends, removals)
+        finally:
+            ended()
         self._delay.stored()
         # Before `on_stored` makes drains send: they must not send what has left.
         for id, head in heads.items():
@@ -340,6 +346,7 @@ class Committer(_Commits):
     Attributes:
         entrances: The queue that takes what comes for a destination, where that is not the queue
             with the destination's id.
+        times: How long transactions take.
     """
 
     def start(self, store: QueueStore) -> None:

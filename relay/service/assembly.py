@@ -48,7 +48,7 @@ from relay.service.routes.flushing import FlushService
 from relay.service.routes.late_tokens import TokenWatch
 from relay.service.routes.lookup_file import LookupFiles
 from relay.service.routes.rewriting import Rewriting
-from relay.service.sampling import RateSampler
+from relay.service.sampling import RateSampler, ReactorDelay
 from relay.service.sources.authorising import new_authorise
 from relay.service.sources.commands import SourceTools
 from relay.service.sources.kind import SourceParts
@@ -123,6 +123,7 @@ class _Relay:
         self.sources = self._sources(kinds)
         accounts = [each.status for each in self.destinations]
         self.rates = RateSampler(sources=self.sources, destinations=accounts, clock=reactor)
+        self.reactor_delay = ReactorDelay(clock=reactor)
         self._warn()
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
@@ -166,7 +167,7 @@ class _Relay:
                     *(configuration, queue, self.admission, self.limits),
                     *(self.notices, self.wall, clock),
                 ),
-                *(self.rates, *self._observers()),
+                *(self.rates, self.reactor_delay, *self._observers()),
                 ConcurrentService(self.sources),
                 NotifyService(
                     send=self.notify.send,
@@ -279,6 +280,9 @@ class _Relay:
             "damaged_files": lambda: queue.view.damaged_files,
             "certificates": self.certificates.report,
             "rates": self.rates.report,
+            "reactor_delay_seconds": self.reactor_delay.seconds.report,
+            "commit_seconds": queue.committer.times.whole.report,
+            "commit_writing_seconds": queue.committer.times.writing.report,
             "tables": self.lookups.report,
             "waiting_in_groups": self._waiting_in_groups,
             "web": lambda: self.web and self.web.report(),

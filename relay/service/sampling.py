@@ -1,4 +1,4 @@
-"""Samples what sources and destinations count, for rates."""
+"""Samples for the status: what sources and destinations count, and how late the reactor is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from relay.model.counters.histogram import Histogram
 from relay.model.counters.rates import Rates
 from relay.model.text import Document
 from relay.service.periodic import PeriodicService
@@ -49,3 +50,30 @@ class RateSampler(PeriodicService):
     def report(self) -> Document:
         """Rates of all sources and destinations together."""
         return self._rates.report()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ReactorDelay(PeriodicService):
+    """Counts how late a timer fires, which all that waits for the reactor waits as well.
+
+    Attributes:
+        seconds: How late it was each time.
+    """
+
+    name = "reactor delay"
+    looks_at_once = False
+
+    interval_seconds: float = 0.5
+    seconds: Histogram = field(default_factory=Histogram, init=False)
+    _due_at: float = field(default=0.0, init=False)
+
+    def _wait(self) -> None:
+        super()._wait()
+        self._due_at = self.clock.seconds() + self.interval_seconds
+
+    def _look(self) -> None:
+        self.seconds.observe(max(0.0, self.clock.seconds() - self._due_at))
+        super()._look()
+
+    def look(self) -> None:
+        """Nothing more: the time was taken first."""

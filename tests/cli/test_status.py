@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from relay.cli.control_client import AskFailed
 from relay.cli.main import main
 from relay.cli.screen import Screen
 from relay.cli.status import show
@@ -342,3 +343,73 @@ def test_rates_are_shown_of_the_relay_and_of_each_source() -> None:
     row = next(line for line in lines if line.startswith("net ")).split()
     assert row[:5] == ["net", "tcp://127.0.0.1:514", "18,211", "18,200", "1,234"]
     assert "net: 0.016 errors, 2.0 drops a second" in lines
+
+
+@pytest.mark.parametrize(
+    ("degraded", "line"),
+    [
+        ([], "healthy"),
+        (["central: refused"], "degraded: central: refused"),
+        (["a: x", "b: y"], "degraded: a: x, and 1 more problem"),
+        (["a: x", "b: y", "c: z"], "degraded: a: x, and 2 more problems"),
+    ],
+)
+def test_the_first_line_names_the_worst(degraded: list[str], line: str) -> None:
+    assert shown(degraded=degraded)[0] == line
+
+
+def test_the_first_line_has_the_colour_of_the_health(capsys: pytest.CaptureFixture[str]) -> None:
+    for degraded, colour in (([], 32), (["a: x"], 31)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("click.utils.should_strip_ansi", lambda *_: False)
+            show(document(degraded=degraded), Screen(80, has_colour=True))
+        assert f"\x1b[{colour}m" in capsys.readouterr().out.splitlines()[0]
+
+
+class Relays:
+    """What answers each time it is asked; then somebody presses Ctrl-C."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: dict[str, Any] | str) -> None:
+        self.answers = list(answers)
+        self.paused: list[float] = []
+        monkeypatch.setattr("relay.cli.status.ask", self.ask)
+        monkeypatch.setattr("time.sleep", self.sleep)
+
+    def ask(self, *_: object) -> dict[str, Any]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, str):
+            raise AskFailed(answer)
+        return answer
+
+    def sleep(self, seconds: float) -> None:
+        self.paused.append(seconds)
+        if not self.answers:
+            raise KeyboardInterrupt
+
+
+def test_it_is_shown_again_and_again_also_while_the_relay_restarts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    relays = Relays(monkeypatch, document(name="one"), "it hangs", document(name="two"))
+    result = CliRunner().invoke(main, ["status", "--watch"])
+    assert (result.exit_code, relays.paused) == (0, [2.0] * 3)
+    heads = [line for line in result.output.split("\n") if line.startswith(("relay ", "no "))]
+    assert [head.split(",")[0] for head in heads] == [
+        "relay one",
+        "no answer: it hangs",
+        "relay two",
+    ]
+
+
+def test_it_is_watched_as_json_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    relays = Relays(monkeypatch, document(name="one"), "it hangs", document(name="two"))
+    result = CliRunner().invoke(main, ["status", "--watch", "0.5", "--json"])
+    assert (result.exit_code, relays.paused) == (0, [0.5] * 3)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["name"] for line in lines] == ["one", "two"]
+    assert result.stderr == "no answer: it hangs\n"
+
+
+@pytest.mark.parametrize("options", [["--watch", "0"], ["--watch", "--check"]])
+def test_what_cannot_be_watched_is_refused(options: list[str]) -> None:
+    assert CliRunner().invoke(main, ["status", *options]).exit_code == 2

@@ -46,6 +46,23 @@ def test_nothing_is_wrong() -> None:
     assert degradations(document()) == []
 
 
+def test_the_worst_comes_first() -> None:
+    closed = {**ADMISSION, "open": False, "reason": "no space left"}
+    found = degradations(
+        document(
+            admission=closed,
+            damaged_files=["/q"],
+            recently={"seconds": 60.0, "lost_records": {"in": {"not-stored": 1}}},
+            destinations=[{**DESTINATION, "ready": False, "state": "refused"}],
+            sources=[{**SOURCE, "ready": False, "state": "does not listen"}],
+            certificates=[{**CERTIFICATE, "expires_days": 1.0}],
+        )
+    )
+    begins = ["not accepting", "damaged", "in: lost", "out: refused", "in: does not", "source in"]
+    assert len(found) == len(begins)
+    assert all(text.startswith(begin) for text, begin in zip(found, begins, strict=True)), found
+
+
 def destination(**changes: Any) -> dict[str, Any]:
     return {"destinations": [{**DESTINATION, **changes}]}
 

@@ -97,10 +97,10 @@ def test_the_document_has_everything() -> None:
         "expression_timeouts": {},
         "recently": {"seconds": 0.0, "lost_records": {}},
         "degraded": [
+            "damaged queue file /q/data.mdb.damaged-1",
             "source in: /a.pem expires",
             "table /m.csv: has one column",
             "old: has records but no destination",
-            "damaged queue file /q/data.mdb.damaged-1",
         ],
     }
 

@@ -253,20 +253,25 @@ def test_its_services_start_in_their_order(tmp_path: Path) -> None:
         *("QueueService", "ClockWatch", "KeptPositions", "CompactionService"),
         *("FlushService", "ConcurrentService", "DestinationTools", "StallDetector"),
         *("ExpressionWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "HistoryWatch"),
-        *("RateSampler", "ControlService", "StatisticsService", "ConcurrentService"),
-        "NotifyService",
+        *("RateSampler", "ReactorDelay", "ControlService", "StatisticsService"),
+        *("ConcurrentService", "NotifyService"),
     ]
 
 
-def test_rates_are_sampled_each_second(tmp_path: Path) -> None:
+def test_rates_and_times_are_sampled(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     relay.start()
     for severity in (4, 3, 6, 6):
         relay.send("app", b"<%d>1 - host app - - - text" % (8 + severity))
+
+    def received() -> int:
+        found: int = relay.ask("status")["destinations"][0]["received_records"]
+        return found
+
     (reader,) = [each for each in relay.reactor.getReaders() if "source app" in each.logPrefix()]
     reader.doRead()
     relay.reactor.advance(1.0)  # hands over what was read
-    while relay.ask("status")["destinations"][0]["received_records"] < 4:
+    while not (relay.ask("status")["commit_seconds"]["count"] and received() == 4):
         relay.reactor.run_next()
     relay.reactor.advance(1.0)
     status = relay.ask("status")
@@ -276,6 +281,8 @@ def test_rates_are_sampled_each_second(tmp_path: Path) -> None:
     assert set(system["rates"]["60s"].values()) == {0.0}
     assert everything["rates"]["10s"]["received"] == 2.0
     assert {**status["rates"]["10s"], **rates} == status["rates"]["10s"]
+    for name in ("reactor_delay_seconds", "commit_seconds", "commit_writing_seconds"):
+        assert status[name]["count"] > 0, name
     relay.stop()
 
 

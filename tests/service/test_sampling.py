@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from relay.service.sampling import RateSampler
+from relay.service.sampling import RateSampler, ReactorDelay
 
 
 class Sampled:
@@ -39,3 +39,15 @@ def test_without_sources_and_destinations_nothing_happens() -> None:
     sampler.startService()
     clock.pump([1.0] * 3)
     assert set(sampler.report()["10s"].values()) == {0.0}
+
+
+def test_it_is_counted_how_late_the_timer_is() -> None:
+    clock = Clock()
+    delay = ReactorDelay(clock=clock)
+    delay.startService()
+    for seconds in (0.5, 0.5, 0.75, 0.5, 2.5):
+        clock.rightNow += seconds  # as when the reactor is busy
+        clock.advance(0)
+    assert (delay.seconds.total, delay.seconds.sum) == (5, 2.25)
+    delay.stopService()
+    assert clock.getDelayedCalls() == []
