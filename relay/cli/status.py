@@ -36,6 +36,11 @@ _LOSSES = (
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
 @click.option("--check", "is_check", is_flag=True, help="Print the health in one line.")
 @click.option(
+    *("--samples", "is_samples"),
+    is_flag=True,
+    help="Print the last messages that were dropped or could not be parsed.",
+)
+@click.option(
     *("--watch", "watch_seconds"),
     type=click.FloatRange(0.2, 3600.0),
     is_flag=False,
@@ -43,14 +48,27 @@ _LOSSES = (
     metavar="[SECONDS]",
     help="Print it again every 2 s, or as often as this, until Ctrl-C.",
 )
-def status(where: Where, as_json: bool, is_check: bool, watch_seconds: float | None) -> None:
+def status(
+    where: Where, as_json: bool, is_check: bool, is_samples: bool, watch_seconds: float | None
+) -> None:
     """Show sources, destinations and the queue of a running relay.
 
     With --check: one line for a monitoring system such as Nagios, and status 0 if the
     relay is healthy, 1 if it is degraded, 2 if it does not answer.
 
     With --watch and --json: one document a line.
+
+    With --samples: of each source and reason the last 20, tokens masked, until the relay restarts.
     """
+    if is_samples:
+        if is_check or watch_seconds is not None:
+            raise click.UsageError("--samples goes with neither --check nor --watch")
+        samples = _printable(ask(where.state_dir, "samples"))
+        if as_json:
+            click.echo(msgspec.json.format(msgspec.json.encode(samples)))
+        else:
+            _show_samples(samples, Screen.of_output())
+        return
     if watch_seconds is not None:
         if is_check:
             raise click.UsageError("--check prints one line and ends, so --watch has no meaning")
@@ -72,6 +90,19 @@ def status(where: Where, as_json: bool, is_check: bool, watch_seconds: float | N
     else:
         show(document, Screen.of_output())
     raise SystemExit(1 if is_check and document["degraded"] else 0)
+
+
+def _show_samples(samples: Document, screen: Screen) -> None:
+    """Print the samples of each source by reason, the oldest first."""
+    for source, reasons in samples.items():
+        for reason, kept in reasons.items():
+            screen.say(f"{reason}, the last {len(kept)}", WARNING, about=source)
+            for sample in kept:
+                peer = f" {sample['peer']}" if sample["peer"] else ""
+                length = f"{sample['size']:,} B"
+                screen.say(f"  {stamp(sample['at'])}{peer}, {length}: {sample['text']}")
+    if not any(samples.values()):
+        screen.say("nothing was dropped by a source, and everything could be parsed")
 
 
 def _watch(state_dir: str, seconds: float, *, as_json: bool) -> None:

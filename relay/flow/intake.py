@@ -24,7 +24,7 @@ from relay.queue.transaction import Refusal
 from relay.wire.hops import LoopGuard
 from relay.wire.parse import read_lines
 from relay.wire.parse_options import Parser
-from relay.wire.parse_tags import is_parse_failure
+from relay.wire.parse_tags import failure_tag
 
 
 class Append(Protocol):
@@ -148,6 +148,7 @@ class Intake:
                 frames, marks = self._without_empty(frames, marks)
             if frames and not self._is_routed:
                 self._not_routed(len(frames))
+                self._keep("no-destination", frames, origin.peer)
             elif frames:
                 taken.append((frames, origin, marks))
         payloads: Mapping[str, Sequence[bytes]] = {}
@@ -195,7 +196,7 @@ class Intake:
         arrival = Arrival(runs, self._wall.now(), self._wall.elapsed())
         lines = self._reading.parser(frames, arrival)
         if odd := lines.odd():
-            self._counters.parse_failures += sum(map(is_parse_failure, lines.messages(odd)))
+            self._note_failures(lines, odd, arrival)
         if self._reading.sequences is not None:
             self._counters.missing_records += self._reading.sequences.look(lines.messages())
         if self._reading.authorise is not None:
@@ -211,6 +212,18 @@ class Intake:
         if unrouted:
             self._not_routed(unrouted)
         return payloads, drops, len(lines) - unrouted
+
+    def _note_failures(self, lines: Lines, odd: Sequence[int], arrival: Arrival) -> None:
+        """Count those of the `odd` lines that could not be parsed, and keep samples."""
+        for indexes, origin in arrival.chosen(odd):
+            for message in lines.messages(indexes):
+                if tag := failure_tag(message):
+                    self._counters.parse_failures += 1
+                    self._keep(tag, [message.raw], origin.peer)
+
+    def _keep(self, reason: str, frames: Sequence[bytes], peer: str) -> None:
+        """Keep samples of frames that are dropped or could not be parsed."""
+        self._counters.samples.note(reason, frames, peer=peer, at=self._wall.now())
 
     def _authorised(
         self,
@@ -240,6 +253,7 @@ class Intake:
     def _count_loops(self, dropped: Mapping[str, list[bytes]]) -> None:
         for reason, frames in dropped.items():
             self._counters.dropped[reason] += len(frames)
+            self._keep(reason, frames, "")
 
     def _not_routed(self, count: int) -> None:
         self._counters.dropped["no-destination"] += count
@@ -274,6 +288,7 @@ class Intake:
                 refusals.append(self._refusal(frames, origin, reason))
             else:
                 self._counters.dropped[reason] += len(frames)
+                self._keep(reason, frames, origin.peer)
 
     def _refusal(
         self,

@@ -15,10 +15,11 @@ HEADERS_OF: Mapping[str, tuple[str, ...]] = {
 """Headers that messages may have, by the form that gives a token its place; the first one is the
 default."""
 
-_SECRET_BYTES_MAX = 255
+SECRET_BYTES_MAX = 255
+"""Of a token."""
 _APP_NAME_BYTES_MAX = 48  # RFC 5424 §6
 _FORM = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_SECRET = re.compile(rb"[!-~]{1,%d}" % _SECRET_BYTES_MAX)
+_SECRET = re.compile(rb"[!-~]{1,%d}" % SECRET_BYTES_MAX)
 
 
 class Token:
@@ -35,9 +36,9 @@ class Token:
     __slots__ = ("_secret",)
 
     def __init__(self, secret: bytes) -> None:
-        if not 1 <= len(secret) <= _SECRET_BYTES_MAX:
+        if not 1 <= len(secret) <= SECRET_BYTES_MAX:
             raise ValueError(
-                f"a token has 1 to {_SECRET_BYTES_MAX} characters, this one {len(secret)}"
+                f"a token has 1 to {SECRET_BYTES_MAX} characters, this one {len(secret)}"
             )
         if not is_secret(secret):
             raise ValueError("a token is printable ASCII without spaces, this one is not")

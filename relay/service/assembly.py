@@ -333,7 +333,9 @@ class _Relay:
             limits=self.limits,
         )
         asked = {**tools.commands(), **self.compaction.commands()}
-        sources = SourceTools(self.sources, elapsed=self.reactor.seconds)
+        sources = SourceTools(
+            self.sources, elapsed=self.reactor.seconds, secrets=self.configuration.secrets
+        )
         return {
             "status": self.status.document,
             **asked,

@@ -56,3 +56,8 @@ def is_parse_failure(message: SyslogMessage) -> bool:
     It goes by the tags, so it knows nothing of messages parsed with `parse_tags` "none".
     """
     return bool(message.tags) and not _FAILURES.isdisjoint(message.tags)
+
+
+def failure_tag(message: SyslogMessage) -> str:
+    """The first tag of `message` that says why it could not be parsed; empty = it could."""
+    return next((tag.decode() for tag in message.tags if tag in _FAILURES), "")

@@ -413,3 +413,25 @@ def test_it_is_watched_as_json_a_line_each(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("options", [["--watch", "0"], ["--watch", "--check"]])
 def test_what_cannot_be_watched_is_refused(options: list[str]) -> None:
     assert CliRunner().invoke(main, ["status", *options]).exit_code == 2
+
+
+def test_samples_are_shown_by_source_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = {"at": 1000.5, "peer": "192.0.2.1:5", "size": 1200, "text": "<999>\x1b[2Jx"}
+    samples = {"net": {"syslog.invalid_pri": [sample, {**sample, "peer": ""}]}, "app": {}}
+    monkeypatch.setattr("relay.cli.status.ask", lambda *_: samples)
+    printed = CliRunner().invoke(main, ["status", "--samples"]).output
+    assert printed.splitlines() == [
+        "net: syslog.invalid_pri, the last 2",
+        "  1970-01-01T00:16:40.500Z 192.0.2.1:5, 1,200 B: <999>\\x1b[2Jx",
+        "  1970-01-01T00:16:40.500Z, 1,200 B: <999>\\x1b[2Jx",
+    ]
+    printed = CliRunner().invoke(main, ["status", "--samples", "--json"]).output
+    assert json.loads(printed)["net"]["syslog.invalid_pri"][0]["size"] == 1200
+    monkeypatch.setattr("relay.cli.status.ask", lambda *_: {"net": {}})
+    printed = CliRunner().invoke(main, ["status", "--samples"]).output
+    assert printed == "nothing was dropped by a source, and everything could be parsed\n"
+
+
+@pytest.mark.parametrize("option", ["--check", "--watch"])
+def test_samples_are_shown_once(option: str) -> None:
+    assert CliRunner().invoke(main, ["status", "--samples", option]).exit_code == 2

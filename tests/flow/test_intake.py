@@ -488,6 +488,30 @@ def test_batches_of_several_origins_are_stored_by_one_append_in_their_order(
     assert (counters.received_records, counters.received_bytes) == (7, 25)
 
 
+def test_samples_are_kept_of_what_cannot_be_parsed_and_of_nothing_else(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    wall = WallClock(now=lambda: 1e9, elapsed=lambda: 5.0)
+    own = intake(queue, counters, Route("loud", SHOUT), wall=wall)
+    bad = [b"<999>bad", b"<13>1 - h - - - [] cut"]
+    batches = [
+        Received([b"<13>1 - host app - - - good"], Origin("in", Transport.UDP, "192.0.2.1", 1)),
+        Received([bad[0], b"<13>Oct 11 22:14:15 host app: good", bad[1]], ORIGIN),
+    ]
+    own.accept_all(batches)
+    kept = [sample for _, samples in counters.samples for sample in samples]
+    assert {sample.start for sample in kept} == set(bad)
+    assert {(sample.peer, sample.at) for sample in kept} == {(ORIGIN.peer, 1e9)}
+    assert all(reason.startswith("syslog.") for reason, _ in counters.samples)
+    assert counters.parse_failures == 2
+
+
+def test_samples_are_kept_where_no_destination_is(queue: Queue, counters: SourceCounters) -> None:
+    intake(queue, counters).accept([b"<13>lost"], ORIGIN)
+    ((reason, (sample,)),) = counters.samples
+    assert (reason, sample.start, sample.size) == ("no-destination", b"<13>lost", 8)
+
+
 def test_frames_are_counted_by_peer_and_severity(queue: Queue, counters: SourceCounters) -> None:
     seconds = iter([0.0, 5.0, 5.25])
     reading = Reading(default_severity=6)

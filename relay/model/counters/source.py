@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from relay.model.counters.histogram import Histogram
 from relay.model.counters.peers import PeerTable
+from relay.model.counters.samples import Samples
 
 BELIEVED_RECORDS_MAX = 100_000_000
 """The most records that one statement of a peer may declare missing or duplicate.
@@ -33,6 +34,8 @@ class SourceCounters:
     received_bytes: int = 0
     peers: PeerTable = field(default_factory=PeerTable)
     """Frames by peer and severity, without those that were dropped before they were looked at."""
+    samples: Samples = field(default_factory=Samples)
+    """The last messages that were dropped or could not be parsed, by reason or tag."""
     stored_seconds: Histogram = field(default_factory=Histogram)
     """How long frames waited until they were on disk, from the end of their chunk."""
     stored_records: int = 0

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from relay.model.counters.samples import Sample
 from relay.model.errors import RelayError
-from relay.model.text import Document
+from relay.model.text import Document, printable
+from relay.model.token import SECRET_BYTES_MAX
 from relay.observe.control import Asked, Command
+from relay.rewrite.forms.token import redacted
 from relay.service.sources.service import SourceService
 
 
@@ -24,20 +27,41 @@ class WantedPeers(msgspec.Struct):
     count: int = 0
 
 
+class WantedSamples(msgspec.Struct):
+    """Arguments of ``samples``.
+
+    Attributes:
+        source: Id of one source; empty = all.
+    """
+
+    source: str = ""
+
+
 class SourceTools:
     """Answers questions about sources.
 
     Args:
         elapsed: Seconds on a clock that is never set.
+        secrets: Known tokens, which are masked.
     """
 
-    def __init__(self, sources: Sequence[SourceService], *, elapsed: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[SourceService],
+        *,
+        elapsed: Callable[[], float],
+        secrets: Sequence[bytes] = (),
+    ) -> None:
         self._sources = {each.id: each for each in sources}
         self._elapsed = elapsed
+        self._secrets = secrets
 
     def commands(self) -> dict[str, Command]:
         """By name."""
-        return {"peers": Asked(WantedPeers, self.peers)}
+        return {
+            "peers": Asked(WantedPeers, self.peers),
+            "samples": Asked(WantedSamples, self.samples),
+        }
 
     def peers(self, wanted: WantedPeers) -> dict[str, Document]:
         """The counters of peers by source, and of those that are not counted apart as `others`.
@@ -45,11 +69,35 @@ class SourceTools:
         Raises:
             RelayError: There is no such source.
         """
-        if wanted.source and wanted.source not in self._sources:
-            known = ", ".join(sorted(self._sources))
-            raise RelayError(f"no source {wanted.source}; sources: {known}")
-        chosen = [wanted.source] if wanted.source else list(self._sources)
+        chosen = self._chosen(wanted.source)
         return {id: self._of(self._sources[id], wanted.count) for id in chosen}
+
+    def samples(self, wanted: WantedSamples) -> dict[str, Document]:
+        """The last messages that were dropped or could not be parsed, by source and reason.
+
+        Raises:
+            RelayError: There is no such source.
+        """
+        return {
+            id: {
+                reason: [self._shown(sample) for sample in kept]
+                for reason, kept in self._sources[id].counters.samples
+            }
+            for id in self._chosen(wanted.source)
+        }
+
+    def _shown(self, sample: Sample) -> Document:
+        text = printable(redacted(sample.start, self._secrets), length_max=None)
+        if sample.size > len(sample.start):
+            # Its end may be a part of a token, which nothing can find.
+            text = text[:-SECRET_BYTES_MAX] + "…"
+        return {"at": sample.at, "peer": printable(sample.peer), "size": sample.size, "text": text}
+
+    def _chosen(self, source: str) -> list[str]:
+        if source and source not in self._sources:
+            known = ", ".join(sorted(self._sources))
+            raise RelayError(f"no source {source}; sources: {known}")
+        return [source] if source else list(self._sources)
 
     def _of(self, source: SourceService, count: int) -> Document:
         now, table = self._elapsed(), source.counters.peers

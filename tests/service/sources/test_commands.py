@@ -6,9 +6,11 @@ from twisted.internet.testing import MemoryReactorClock as Clock
 from relay.model.errors import RelayError
 from relay.model.origin import Origin, Transport
 from relay.service.configuration.model import Url
-from relay.service.sources.commands import SourceTools, WantedPeers
+from relay.service.sources.commands import SourceTools, WantedPeers, WantedSamples
 from relay.service.sources.service import SourceService
 from tests.configurations import new_source, receiving
+
+SECRET = b"a-secret-of-twenty-b"
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def tools() -> SourceTools:
     for host, records in (("192.0.2.1", 3), ("192.0.2.2", 9)):
         peer = source.counters.peers.of(Origin("in", Transport.UDP, host, 1))
         peer.records, peer.last_seen = records, 5.0
-    return SourceTools([source], elapsed=lambda: 7.0)
+    return SourceTools([source], elapsed=lambda: 7.0, secrets=[SECRET])
 
 
 def test_the_peers_that_have_sent_most_come_first(tools: SourceTools) -> None:
@@ -31,3 +33,26 @@ def test_the_peers_that_have_sent_most_come_first(tools: SourceTools) -> None:
 def test_an_unknown_source_is_refused_with_those_that_there_are(tools: SourceTools) -> None:
     with pytest.raises(RelayError, match="no source x; sources: in"):
         tools.peers(WantedPeers("x"))
+    with pytest.raises(RelayError, match="no source x; sources: in"):
+        tools.samples(WantedSamples("x"))
+
+
+def shown(tools: SourceTools, frame: bytes) -> str:
+    tools._sources["in"].counters.samples.note("late", [frame], peer="192.0.2.1", at=5.0)
+    sample = tools.samples(WantedSamples("in"))["in"]["late"][-1]
+    assert (sample["at"], sample["peer"], sample["size"]) == (5.0, "192.0.2.1", len(frame))
+    text: str = sample["text"]
+    return text
+
+
+def test_samples_are_printable_and_their_tokens_masked(tools: SourceTools) -> None:
+    assert tools.samples(WantedSamples()) == {"in": {}}
+    text = shown(tools, b"<13>x\x1b[2J\r\n" + SECRET + b" y\xff")
+    assert text == r"<13>x\x1b[2J\r\na-se…ty-b y\xff"
+
+
+@pytest.mark.parametrize("start", range(480, 513, 4))
+def test_a_token_that_is_cut_does_not_show(tools: SourceTools, start: int) -> None:
+    text = shown(tools, b"x" * start + SECRET + b" " * 600)
+    assert "a-secr" not in text
+    assert text.endswith("…")
