@@ -16,6 +16,7 @@ from relay.flow.marks import NO_MARKS, Marks
 from relay.flow.routing import Route, Routes
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import WallClock
+from relay.model.counters.samples import SAMPLES_MAX
 from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import DEFAULT_SEVERITY, SyslogMessage
@@ -210,8 +211,11 @@ class Intake:
             lines = Messages(messages)
         payloads, drops, unrouted = self._routes.route(lines, arrival)
         if unrouted:
-            self._not_routed(unrouted)
-        return payloads, drops, len(lines) - unrouted
+            self._not_routed(len(unrouted))
+            for indexes, origin in arrival.chosen(unrouted):
+                lost = [lines.frames[index] for index in indexes[-SAMPLES_MAX:]]
+                self._keep("no-destination", lost, origin.peer)
+        return payloads, drops, len(lines) - len(unrouted)
 
     def _note_failures(self, lines: Lines, odd: Sequence[int], arrival: Arrival) -> None:
         """Count those of the `odd` lines that could not be parsed, and keep samples."""

@@ -78,8 +78,8 @@ class Routed(NamedTuple):
     """By destination."""
     drops: dict[str, dict[str, int]]
     """What limits and rewrites dropped: by destination and reason."""
-    unrouted: int
-    """Messages that no destination takes."""
+    unrouted: Sequence[int]
+    """Indexes of messages that no destination takes."""
 
 
 class Routes:
@@ -127,8 +127,8 @@ class Routes:
         let = severities_let_in(self._limited) if self._limited else {}
         if not let:
             passed_on = {route.destination: route.records(frames) for route in self._routes}
-            return Routed(passed_on, {}, 0)
-        routed = Routed({}, {}, 0)
+            return Routed(passed_on, {}, ())
+        routed = Routed({}, {}, ())
         severities = list(map(severity_of, frames))
         for route in self._routes:
             passed: Sequence[bytes] = frames
@@ -144,7 +144,8 @@ class Routes:
         """Route and rewrite the lines of one batch."""
         let = severities_let_in(self._limited) if self._limited else {}
         severities = lines.column("severity") if let else []
-        shares, unrouted = self._shares, 0
+        shares = self._shares
+        unrouted: Sequence[int] = ()
         if shares is None:
             shares, unrouted = self._shares_of(lines, arrival)
         routed = Routed({}, {}, unrouted)
@@ -174,8 +175,8 @@ class Routes:
 
     def _shares_of(
         self, lines: Lines, arrival: Arrival
-    ) -> tuple[list[tuple[Route, Sequence[int] | None]], int]:
-        """Which lines each route takes, None = all, and how many none takes."""
+    ) -> tuple[list[tuple[Route, Sequence[int] | None]], Sequence[int]]:
+        """Which lines each route takes, None = all, and those that none takes."""
         shares: list[tuple[Route, Sequence[int] | None]] = []
         taken: set[int] = set()
         left: Sequence[int] | None = None  # what no final route has taken; None = all
@@ -194,7 +195,9 @@ class Routes:
                 taken.update(range(len(lines)) if indexes is None else indexes)
             if route.final and indexes is not None:
                 left = _without(set(indexes), left, lines)
-        return shares, 0 if self._take_all else len(lines) - len(taken)
+        if self._take_all or len(taken) == len(lines):
+            return shares, ()
+        return shares, [index for index in range(len(lines)) if index not in taken]
 
 
 def _reachable(routes: Sequence[Route]) -> tuple[Route, ...]:

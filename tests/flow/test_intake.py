@@ -413,6 +413,8 @@ def test_what_no_destination_takes_is_told(queue: Queue, counters: SourceCounter
     nobody.accept([b"<11>error", b"<13>a", b"<13>b"], ORIGIN)
     nobody.accept([b"<11>error"], ORIGIN)
     assert (unrouted, counters.dropped) == ([2], {"no-destination": 2})
+    ((reason, samples),) = counters.samples
+    assert (reason, [each.start for each in samples]) == ("no-destination", [b"<13>a", b"<13>b"])
 
 
 @pytest.mark.parametrize("cut", [{}, {0: 9}])
