@@ -23,6 +23,14 @@ settings.register_profile("quick", settings.get_profile("any-load"), max_example
 settings.load_profile("any-load")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave room below the folders of tests for paths of sockets, which have 107 bytes at most."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = Path(config.option.basetemp)
+        config.option.basetemp = folder.with_name(folder.name.replace(f"popen-{worker}", worker))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of each folder with processes one test runs at a time, or the machine is overloaded."""
     if config.getoption("dist", "no") == "loadgroup":

@@ -15,14 +15,15 @@ import time
 from collections.abc import Callable, Sequence, Sized
 from datetime import UTC
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from relay.codec import Lines
+from relay.codec import Lines, runs
 from relay.model.message import SEVERITY_NAMES, SyslogMessage
 from relay.model.origin import Arrival, Origin, Transport
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
-from relay.queue.block import decode_block, encode_block, split
+from relay.queue.block import BLOCK_BYTES_TARGET, decode_block, encode_block
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.conditions import Condition, chosen, field_in
 from relay.rewrite.forms.ewmm import ewmm
@@ -159,7 +160,8 @@ def decode_lines(corpus: Corpus, size: int) -> Timed:
 
 def encode(payloads: list[bytes]) -> list[bytes]:
     """As commits do it, with what has come since the last one."""
-    return [encode_block(run, received_at=1e9) for run in split(payloads)]
+    ends = [0, *runs(payloads, BLOCK_BYTES_TARGET)]
+    return [encode_block(payloads[start:stop], received_at=1e9) for start, stop in pairwise(ends)]
 
 
 def encode_blocks(corpus: Corpus, size: int) -> Timed:
