@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 
 from relay.model.token import Token
@@ -200,9 +201,35 @@ def test_a_connection_gets_one_answer() -> None:
 
 def test_an_answer_is_kept_for_a_second() -> None:
     server = Server()
+    server.clock.advance(100)
     for accept in ("a", "a", "b", "a"):
         server.ask(Accept=accept)
     assert server.accepts == ["a", "b"]
     server.clock.advance(1.0)
     server.ask(Accept="a")
     assert server.accepts == ["a", "b", "a"]
+
+
+def test_a_refusal_is_in_the_log_with_the_client() -> None:
+    server = Server()
+    _, body = server.ask("/" + "x" * 200)
+    text = f"answered 404: there is no path /{'x' * 98}…, only /page, /public"
+    assert body.decode() == text.removeprefix("answered 404: ") + "\n"
+    assert server.notices.said == [("web server, 192.168.1.1", "path", text)]
+
+
+def test_an_unknown_method_is_named() -> None:
+    server = Server()
+    assert server.ask(method="P" * 30) == (
+        405,
+        b"found %s\xe2\x80\xa6, expected GET or HEAD\n" % (b"P" * 19),
+    )
+
+
+def test_too_many_connections_are_in_the_log_with_the_client() -> None:
+    server = Server()
+    for _ in range(100):
+        server.connect()
+    server.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5))
+    text = "closed: more than 100 connections"
+    assert server.notices.said == [("web server, 192.0.2.1", "connections", text)]
