@@ -31,15 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = folder.with_name(folder.name.replace(f"popen-{worker}", worker))
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of each folder with processes one test runs at a time, or the machine is overloaded."""
-    if config.getoption("dist", "no") == "loadgroup":
-        for item in items:
-            for folder in WITH_PROCESSES:
-                if item.path.is_relative_to(folder):
-                    item.add_marker(pytest.mark.xdist_group(folder.name))
-
-
 def pytest_collection_finish() -> None:
     """Thousands of tests are a large heap, which no collection during them has to go through."""
     gc.collect()

@@ -105,7 +105,9 @@ def test_a_full_disk_is_said_stores_again_by_itself_and_losses_have_a_number(
     wait_until(feed.fails, "the disk is full", 60)
     admission = feed.admission()
     assert admission["open"] is False and NO_SPACE in admission["reason"]
-    assert command(relay, "status")[1].splitlines()[0].startswith("not accepting messages since 2")
+    first, *lines = command(relay, "status")[1].splitlines()
+    assert first.startswith("degraded: not accepting messages: ") and NO_SPACE in first
+    assert any(line.startswith("not accepting messages since 2") for line in lines)
     status, text = command(relay, "audit")
     assert status == 1 and NO_SPACE in text
     words = f"statistics: admission closed: nothing can be stored: {NO_SPACE}"
