@@ -10,7 +10,7 @@ long as one of them does.
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from relay.codec.byte_classes cimport byte
 
@@ -48,6 +48,19 @@ cdef class Payloads:
         if i < 0:
             i += self.count
         return PyBytes_FromStringAndSize(<const char *>self.pieces[i].at, self.pieces[i].size)
+
+    # Without it `b"" in payloads`, which each batch asks, would make an object for each payload.
+    def __contains__(self, payload):
+        cdef Py_ssize_t i, size
+        if not isinstance(payload, bytes):
+            return False
+        size = len(payload)
+        for i in range(self.count):
+            if self.pieces[i].size == size and (
+                memcmp(self.pieces[i].at, <const char *>payload, size) == 0
+            ):
+                return True
+        return False
 
     def __eq__(self, other):
         if not isinstance(other, (Payloads, list, tuple)):

@@ -125,6 +125,11 @@ def test_whether_a_payload_is_among_them() -> None:
     assert b"" not in packed([b"a"]) and b"" not in packed([])
 
 
+def test_whether_a_payload_is_among_them_is_told_without_objects() -> None:
+    # Without a method of their own, `in` would make an object of each payload, twice a batch.
+    assert "__contains__" in vars(native.payloads.Payloads)
+
+
 @pytest.mark.parametrize("wrong", ["text", None, 5, bytearray(b"x")])
 def test_what_is_no_frame_is_a_type_error(wrong: Any) -> None:
     frames = native.payloads.new_frames()
