@@ -20,6 +20,7 @@ from relay.service.process.systemd import NO_SYSTEMD, Systemd
 from relay.service.relay_service import RelayService
 from tests.configurations import new_destination, new_source
 from tests.connections import Wire
+from tests.status_documents import problem_of
 from tests.threads import Reactor
 
 __all__ = ["Relay", "configuration", "reached"]
@@ -87,6 +88,9 @@ class Relay:
         while not wire.value():
             self.reactor.run_next()
         answer = json.loads(wire.value())
+        if command == "status":
+            problem = problem_of(answer["result"])
+            assert not problem, problem
         return answer.get("result", answer.get("error"))
 
     def stop(self) -> None:

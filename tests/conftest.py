@@ -45,6 +45,27 @@ def no_global_reactor(request: pytest.FixtureRequest) -> Iterator[None]:
         assert "twisted.internet.reactor" not in sys.modules
 
 
+@pytest.fixture(autouse=True)
+def status_follows_its_schema(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each status document that a real relay gives a test is as it is published."""
+    if not any(request.path.is_relative_to(directory) for directory in WITH_PROCESSES):
+        return
+    from relay.cli import control_client
+    from tests.status_documents import problem_in_answer
+
+    exchange = control_client._exchange
+
+    def checked(path: str, asked: bytes, seconds_max: float) -> bytes:
+        answer = exchange(path, asked, seconds_max)
+        problem = problem_in_answer(asked, answer)
+        assert not problem, problem
+        return answer
+
+    monkeypatch.setattr(control_client, "_exchange", checked)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -34,6 +34,14 @@ _LOSSES = (
 @click.command()
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
+@click.option(
+    *("--schema", "is_schema"),
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, is_schema: _show_schema(context) if is_schema else None,
+    help="Print the JSON Schema of what --json prints, and ask no relay.",
+)
 @click.option("--check", "is_check", is_flag=True, help="Print the health in one line.")
 @click.option(
     *("--samples", "is_samples"),
@@ -90,6 +98,13 @@ def status(
     else:
         show(document, Screen.of_output())
     raise SystemExit(1 if is_check and document["degraded"] else 0)
+
+
+def _show_schema(context: click.Context) -> None:
+    from relay.observe.status_schema import status_schema  # which nothing else needs
+
+    click.echo(msgspec.json.format(msgspec.json.encode(status_schema())))
+    context.exit()
 
 
 def _show_samples(samples: Document, screen: Screen) -> None:

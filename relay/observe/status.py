@@ -9,9 +9,8 @@ from typing import Protocol
 from relay.model.expression import TIMEOUTS
 from relay.model.text import Document
 from relay.observe.health import RecentLosses, degradations
+from relay.observe.status_schema import STATUS_VERSION
 from relay.queue.admission.backpressure import Admission
-
-STATUS_VERSION = 1
 
 
 class Reports(Protocol):
@@ -74,7 +73,7 @@ class Status:
         self._started_at = elapsed()
 
     def document(self) -> Document:
-        """The complete document, ready for JSON."""
+        """The complete document, ready for JSON; `status_schema.py` describes it."""
         identity, usage = self._identity, self._file_usage()
         failure = self._admission.failure
         sources = [self._with_errors("source", source) for source in self._sources]

@@ -1,0 +1,343 @@
+"""The members of the status document as types, from which its JSON Schema is made.
+
+To extend the document, add the key here and to docs/operations.md: tests compare each document of
+a relay with these types, and name a key that they do not know.  A key that only some sources have
+is `UNSET` by default.  docs/operations.md says when `STATUS_VERSION` changes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from relay.model.text import Document
+
+STATUS_VERSION = 1
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0.0)]
+Stamp: TypeAlias = Annotated[float, Meta(description="Seconds since 1970-01-01 UTC.")]
+PerSecond: TypeAlias = Annotated[float, Meta(ge=0.0)]
+ByName: TypeAlias = dict[str, Count]
+Percent: TypeAlias = Annotated[int, Meta(ge=0)]
+
+_SPANS = {"short": "10s", "long": "60s"}
+
+
+class Histogram(Struct, forbid_unknown_fields=True):
+    """Times in seconds; `buckets` has pairs of an upper bound and how many were at most that."""
+
+    count: Count
+    sum: Seconds
+    buckets: list[tuple[float, Count]]
+    p50: Seconds | None
+    p90: Seconds | None
+    p99: Seconds | None
+
+
+class SourceRate(Struct, forbid_unknown_fields=True):
+    """Of a source, in a second."""
+
+    messages: PerSecond
+    warnings: PerSecond
+    errors: PerSecond
+    drops: PerSecond
+
+
+class DestinationRate(Struct, forbid_unknown_fields=True):
+    """Of a destination, in a second."""
+
+    received: PerSecond
+    delivered: PerSecond
+    drops: PerSecond
+
+
+class RelayRate(SourceRate, forbid_unknown_fields=True):
+    """Of the whole relay, in a second."""
+
+    delivered: PerSecond
+
+
+class SourceRates(Struct, forbid_unknown_fields=True, rename=_SPANS):
+    """Over the last 10 and 60 seconds."""
+
+    short: SourceRate
+    long: SourceRate
+
+
+class DestinationRates(Struct, forbid_unknown_fields=True, rename=_SPANS):
+    """Over the last 10 and 60 seconds."""
+
+    short: DestinationRate
+    long: DestinationRate
+
+
+class RelayRates(Struct, forbid_unknown_fields=True, rename=_SPANS):
+    """Over the last 10 and 60 seconds."""
+
+    short: RelayRate
+    long: RelayRate
+
+
+class Severities(Struct, forbid_unknown_fields=True):
+    """Messages by severity."""
+
+    emergency: Count
+    alert: Count
+    critical: Count
+    error: Count
+    warning: Count
+    notice: Count
+    informational: Count
+    debug: Count
+
+
+class LastError(Struct, forbid_unknown_fields=True):
+    """The last warning of one kind; `peer` is empty where it is about none."""
+
+    kind: str
+    peer: str
+    text: str
+    seconds_ago: Seconds
+    count: Count
+
+
+class SourceQuarantine(Struct, forbid_unknown_fields=True):
+    """What a source has set aside, over all of its runs."""
+
+    records: Count
+    bytes: Count
+    dropped_records: ByName
+
+
+class FileBehind(Struct, forbid_unknown_fields=True):
+    """A file of which not everything was read."""
+
+    path: str
+    behind_bytes: Count
+
+
+class Source(Struct, forbid_unknown_fields=True):
+    """A source.  `state` and `ready` are missing where it just listens, the keys of files and of
+    the journal where it reads none."""
+
+    id: str
+    listen: str
+    address: str
+    received_records: Count
+    received_bytes: Count
+    stored_records: Count
+    quarantined_records: Count
+    dropped_records: ByName
+    severities: Severities
+    apps: ByName
+    parse_failures: Count
+    truncated_records: Count
+    split_records: Count
+    protocol_errors: Count
+    framing_errors: Count
+    connections_open: Count
+    connections_accepted: Count
+    connections_refused: Count
+    connections_idle_closed: Count
+    connections_closed: ByName
+    datagrams_rejected: ByName
+    requests_refused: ByName
+    duplicate_records: Count
+    missing_records: Count
+    refused_lineages: Count
+    waiting_lines: Count
+    pauses: Count
+    peers: Count
+    rates: SourceRates
+    stored_seconds: Histogram
+    quarantine: SourceQuarantine | None
+    last_errors: list[LastError]
+    state: str | UnsetType = UNSET
+    ready: bool | UnsetType = UNSET
+    receive_buffer_bytes: Count | UnsetType = UNSET
+    files_open: Count | UnsetType = UNSET
+    files_refused: Count | UnsetType = UNSET
+    files_unreadable: Count | UnsetType = UNSET
+    files_behind: list[FileBehind] | UnsetType = UNSET
+    behind_bytes: Count | UnsetType = UNSET
+    journalctl_starts: Count | UnsetType = UNSET
+    gaps: Count | UnsetType = UNSET
+
+
+class RefusesEverything(Struct, forbid_unknown_fields=True):
+    """Why nothing more is set aside: the upstream takes nothing."""
+
+    since: Stamp
+    reason: str
+    refused_records: Count
+
+
+class Latencies(Struct, forbid_unknown_fields=True):
+    """Between the stages of a message."""
+
+    stored_to_sent: Histogram
+    sent_to_acknowledged: Histogram
+    stored_to_acknowledged: Histogram
+
+
+class Limit(Struct, forbid_unknown_fields=True):
+    """The limits of a queue and how near they are; 0 = it has none, null = not foreseen."""
+
+    queue_bytes_max: Count
+    queue_seconds_max: Seconds
+    when_full: str
+    used_bytes: Count
+    fill_percent: Percent | None
+    seconds_to_full: Seconds | None
+    seconds_to_empty: Seconds | None
+    blocks_sources: bool
+
+
+class Lane(Struct, forbid_unknown_fields=True):
+    """One of two queues of a destination."""
+
+    queue: str
+    queued_records: Count
+    in_flight_records: Count
+    delivered_per_second: PerSecond
+    state: str
+
+
+class Lanes(Struct, forbid_unknown_fields=True):
+    """The two queues of a destination with `order = "live-first"`."""
+
+    backlog: Lane
+    live: Lane
+
+
+class Destination(Struct, forbid_unknown_fields=True):
+    """A destination with its queue."""
+
+    id: str
+    connect: str
+    state: str
+    details: list[str]
+    ready: bool
+    paused: bool
+    paused_since: Stamp | None
+    refuses_everything: RefusesEverything | None
+    stalled_seconds: Seconds | None
+    exactly_once: bool
+    received_records: Count
+    delivered_records: Count
+    queued_records: Count
+    queued_bytes: Count
+    oldest_seconds: Seconds | None
+    quarantined_records: Count
+    quarantine_bytes: Count
+    dropped_records: ByName
+    in_flight_records: Count
+    sent_records: Count
+    resent_records: Count
+    latencies: Latencies
+    connects: Count
+    failures: Count
+    failures_by_cause: ByName
+    unexpected_bytes: Count
+    truncated_records: Count
+    split_records: Count
+    rates: DestinationRates
+    limit: Limit | None
+    lanes: Lanes | None
+    last_errors: list[LastError]
+
+
+class Admission(Struct, forbid_unknown_fields=True):
+    """Whether messages are taken, and the room that there is for them."""
+
+    open: bool
+    reason: str
+    busy: bool
+    since: Stamp | None
+    pending_bytes: Count
+    queue_bytes: Count
+    queue_bytes_max: Count
+    history_bytes: Count
+    allocated_bytes: Count
+    free_bytes: Count | None
+    seconds_to_full: Seconds | None
+
+
+class Certificate(Struct, forbid_unknown_fields=True):
+    """A certificate or revocation list in use, or (`kind` "unusable") files that are not."""
+
+    subject: str
+    kind: Literal["certificate", "crl", "unusable"]
+    problem: str
+    certificate: str | UnsetType = UNSET
+    expires_days: float | UnsetType = UNSET
+    crl: str | UnsetType = UNSET
+    issuer: str | UnsetType = UNSET
+    next_update: str | UnsetType = UNSET
+    days_left: float | UnsetType = UNSET
+    is_due: bool | UnsetType = UNSET
+
+
+class Recently(Struct, forbid_unknown_fields=True):
+    """Losses of the last `seconds`, by source or destination and reason."""
+
+    seconds: Seconds
+    lost_records: dict[str, ByName]
+
+
+class TableProblem(Struct, forbid_unknown_fields=True):
+    """A table of the step `map` that has changed and cannot be used."""
+
+    path: str
+    problem: str
+
+
+class Web(Struct, forbid_unknown_fields=True):
+    """The web server."""
+
+    address: str
+    ready: bool
+    state: str
+
+
+class StatusDocument(Struct, forbid_unknown_fields=True):
+    """The state of a relay."""
+
+    status_version: Literal[1]
+    name: str
+    version: Annotated[str, Meta(description="Of the program.")]
+    compiled: bool
+    state_dir: str
+    uptime_seconds: Seconds
+    degraded: Annotated[
+        list[str], Meta(description="Why the relay is not healthy, the worst first.")
+    ]
+    admission: Admission
+    sources: list[Source]
+    destinations: list[Destination]
+    recently: Recently
+    rates: RelayRates
+    reactor_delay_seconds: Histogram
+    commit_seconds: Histogram
+    commit_writing_seconds: Histogram
+    expression_timeouts: ByName
+    orphans: list[str]
+    sources_gone: list[str]
+    damaged_files: list[str]
+    certificates: list[Certificate]
+    tables: list[TableProblem]
+    waiting_in_groups: ByName
+    web: Web | None
+
+
+def status_schema() -> Document:
+    """The JSON Schema of the document."""
+    return {
+        "$schema": _DIALECT,
+        "title": f"syslogrelay status, version {STATUS_VERSION}",
+        **msgspec.json.schema(StatusDocument),
+    }
