@@ -12,7 +12,12 @@ from pathlib import Path
 
 from relay.service.configuration.keys import Key, keys_of
 from relay.service.configuration.kinds import AnyKind
-from relay.service.configuration.model import Configuration, WebConfiguration
+from relay.service.configuration.model import (
+    AlertsConfiguration,
+    Configuration,
+    WatchConfiguration,
+    WebConfiguration,
+)
 from relay.service.configuration.table import (
     Named,
     Permissions,
@@ -42,14 +47,20 @@ bytes, `"4 GB"` is 4,000,000,000.  A key without a default may be left out.
 
 
 def reference() -> str:
-    relay, web = (
+    relay, watch, alerts, web = (
         {name: {"": key} for name, key in keys_of(table).items()}
-        for table in (Configuration, WebConfiguration)
+        for table in (Configuration, WatchConfiguration, AlertsConfiguration, WebConfiguration)
     )
     parts = [
         _BEGINNING,
         "## `[relay]`\n",
         _table(["Key", "Default", "Value", "Meaning"], _keys(relay)),
+        "\n## `[[watch]]`\n\nRules that say what counts as a warning or an error; the first that "
+        "fits decides. See [alerts.md](alerts.md).\n",
+        _table(["Key", "Default", "Value", "Meaning"], _keys(watch)),
+        "\n## `[alerts]`\n\nWhat raises an alert, and who is told; see [alerts.md](alerts.md). "
+        "Without this table there is no alert; an empty one is enough.\n",
+        _table(["Key", "Default", "Value", "Meaning"], _keys(alerts)),
         "\n## `[web]`\n\nThe web server, with "
         "[metrics and health](operations.md#metrics-and-health). Without this table there is "
         "none.\n",

@@ -30,7 +30,7 @@ SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect"],
     "service": [
         *("configuration", "checks", "probes", "routes", "process", "tls", "queue"),
-        *("destinations", "sources"),
+        *("destinations", "sources", "alerts"),
     ],
 }
 """The sub-packages of a package.  What is left in the package itself puts them together, or is so

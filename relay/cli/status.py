@@ -182,6 +182,8 @@ def show(document: Document, screen: Screen) -> None:
         screen.say(_file(admission))
     if "rates" in document:
         screen.say(f"a second: {_rates(document['rates'])}")
+    if rules := document.get("watch", {}).get("rules"):  # older relays do not say
+        screen.say(f"watched: {', '.join(map(_watched, rules))}")
     screen.say()
     screen.show(_sources(document["sources"]))
     screen.say()
@@ -308,6 +310,12 @@ def _rates(rates: Document) -> str:
     return ", ".join(f"{rate(now[name])} {name} ({rate(minute[name])})" for name in now) + (
         " in the last 10 s (60 s)"
     )
+
+
+def _watched(rule: Document) -> str:
+    """What one rule of `[[watch]]` has decided, over both periods."""
+    kind = "ignored" if rule["counts_as"] == "ignore" else f"as {rule['counts_as']}"
+    return f"{rule['id']} {rate(rule['10s'])} ({rate(rule['60s'])}) {kind}"
 
 
 def _rare(report: Document) -> list[str]:

@@ -22,6 +22,7 @@ from relay.model.errors import QueueError
 from relay.model.message import DEFAULT_SEVERITY, SyslogMessage
 from relay.model.origin import Arrival, Origin, Received
 from relay.queue.transaction import Refusal
+from relay.rewrite.watching import Watch
 from relay.wire.hops import LoopGuard
 from relay.wire.parse import read_lines
 from relay.wire.parse_options import Parser
@@ -52,6 +53,8 @@ class Reading:
     """Detects gaps in numbered messages; None disables gap detection."""
     guard: LoopGuard | None = None
     """Finds messages that have been here before; None = they are taken again."""
+    watch: Watch | None = None
+    """Says what counts as a warning or an error; None = their severity alone."""
     default_severity: int = DEFAULT_SEVERITY
     """Of frames without PRI, for counting."""
 
@@ -97,7 +100,9 @@ class Intake:
         self._counters = counters
         self._is_routed = bool(self._routes)
         self._reading = reading
-        self._needs_lines = bool(reading.authorise or reading.sequences or self._routes.need_lines)
+        self._needs_lines = bool(
+            reading.authorise or reading.sequences or reading.watch or self._routes.need_lines
+        )
         self._quarantine = quarantine
         self._answers = answers
         self._on_unrouted = on_unrouted
@@ -204,6 +209,8 @@ class Intake:
             lines, arrival, marks = self._authorised(lines, arrival, marks, refusals)
             if not lines:
                 return {}, {}, 0
+        if self._reading.watch is not None:
+            self._reading.watch.look(lines, arrival)
         if marks:
             messages = list(lines.messages())
             for start, put_on in marks:

@@ -22,6 +22,7 @@ from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
 from relay.queue.files.ownership import owner_text
 from relay.rewrite.steps.pipeline import Pipeline
+from relay.service.alerts.watching import WatchRules
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.commands import DestinationTools
@@ -111,20 +112,17 @@ class _Relay:
         self.certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
         self.lookups = LookupFiles(notices=notices, clock=reactor)
         self.routes, rewriting = self._routes()
-        tokens = rewriting.tokens
-        parts = DestinationParts(self.certificates, notices, wall, reactor, queue.hop)
-        self.destinations = [
-            DestinationService(each, queue, parts, kind.make(each, parts), tokens[each.id], sized)
-            for each in configuration.destinations
-            for kind in [kinds.destination(each.connect.scheme)]
-            for sized in [rewriting.sized.get(each.id)]
-        ]
-        self.token_watch = TokenWatch(tokens=tokens, notices=notices, clock=reactor)
+        self.destinations = self._destinations(rewriting, kinds)
+        self.token_watch = TokenWatch(tokens=rewriting.tokens, notices=notices, clock=reactor)
+        self.watch_rules = WatchRules(configuration, zone=local_zone())
         self.sources = self._sources(kinds)
         accounts = [each.status for each in self.destinations]
-        self.rates = RateSampler(sources=self.sources, destinations=accounts, clock=reactor)
+        rules = self.watch_rules.counters
+        self.rates = RateSampler(
+            sources=self.sources, destinations=accounts, rules=rules, clock=reactor
+        )
         self.reactor_delay = ReactorDelay(clock=reactor)
-        self._warn()
+        _warn_at_start(configuration, systemd, notices)
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
         self.web = new_web_service(
@@ -196,6 +194,18 @@ class _Relay:
             raise StartRefused("\n".join(rewriting.problems))
         return routes, rewriting
 
+    def _destinations(self, rewriting: Rewriting, kinds: RelayKinds) -> list[DestinationService]:
+        queue, tokens = self.queue, rewriting.tokens
+        parts = DestinationParts(
+            self.certificates, self.notices, self.wall, self.reactor, queue.hop
+        )
+        return [
+            DestinationService(each, queue, parts, kind.make(each, parts), tokens[each.id], sized)
+            for each in self.configuration.destinations
+            for kind in [kinds.destination(each.connect.scheme)]
+            for sized in [rewriting.sized.get(each.id)]
+        ]
+
     def _sources(self, kinds: RelayKinds) -> list[SourceService]:
         parts = SourceParts(
             relay_name=self.configuration.name,
@@ -228,6 +238,7 @@ class _Relay:
                 authorise,
                 _sequences(source, self.notices),
                 self._guard(source, fed),
+                self.watch_rules.of(source, counters),
                 source.parse.default_severity,
             ),
             quarantine=Quarantine(
@@ -261,17 +272,6 @@ class _Relay:
         route, limit = self.routes[id], self.limits[id]
         return replace(route, limit=limit, reserved=reserved) if limit.sheds else route
 
-    def _warn(self) -> None:
-        configuration = self.configuration
-        for warning in configuration.warnings:
-            path = configuration.path or "command line"
-            _log.warn("{path}: {warning}", path=path, warning=warning)
-        if text := open_files_warning(configuration.sources, len(configuration.destinations)):
-            _log.warn("{text}", text=text)
-        for unused in self.systemd.unused(source.listen for source in configuration.sources):
-            text = f"passed the socket {unused}, and no source listens on it"
-            self.notices.warn("systemd", unused, text)
-
     def _status(self) -> Status:
         configuration, queue = self.configuration, self.queue
         sections: Mapping[str, Callable[[], object]] = {  # shown as they are
@@ -280,11 +280,12 @@ class _Relay:
             "damaged_files": lambda: queue.view.damaged_files,
             "certificates": self.certificates.report,
             "rates": self.rates.report,
+            "watch": self.rates.watch_report,
             "reactor_delay_seconds": self.reactor_delay.seconds.report,
             "commit_seconds": queue.committer.times.whole.report,
             "commit_writing_seconds": queue.committer.times.writing.report,
             "tables": self.lookups.report,
-            "waiting_in_groups": self._waiting_in_groups,
+            "waiting_in_groups": partial(_waiting_in_groups, self.routes),
             "web": lambda: self.web and self.web.report(),
         }
         return Status(
@@ -297,15 +298,6 @@ class _Relay:
             file_usage=lambda: FileUsage(queue.view.allocated_bytes, queue.histories.used_bytes),
             last_errors=self.notices.last_of,
         )
-
-    def _waiting_in_groups(self) -> dict[str, int]:
-        """Messages that wait for others of their group, by destination."""
-        pipelines = {id: route.rewrite for id, route in self.routes.items()}
-        return {
-            id: pipeline.waiting
-            for id, pipeline in pipelines.items()
-            if isinstance(pipeline, Pipeline) and pipeline.keeps
-        }
 
     def _observers(self) -> list[Service]:
         return [
@@ -342,6 +334,27 @@ class _Relay:
             **self.tools.commands(),
             **sources.commands(),
         }
+
+
+def _warn_at_start(configuration: Configuration, systemd: Systemd, notices: Notices) -> None:
+    for warning in configuration.warnings:
+        path = configuration.path or "command line"
+        _log.warn("{path}: {warning}", path=path, warning=warning)
+    if text := open_files_warning(configuration.sources, len(configuration.destinations)):
+        _log.warn("{text}", text=text)
+    for unused in systemd.unused(source.listen for source in configuration.sources):
+        text = f"passed the socket {unused}, and no source listens on it"
+        notices.warn("systemd", unused, text)
+
+
+def _waiting_in_groups(routes: Mapping[str, Route]) -> dict[str, int]:
+    """Messages that wait for others of their group, by destination."""
+    pipelines = {id: route.rewrite for id, route in routes.items()}
+    return {
+        id: pipeline.waiting
+        for id, pipeline in pipelines.items()
+        if isinstance(pipeline, Pipeline) and pipeline.keeps
+    }
 
 
 def _warn_unrouted(source: str, notices: Notices, count: int) -> None:

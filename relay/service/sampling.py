@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.model.counters.histogram import Histogram
-from relay.model.counters.rates import Rates
+from relay.model.counters.rates import SPANS, Rates
+from relay.model.counters.watched import RuleCounter
 from relay.model.text import Document
 from relay.service.periodic import PeriodicService
 
 SOURCE_RATES = ("messages", "warnings", "errors", "drops")
-"""What is sampled of a source: frames, those of severity 4, those of 0 to 3, and lost ones."""
+"""What is sampled of a source: frames, those that count as warnings (of severity 4, or by a rule of
+`[[watch]]`) and as errors (0 to 3), and lost ones."""
 DESTINATION_RATES = ("received", "delivered", "drops")
 """What is sampled of a destination."""
 
@@ -32,8 +34,13 @@ class RateSampler(PeriodicService):
 
     sources: Sequence[Sampled]
     destinations: Sequence[Sampled]
+    rules: Sequence[RuleCounter] = ()
+    """Those of `[[watch]]`."""
     interval_seconds: float = 1.0
     _rates: Rates = field(default_factory=lambda: Rates(*SOURCE_RATES, "delivered"), init=False)
+
+    def __post_init__(self) -> None:
+        self._of_rules = Rates(*(rule.id for rule in self.rules))
 
     def look(self) -> None:
         now = self.clock.seconds()
@@ -46,10 +53,30 @@ class RateSampler(PeriodicService):
             sum(column) for column in zip((0, 0, 0), *of_destinations, strict=True)
         )
         self._rates.note(now, (messages, warnings, errors, drops + dropped, delivered))
+        if self.rules:
+            self._of_rules.note(now, [rule.records for rule in self.rules])
 
     def report(self) -> Document:
         """Rates of all sources and destinations together."""
         return self._rates.report()
+
+    def watch_report(self) -> Document:
+        """What messages count as, and what each rule of `[[watch]]` has decided."""
+        rates, of_rules = self._rates.report(), self._of_rules.report()
+        spans = [f"{span}s" for span in SPANS]
+        return {
+            **{span: {name: rates[span][name] for name in SOURCE_RATES} for span in spans},
+            "rules": [
+                {
+                    "id": rule.id,
+                    "counts_as": rule.counts_as,
+                    "records": rule.records,
+                    "per_second_max": rule.per_second_max,
+                    **{span: of_rules[span][rule.id] for span in spans},
+                }
+                for rule in self.rules
+            ],
+        }
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

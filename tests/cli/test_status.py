@@ -345,6 +345,17 @@ def test_rates_are_shown_of_the_relay_and_of_each_source() -> None:
     assert "net: 0.016 errors, 2.0 drops a second" in lines
 
 
+def test_what_rules_decide_is_shown() -> None:
+    rules = [
+        {"id": "logins", "counts_as": "error", "10s": 0.25, "60s": 12.0},
+        {"id": "noise", "counts_as": "ignore", "10s": 0.0, "60s": 1.0},
+    ]
+    assert "watched: logins 0.2 (12) as error, noise 0 (1.0) ignored" in shown(
+        width=120, watch={"rules": rules}
+    )
+    assert not [line for line in shown(watch={"rules": []}) if "watched" in line]
+
+
 @pytest.mark.parametrize(
     ("degraded", "line"),
     [

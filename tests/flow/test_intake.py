@@ -417,6 +417,24 @@ def test_what_no_destination_takes_is_told(queue: Queue, counters: SourceCounter
     assert (reason, [each.start for each in samples]) == ("no-destination", [b"<13>a", b"<13>b"])
 
 
+class Looked:
+    """A watch that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.looks: list[tuple[list[bytes], int]] = []
+
+    def look(self, lines: Lines, arrival: Arrival) -> None:
+        self.looks.append(([*lines.frames], len(arrival.runs)))
+
+
+def test_a_watch_sees_every_message_once(queue: Queue, counters: SourceCounters) -> None:
+    watch: Any = Looked()
+    plain = intake(queue, counters, Route("raw", None), reading=Reading(watch=watch))
+    plain.accept_all([Received([b"<13>a", b""], ORIGIN), Received([b"<14>b"], ORIGIN)])
+    assert watch.looks == [([b"<13>a", b"<14>b"], 2)]
+    assert queue.appended == [{"raw": [b"<13>a", b"<14>b"]}]
+
+
 @pytest.mark.parametrize("cut", [{}, {0: 9}])
 def test_odd_lines_are_counted_and_stay_in_their_place(
     queue: Queue, counters: SourceCounters, cut: dict[int, int]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
+from relay.model.counters.watched import RuleCounter
 from relay.service.sampling import RateSampler, ReactorDelay
 
 
@@ -31,6 +32,31 @@ def test_the_rates_of_all_are_those_of_each_together() -> None:
     }
     sampler.stopService()
     assert clock.getDelayedCalls() == []
+
+
+def test_rules_have_rates_of_their_own() -> None:
+    clock = Clock()
+    rules = [RuleCounter("logins", "error", per_second_max=3.0), RuleCounter("noise", "ignore")]
+    sampler = RateSampler(
+        sources=[Sampled(100, 10, 5, 2)], destinations=[], rules=rules, clock=clock
+    )
+    sampler.startService()
+    for second in range(70):
+        clock.advance(1.0)
+        rules[0].records += 2 if second < 60 else 4
+    report = sampler.watch_report()
+    assert report["10s"] == {"messages": 100.0, "warnings": 10.0, "errors": 5.0, "drops": 2.0}
+    assert set(report) == {"10s", "60s", "rules"}
+    logins, noise = report["rules"]
+    assert logins["10s"] > logins["60s"] > 2.0
+    del logins["10s"], logins["60s"]
+    assert logins == {
+        "id": "logins",
+        "counts_as": "error",
+        "records": 160,
+        "per_second_max": 3.0,
+    }
+    assert (noise["records"], noise["10s"], noise["60s"]) == (0, 0.0, 0.0)
 
 
 def test_without_sources_and_destinations_nothing_happens() -> None:

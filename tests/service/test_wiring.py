@@ -19,11 +19,13 @@ from relay.queue.admission.watermark import Watermark
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, SetAside, Transaction
+from relay.service.configuration.filter_table import AllOf, FieldFits, TextTest
 from relay.service.configuration.model import (
     DestinationConfiguration,
     RewriteConfiguration,
     TlsConfiguration,
     Url,
+    WatchConfiguration,
 )
 from relay.service.exit_status import ExitStatus
 from relay.service.prerequisite import Prerequisite
@@ -37,6 +39,7 @@ from tests.threads import Reactor
 from tests.written import steps_of
 
 pytestmark = pytest.mark.usefixtures("relays_end")
+FAILED = TextTest("failed", "substring")
 
 
 def away(folder: Path, **keywords: Any) -> DestinationConfiguration:
@@ -81,6 +84,25 @@ def test_missing_numbers_are_looked_for_where_that_is_wanted(
     assert [line for line in logged if text in line] == [f"source app: {text}"]
     *_, sources, _ = relay.service
     assert [source.counters.missing_records for source in sources] == [2, 0]
+
+
+def test_rules_say_what_messages_of_their_sources_count_as(tmp_path: Path) -> None:
+    rules = (
+        WatchConfiguration("failures", "error", AllOf({"msg": FieldFits("msg", (FAILED,))})),
+        WatchConfiguration("rest", "ignore", sources=("app",)),
+    )
+    relay = Relay(tmp_path, watch=rules)
+    relay.start()
+    for source in ("app", "system"):
+        relay.send(source, b"<14>a: it failed")
+        relay.send(source, b"<11>a: an error says the device")
+    rates: Any = relay.service.getServiceNamed("rates")
+    assert relay.ask("status")["watch"]["rules"] == rates.watch_report()["rules"]
+    *_, sources, _ = relay.service
+    relay.stop()
+    found = {rule["id"]: rule["records"] for rule in rates.watch_report()["rules"]}
+    assert found == {"failures": 2, "rest": 1}
+    assert [source.sample(9.0)[2] for source in sources] == [1, 2]
 
 
 def test_a_destination_s_quarantine_is_kept_to_its_size(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from relay.model.counters.histogram import Histogram
 from relay.model.counters.peers import PeerTable
 from relay.model.counters.samples import Samples
+from relay.model.counters.watched import Watched
 
 BELIEVED_RECORDS_MAX = 100_000_000
 """The most records that one statement of a peer may declare missing or duplicate.
@@ -34,6 +35,8 @@ class SourceCounters:
     received_bytes: int = 0
     peers: PeerTable = field(default_factory=PeerTable)
     """Frames by peer and severity, without those that were dropped before they were looked at."""
+    watched: Watched = field(default_factory=Watched)
+    """What rules of `[[watch]]` change in what counts as a warning or an error."""
     samples: Samples = field(default_factory=Samples)
     """The last messages that were dropped or could not be parsed, by reason or tag."""
     stored_seconds: Histogram = field(default_factory=Histogram)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,21 +21,23 @@ from relay.service.configuration.apps_table import read_apps
 from relay.service.configuration.expectations import read_tests
 from relay.service.configuration.filter_table import Match
 from relay.service.configuration.format_table import format_problem
-from relay.service.configuration.keys import compose, groups_of, keys_of, read_record
+from relay.service.configuration.keys import Table, compose, groups_of, keys_of, read_record
 from relay.service.configuration.kinds import AnyKinds, AnyUrlKind, ListenerSet, Places, UrlKind
 from relay.service.configuration.model import (
     DEFAULT_STATE_DIR,
     ID,
     RELAY_NAME,
+    AlertsConfiguration,
     Configuration,
     DestinationConfiguration,
     Examinable,
     SourceConfiguration,
     TlsConfiguration,
     Url,
+    WatchConfiguration,
     WebConfiguration,
 )
-from relay.service.configuration.reading import Reading, Reported
+from relay.service.configuration.reading import Entries, Reading, Reported
 from relay.service.configuration.rewrite_table import names_a_form, token_from_file
 from relay.service.configuration.table import Anything, Leaf, join_path, shown, unknown_name
 from relay.service.configuration.toml_text import (
@@ -52,7 +54,8 @@ DEFAULT_PATH = "/etc/syslogrelay/relay.toml"
 """Where deploy/syslogrelay.service has it; commands look there if nothing says otherwise."""
 
 _FILE: Mapping[str, Leaf[object]] = dict.fromkeys(
-    ("relay", "apps", "sources", "destinations", "filters", "tests", "web"), Anything()
+    ("relay", "apps", "sources", "destinations", "filters", "tests", "watch", "alerts", "web"),
+    Anything(),
 )
 
 _RETIRED_RELAY_KEYS: Mapping[str, str] = {
@@ -211,6 +214,11 @@ class _FileReader:
         with suppress(Reported):
             ids = [source.id for source in found]
             relay["tests"] = read_tests(tables.get("tests", []), ids, list(destinations), reading)
+        with suppress(Reported):
+            relay["watch"] = rules = _watch(tables.get("watch", []), self._places.members, reading)
+            if "alerts" not in tables:
+                self._add(_limits_without_alerts(rules))
+        relay["alerts"] = self._alerts(tables.get("alerts"))
         relay["web"] = self._web(tables.get("web"))
         configuration = compose(Configuration, {**relay, "path": path})
         self._add(checks.problems(configuration, self._places, self._kinds, not self.problems))
@@ -231,13 +239,31 @@ class _FileReader:
             self._add(web.problems(partial(join_path, "web"), given))
             if web.is_encrypted:
                 self._check_tls(web.tls, "listen", "web")
-            if web.token_file:
-                try:
-                    token_from_file(web.token_file)
-                except ValueError as error:
-                    self._reading.unready.append(f"web.token_file: {error}")
+            self._check_token("web.token_file", web.token_file)
             return web
         return None
+
+    def _alerts(self, values: object) -> AlertsConfiguration | None:
+        if values is None:
+            return None
+        with suppress(Reported):
+            alerts = read_record(AlertsConfiguration, values, "alerts", self._reading)
+            given, where = values if isinstance(values, dict) else (), partial(join_path, "alerts")
+            self._add(alerts.problems(where, given))
+            self._reading.warnings += alerts.warnings(where)
+            if alerts.is_encrypted:
+                self._check_tls(alerts.tls, "connect", "alerts")
+            self._check_token("alerts.webhook_token_file", alerts.webhook_token_file)
+            return alerts
+        return None
+
+    def _check_token(self, key: str, path: str) -> None:
+        """Look into the file with a token, if there is one."""
+        try:
+            if path:
+                token_from_file(path)
+        except ValueError as error:
+            self._reading.unready.append(f"{key}: {error}")
 
     def _read_filters(self, values: object) -> None:
         """Read those that have a name, even if nobody uses them."""
@@ -405,6 +431,45 @@ class _FileReader:
     def _add(self, problems: Iterable[str]) -> None:
         """Add problems, but none that follows from one already known of the same key."""
         self.problems += _new(problems, self.problems)
+
+
+def _watch(
+    values: object, members: Mapping[str, Sequence[str]], reading: Reading
+) -> tuple[WatchConfiguration, ...]:
+    """The rules of `[[watch]]`.
+
+    Args:
+        members: The sources of each set of listeners, by its id.
+
+    Raises:
+        Reported: Something is wrong.
+    """
+    if not isinstance(values, list):
+        reading.add("watch", f"expected tables [[watch]], found {shown(values)}")
+        return ()
+    found: list[WatchConfiguration] = []
+    for number, rule in enumerate(
+        reading.read(Entries(Table(WatchConfiguration)), values, "watch")
+    ):
+        if any(other.id == rule.id for other in found):
+            problem = f"{shown(rule.id)} is the id of an earlier rule; choose another one"
+            reading.add(f"watch[{number}].id", problem)
+        for id in rule.sources:
+            if id not in reading.sources:
+                problem = unknown_name("source", id, reading.sources)
+                reading.add(f"watch[{number}].sources", problem)
+        each = (member for id in rule.sources for member in members.get(id, (id,)))
+        found.append(replace(rule, sources=tuple(dict.fromkeys(each))))
+    return tuple(found)
+
+
+def _limits_without_alerts(rules: Sequence[WatchConfiguration]) -> Iterator[str]:
+    for number, rule in enumerate(rules):
+        if rule.per_second_max:
+            yield (
+                f"watch[{number}].per_second_max: has no effect without alerts; write a table "
+                "[alerts], which may be empty, or remove it"
+            )
 
 
 def _new(problems: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -24,7 +24,7 @@ from relay.service.configuration.filter_table import MATCH, Filter
 from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
 from relay.service.configuration.keys import group, key, keys_of
 from relay.service.configuration.parse_table import ParseTable
-from relay.service.configuration.reading import FilePath, SecretFile
+from relay.service.configuration.reading import FilePath, Reading, SecretFile
 from relay.service.configuration.rewrite_table import (
     RewriteConfiguration,
     Rewrites,
@@ -36,6 +36,7 @@ from relay.service.configuration.table import (
     Choices,
     Duration,
     Flag,
+    Number,
     Rate,
     Seconds,
     Size,
@@ -48,6 +49,7 @@ from relay.service.configuration.table import (
 from relay.service.configuration.url import HostPort, Url, address_of
 
 __all__ = [
+    "AlertsConfiguration",
     "AppConfiguration",
     "Configuration",
     "DestinationConfiguration",
@@ -58,6 +60,7 @@ __all__ = [
     "TokenChoice",
     "UnreadToken",
     "Url",
+    "WatchConfiguration",
     "WebConfiguration",
 ]
 
@@ -80,6 +83,8 @@ DEFAULT_STATE_DIR = "/var/lib/syslogrelay"
 _PENDING_BYTES_MAX = 32 * MiB
 _WEB_PORT = 8514
 _WEB_SCHEME = re.compile(r"https?")
+_WEBHOOK = re.compile(r"(https?)://([^/?#\s]+)(/[!-~]*)?")
+DAY_SECONDS = 86400.0
 
 
 Where = Callable[[str], str]
@@ -520,6 +525,168 @@ class WebConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchConfiguration:
+    """A rule that says what messages count as, whatever the device has said."""
+
+    id: str = key(ID, "", "name of the rule", required=True, example='"logins"')
+    counts_as: str = key(
+        Choice(("warning", "error", "ignore")),
+        "",
+        "what its messages count as, whatever their severity is",
+        required=True,
+        example='"error"',
+    )
+    match: Filter | None = key(MATCH, None, "filter of its messages", default_text="all")
+    sources: tuple[str, ...] = key(
+        Texts("a list of source ids"), (), "ids of the sources that it looks at", default_text="all"
+    )
+    per_second_max: float = key(
+        Number(0, 1e9), 0.0, "more of its messages in a second raise an alert; 0 = none do"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAddress:
+    """Where alerts are posted to."""
+
+    allowed: ClassVar[str] = "a URL such as https://alerts.example.com/hook"
+
+    def read(self, value: object) -> Url:
+        found = _WEBHOOK.fullmatch(value) if isinstance(value, str) else None
+        if found is None:  # not shown: the path of a webhook often is a secret
+            raise ValueError(f"expected {self.allowed}, without a user name, in printable ASCII")
+        scheme, authority, path = found.groups()
+        usual = 443 if scheme.endswith("s") else 80
+        has_port = ":" in authority.rpartition("]")[2]
+        place = authority if has_port else f"{authority}:{usual}"
+        return replace(HostPort(usual).read(scheme, f"//{place}", "connect", ""), path=path or "/")
+
+
+@dataclass(frozen=True, slots=True)
+class AlertProgram:
+    """A program and its arguments; its path becomes absolute."""
+
+    allowed: ClassVar[str] = "a list of a program's path and its arguments"
+
+    def read_at(self, value: object, path: str, reading: Reading, /) -> tuple[str, ...]:
+        program, *arguments = Texts(self.allowed, may_repeat=True).read(value)
+        program = reading.absolute(program)
+        if not os.access(program, os.X_OK) or os.path.isdir(program):
+            reading.warnings.append(f"{path}: {program} is not a program that may be run")
+        return (program, *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertLimits:
+    """What raises an alert."""
+
+    increase: float = key(
+        Number(0, 1000),
+        5.0,
+        "messages of a source come so many times as fast as is usual at this hour; 0 = no such "
+        "alert",
+    )
+    increase_per_second_min: float = key(
+        Number(0, 1e9), 10.0, "rate in messages per second that is no increase in any case"
+    )
+    silent_after: float = key(
+        Duration(0, YEAR_SECONDS),
+        1 * DAY_SECONDS,
+        "nothing comes from a sender for so long that has sent ten messages or more; 0 = no such "
+        "alert",
+        default_text='`"1d"`',
+    )
+    errors_per_second_max: float = key(
+        Number(0, 1e9), 10.0, "more errors of a source per second; 0 = no such alert"
+    )
+    full_within: float = key(
+        Duration(0, YEAR_SECONDS),
+        3600.0,
+        "a queue will be full within this time; 0 = no such alert",
+        default_text='`"1h"`',
+    )
+    expires_within: float = key(
+        Duration(0, YEAR_SECONDS),
+        14 * DAY_SECONDS,
+        "a certificate in use expires within this time; 0 = no such alert",
+        default_text='`"14d"`',
+    )
+    down_after: float = key(
+        Duration(0, YEAR_SECONDS),
+        300.0,
+        "a destination is not connected, or acknowledges nothing, for so long; 0 = no such alert",
+        default_text='`"5m"`',
+    )
+    drops: bool = key(Flag(), True, "messages are lost, for whatever reason nobody asked for")
+
+    def problems(self, where: Where, given: object) -> Iterator[str]:
+        if 0 < self.increase <= 1:
+            yield (
+                f"{where('increase')}: expected more than 1, or 0 for no such alert, found "
+                f"{plain(self.increase)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsConfiguration:
+    """Alerts, and who is told of them beside the log."""
+
+    limits: AlertLimits = group(AlertLimits)
+    webhook: Url | None = key(
+        WebhookAddress(),
+        None,
+        "URL that each alert and its end is posted to, as JSON",
+        default_text="none",
+    )
+    webhook_token_file: str = key(
+        SecretFile(is_token=True),
+        "",
+        "file that holds nothing but the token for `Authorization: Bearer`",
+        default_text="no token is sent",
+    )
+    webhook_seconds_max: float = key(
+        Seconds(0.1, 300), 10.0, "longest time of one attempt, from connecting to the answer"
+    )
+    program: tuple[str, ...] = key(
+        AlertProgram(),
+        (),
+        "program that is run for each alert and its end, with the JSON on its standard input",
+        default_text="none",
+    )
+    program_seconds_max: float = key(
+        Seconds(0.1, 3600), 30.0, "time after which the program is ended"
+    )
+    tls: TlsConfiguration = group(TlsConfiguration, without=("peer_names",))
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the webhook is reached over TLS."""
+        return self.webhook is not None and self.webhook.scheme.endswith("s")
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        """What does not fit together, one line each."""
+        yield from self.limits.problems(where, given)
+        for name in ("webhook_token_file", "webhook_seconds_max", "program_seconds_max"):
+            other = name.partition("_")[0]
+            if name in given and other not in given:
+                yield f"{where(name)}: has no effect without {other}; write {other}, or remove it"
+        if not self.is_encrypted:
+            for name in keys_of(TlsConfiguration):
+                if name in given:
+                    yield (
+                        f"{where(name)}: has no effect without TLS; write webhook = "
+                        '"https://…", or remove it'
+                    )
+
+    def warnings(self, where: Where) -> Iterator[str]:
+        """What works, but hardly as meant."""
+        url = self.webhook
+        if url is not None and not self.is_encrypted and not is_local_host(url.host):
+            what = "alerts and the token are" if self.webhook_token_file else "alerts are"
+            yield f"{where('webhook')}: {what} sent unencrypted over http://; use https://"
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     name: str = key(
         RELAY_NAME, "", "name of this relay as later hops see it", default_text="host name"
@@ -604,6 +771,10 @@ class Configuration:
     )
     tests: tuple[MessageTest, ...] = ()
     """Run by `check`."""
+    watch: tuple[WatchConfiguration, ...] = ()
+    """In the order in which they are asked."""
+    alerts: AlertsConfiguration | None = None
+    """None = there is none."""
     web: WebConfiguration | None = None
     """None = there is no web server."""
     warnings: tuple[str, ...] = field(default=(), compare=False)

@@ -84,7 +84,11 @@ class SourceService(Service):
         drops = sum(counters.dropped.values())
         if ledger is not None:
             drops += ledger.dropped.get("quarantine-full", 0)
-        counts = (counters.received_records, severities[4], sum(severities[:4]), drops)
+        watched = counters.watched
+        counts = (
+            *(counters.received_records, watched.warnings_of(severities)),
+            *(watched.errors_of(severities), drops),
+        )
         self._rates.note(now, counts)
         return counts
 

@@ -23,6 +23,7 @@ from relay.service.configuration.file import (
 from relay.service.configuration.keys import keys_of
 from relay.service.configuration.model import (
     DEFAULT_STATE_DIR,
+    AlertLimits,
     Configuration,
     DestinationLimits,
     History,
@@ -198,7 +199,7 @@ def test_default_framing(scheme: str, framing: str, tmp_path: Path) -> None:
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     expected = [
         "rely: unknown key, did you mean 'relay'? Allowed here: relay, apps, sources, "
-        "destinations, filters, tests, web",
+        "destinations, filters, tests, watch, alerts, web",
         "relay.name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
         "relay.statistic_seconds: unknown key, did you mean 'statistics_seconds'? Allowed here: "
@@ -1092,3 +1093,157 @@ def test_the_web_server_and_a_source_need_two_ports(tmp_path: Path) -> None:
         "choose another port"
     ]
     assert read(tmp_path, text.replace("tcp:", "udp:")).web is not None
+
+
+def test_rules_of_what_messages_count_as(tmp_path: Path) -> None:
+    text = (
+        SET
+        + """
+[filters.login]
+app_name = "sshd"
+[[watch]]
+id = "logins"
+match = { filter = "login", msg = "Failed" }
+counts_as = "error"
+sources = ["net", "other"]
+per_second_max = 2
+[[watch]]
+id = "all"
+counts_as = "ignore"
+[alerts]
+"""
+    )
+    logins, every = read(tmp_path, text).watch
+    assert (logins.id, logins.counts_as, logins.per_second_max) == ("logins", "error", 2.0)
+    assert logins.match is not None
+    assert logins.sources == ("net.udp", "net.tcp", "net.rfc5424-tcp", "other")
+    assert (every.match, every.sources, every.per_second_max) == (None, (), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ("[watch]\nid = 1", "watch: expected tables [[watch]], found a table"),
+        ('[[watch]]\ncounts_as = "error"', "watch[0].id: is missing"),
+        ('[[watch]]\nid = "a"', "watch[0].counts_as: is missing"),
+        (
+            '[[watch]]\nid = "a"\ncounts_as = "eror"',
+            "watch[0].counts_as: expected one of warning, error, ignore; found 'eror', did",
+        ),
+        (
+            '[[watch]]\nid = "a"\ncounts_as = "error"\nsources = ["inn"]',
+            "watch[0].sources: there is no source 'inn', did you mean 'in'?",
+        ),
+        (
+            '[[watch]]\nid = "a"\ncounts_as = "error"\nmatch = { app = "x" }',
+            "watch[0].match.app: unknown key",
+        ),
+        (
+            '[[watch]]\nid = "a"\ncounts_as = "error"\n' * 2,
+            "watch[1].id: 'a' is the id of an earlier rule; choose another one",
+        ),
+        (
+            '[[watch]]\nid = "a"\ncounts_as = "error"\nper_second_max = 1',
+            "watch[0].per_second_max: has no effect without alerts; write a table [alerts]",
+        ),
+    ],
+)
+def test_problems_of_rules(rules: str, problem: str, tmp_path: Path) -> None:
+    assert any(problem in each for each in problems(tmp_path, SMALL + rules))
+
+
+def test_alerts_are_there_on_request(tmp_path: Path) -> None:
+    assert read(tmp_path, SMALL).alerts is None
+    alerts = read(tmp_path, SMALL + "[alerts]\n").alerts
+    assert alerts is not None
+    assert (alerts.webhook, alerts.program, alerts.webhook_token_file) == (None, (), "")
+    limits = alerts.limits
+    assert (limits.increase, limits.increase_per_second_min, limits.silent_after) == (5, 10, 86400)
+    assert (limits.errors_per_second_max, limits.full_within) == (10, 3600)
+    assert (limits.expires_within, limits.down_after, limits.drops) == (14 * 86400, 300, True)
+
+
+def test_every_key_of_alerts(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "token").chmod(0o600)
+    text = (
+        SMALL
+        + """
+[alerts]
+increase = 0
+increase_per_second_min = 1.5
+silent_after = "30m"
+errors_per_second_max = 2
+full_within = "2h"
+expires_within = "7d"
+down_after = 10
+drops = false
+webhook = "https://alerts.example.com/hook?x=1"
+webhook_token_file = "token"
+webhook_seconds_max = 3
+program = ["/bin/sh", "-c", "true", "true"]
+program_seconds_max = 4
+server_name = "other.example.com"
+"""
+    )
+    configuration = read(tmp_path, text)
+    alerts = configuration.alerts
+    assert alerts is not None and alerts.is_encrypted
+    assert alerts.limits == AlertLimits(0, 1.5, 1800.0, 2.0, 7200.0, 7 * 86400.0, 10.0, False)
+    assert str(alerts.webhook) == "https://alerts.example.com:443/hook?x=1"
+    assert alerts.webhook_token_file == str(tmp_path / "token")
+    assert alerts.program == ("/bin/sh", "-c", "true", "true")
+    assert (alerts.webhook_seconds_max, alerts.program_seconds_max) == (3.0, 4.0)
+    assert alerts.tls.server_name == "other.example.com"
+    assert configuration.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("webhook", "url"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
+        ("https://[::1]/x", "https://[::1]:443/x"),
+        ("http://localhost/", "http://localhost:80/"),
+    ],
+)
+def test_a_webhook_has_a_port_and_a_path(webhook: str, url: str, tmp_path: Path) -> None:
+    alerts = read(tmp_path, SMALL + f'[alerts]\nwebhook = "{webhook}"').alerts
+    assert alerts is not None and str(alerts.webhook) == url
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("increase = 1", "alerts.increase: expected more than 1, or 0 for no such alert, found 1"),
+        ('webhook = "ftp://x"', "alerts.webhook: expected a URL such as https://"),
+        ('webhook = "https://bob:secret@host/"', "alerts.webhook: a user name or password"),
+        ('webhook_token_file = "x"', "webhook_token_file: has no effect without webhook"),
+        ("webhook_seconds_max = 5", "webhook_seconds_max: has no effect without webhook"),
+        ("program_seconds_max = 5", "program_seconds_max: has no effect without program"),
+        ('trusted_ca = "x"', "alerts.trusted_ca: has no effect without TLS"),
+        ('webhook = "http://a/"\ncrl = "x"', "alerts.crl: has no effect without TLS"),
+        ('webhook = "https://a/"\ntrusted_ca = "x"', "alerts.trusted_ca: cannot read"),
+        (
+            'webhook = "https://a/"\nwebhook_token_file = "x"',
+            "alerts.webhook_token_file: cannot read the token file",
+        ),
+        ("program = []", "alerts.program: expected a list of a program's path and its arguments"),
+        ("silent = 5", "alerts.silent: unknown key, did you mean 'silent_after'?"),
+    ],
+)
+def test_problems_of_alerts(keys: str, problem: str, tmp_path: Path) -> None:
+    found = problems(tmp_path, SMALL + "[alerts]\n" + keys)
+    assert any(problem in each for each in found), found
+    assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("keys", "warning"),
+    [
+        ('webhook = "http://192.0.2.1/"', "alerts.webhook: alerts are sent unencrypted"),
+        ('program = ["nothing"]', "/nothing is not a program that may be run"),
+    ],
+)
+def test_warnings_of_alerts(keys: str, warning: str, tmp_path: Path) -> None:
+    (found,) = read(tmp_path, SMALL + "[alerts]\n" + keys).warnings
+    assert warning in found

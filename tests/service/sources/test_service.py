@@ -422,6 +422,8 @@ def test_a_sample_has_losses_of_the_quarantine_too(reactor: Reactor) -> None:
     peer = service.counters.peers.of(Origin("in", Transport.TCP, "192.0.2.1"))
     peer.severities[:] = [1, 2, 3, 4, 5, 6, 7, 8]
     assert service.sample(100.0) == (50, 5, 10, 9)
+    service.counters.watched.note("error", [0, 0, 0, 1, 2, 0, 0, 0])
+    assert service.sample(100.5) == (50, 3, 12, 9)
     service.counters.received_records = 60
     service.sample(101.0)
     assert service.report()["rates"]["10s"]["messages"] == 10.0

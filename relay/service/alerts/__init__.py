@@ -1,0 +1,1 @@
+"""What counts as a warning or an error, and alerts."""
