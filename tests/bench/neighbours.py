@@ -1,8 +1,10 @@
-"""What a dead and a slow destination cost a healthy one: `python -m tests.bench.neighbours`.
+"""What bad destinations cost a healthy one: `python -m tests.bench.neighbours`.
 
 Programs write to a unix datagram socket, as to /dev/log; a healthy receiver notes when each message
-arrives.  Rounds with it alone take turns with rounds in which a second destination is dead (it
-refuses connections) and a third one reads 1 KiB a second.  Printed are the medians of both sorts.
+arrives.  Three sorts of rounds take turns: the receiver alone; beside a destination that refuses
+connections, one that accepts them and stays silent, and one that reads 1 KiB a second; beside three
+more healthy ones, for what further copies of the messages cost by themselves.  Each destination
+retries as it does by default.  Printed are the medians of the rounds of each sort.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from relay.cli.control_client import ask
 from tests.processes import Programs, free_port, running_programs, wait_until
 from tests.relay_process import RelayProcess
 
-RETRY = {"retry_seconds_min": 0.1, "retry_seconds_max": 1.0}
+ALONE, BAD, HEALTHY = "alone", "beside three bad ones", "beside three healthy ones"
 SLOW_BYTES = 1024
 """That the slow destination reads a second."""
 
@@ -75,23 +77,31 @@ class Receiver(threading.Thread):
 
 
 class Neighbours:
-    """A relay with a unix datagram source, a healthy destination and, if wanted, two bad ones."""
+    """A relay with a unix datagram source, a healthy destination and others of the given sort."""
 
-    def __init__(self, programs: Programs, folder: Path, *, bad: bool) -> None:
-        self.healthy, self.slow = Receiver(), Receiver(SLOW_BYTES)
+    def __init__(self, programs: Programs, folder: Path, sort: str) -> None:
+        self.healthy = Receiver()
+        self._others: list[Receiver] = []
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "log"
-        destinations = {"healthy": f"tcp://127.0.0.1:{self.healthy.port}"}
-        if bad:
-            destinations["dead"] = f"relp://127.0.0.1:{free_port()}"
-            destinations["slow"] = f"tcp://127.0.0.1:{self.slow.port}"
-        for receiver in (self.healthy, self.slow):
+        self._silent = socket.create_server(("127.0.0.1", 0))  # the kernel accepts for it
+        urls = {"healthy": f"tcp://127.0.0.1:{self.healthy.port}"}
+        if sort == BAD:
+            slow = Receiver(SLOW_BYTES)
+            self._others = [slow]
+            urls["refusing"] = f"relp://127.0.0.1:{free_port()}"
+            urls["silent"] = f"relp://127.0.0.1:{self._silent.getsockname()[1]}"
+            urls["slow"] = f"tcp://127.0.0.1:{slow.port}"
+        elif sort == HEALTHY:
+            self._others = [Receiver() for _ in range(3)]
+            urls |= {f"other{each.port}": f"tcp://127.0.0.1:{each.port}" for each in self._others}
+        for receiver in (self.healthy, *self._others):
             receiver.start()
         self.relay = RelayProcess.started(
             programs,
             folder,
             sources={"log": {"listen": f"unixgram://{self.socket}"}},
-            destinations={id: {"connect": url, **RETRY} for id, url in destinations.items()},
+            destinations={id: {"connect": url} for id, url in urls.items()},
         )
         wait_until(lambda: self.report("healthy")["ready"], "the healthy destination")
 
@@ -116,8 +126,9 @@ class Neighbours:
 
     def close(self) -> None:
         self.relay.stop()
-        self.healthy.close()
-        self.slow.close()
+        for receiver in (self.healthy, *self._others):
+            receiver.close()
+        self._silent.close()
 
 
 def number_of(line: bytes) -> int:
@@ -125,10 +136,10 @@ def number_of(line: bytes) -> int:
 
 
 def latencies(
-    programs: Programs, folder: Path, *, bad: bool, count: int, rate: float
+    programs: Programs, folder: Path, *, sort: str, count: int, rate: float
 ) -> list[float]:
     """Seconds from each write to the arrival at the healthy receiver, sorted."""
-    neighbours = Neighbours(programs, folder, bad=bad)
+    neighbours = Neighbours(programs, folder, sort)
     written = neighbours.write(count, rate)
     healthy = neighbours.healthy
     wait_until(lambda: len(healthy.lines) >= count, "all messages", 60)
@@ -144,28 +155,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="messages of a round")
     parser.add_argument("--rate", type=float, default=2000.0, help="messages a second")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    p99: dict[bool, list[float]] = {False: [], True: []}
-    p50: dict[bool, list[float]] = {False: [], True: []}
+    # The threads of this process must not add to what is measured: the default is 5 ms.
+    sys.setswitchinterval(0.0001)
+    rounds: dict[str, list[list[float]]] = {ALONE: [], BAD: [], HEALTHY: []}
     with running_programs() as programs, tempfile.TemporaryDirectory() as folder:
-        for number in range(2 * arguments.rounds):
-            bad = number % 2 == 1
-            found = latencies(
-                programs,
-                Path(folder) / str(number),
-                bad=bad,
-                count=arguments.count,
-                rate=arguments.rate,
+        for number in range(arguments.rounds):
+            for sort, found in rounds.items():
+                place = Path(folder) / f"{number}-{len(found)}-{list(rounds).index(sort)}"
+                found.append(
+                    latencies(
+                        programs, place, sort=sort, count=arguments.count, rate=arguments.rate
+                    )
+                )
+    alone = quantiles(rounds[ALONE])
+    for sort, found in rounds.items():
+        text = ", ".join(
+            f"p{100 * part:g} {of_sort * 1000:.1f} ms ({of_sort / of_alone - 1:+.0%})"
+            for (part, of_sort), of_alone in zip(
+                quantiles(found).items(), alone.values(), strict=True
             )
-            p50[bad].append(found[len(found) // 2])
-            p99[bad].append(found[len(found) * 99 // 100])
-    for words, bad in (("alone", False), ("beside a dead and a slow one", True)):
-        half, most = (statistics.median(each[bad]) * 1000 for each in (p50, p99))
-        rounds = ", ".join(f"{seconds * 1000:.1f}" for seconds in p99[bad])
-        print(f"{words}: p50 {half:.1f} ms, p99 {most:.1f} ms (rounds: {rounds})")
-    change = statistics.median(p99[True]) / statistics.median(p99[False]) - 1
-    print(f"p99 changes by {change:+.1%}")
+        )
+        each = ", ".join(f"{one[len(one) * 99 // 100] * 1000:.1f}" for one in found)
+        print(f"{sort}: {text}; p99 of each round: {each}")
+
+
+def quantiles(rounds: list[list[float]]) -> dict[float, float]:
+    """The medians over the rounds, by part of the messages."""
+    return {
+        part: statistics.median(found[int(len(found) * part)] for found in rounds)
+        for part in (0.5, 0.9, 0.99)
+    }
 
 
 if __name__ == "__main__":
