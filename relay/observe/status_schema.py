@@ -82,6 +82,24 @@ class RelayRates(Struct, forbid_unknown_fields=True, rename=_SPANS):
     long: RelayRate
 
 
+class WatchRule(Struct, forbid_unknown_fields=True, rename=_SPANS):
+    """A rule of `[[watch]]`: what it has decided since the start, and in a second over the last 10
+    and 60 s; `per_second_max` is 0 where there is no limit."""
+
+    id: str
+    counts_as: Literal["warning", "error", "ignore"]
+    records: Count
+    per_second_max: PerSecond
+    short: PerSecond
+    long: PerSecond
+
+
+class Watch(SourceRates, forbid_unknown_fields=True, rename=_SPANS):
+    """What messages count as, of all sources together, and by which rules."""
+
+    rules: list[WatchRule]
+
+
 class Severities(Struct, forbid_unknown_fields=True):
     """Messages by severity."""
 
@@ -321,6 +339,7 @@ class StatusDocument(Struct, forbid_unknown_fields=True):
     destinations: list[Destination]
     recently: Recently
     rates: RelayRates
+    watch: Watch
     reactor_delay_seconds: Histogram
     commit_seconds: Histogram
     commit_writing_seconds: Histogram
