@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -31,6 +31,10 @@ class NoRelay(AskFailed):
     """No relay listens at the control socket."""
 
 
+class Cut(AskFailed):
+    """The relay has closed the connection in the middle of a stream: it has stopped, or ended."""
+
+
 def ask(
     state_dir: str,
     command: str,
@@ -44,12 +48,76 @@ def ask(
         AskFailed: No relay runs there, it hangs, access is denied, or it refused.
     """
     path = os.path.join(state_dir, "control.sock")
+    with _explained(state_dir, path, seconds_max):
+        answer = _exchange(path, _request(command, arguments), seconds_max)
+    return _result(path, answer)
+
+
+def stream(
+    state_dir: str,
+    command: str,
+    arguments: Mapping[str, object],
+    *,
+    opened: Callable[[], None] = lambda: None,
+    wait: Callable[[socket.socket], None] = lambda connection: None,
+) -> Iterator[Document]:
+    """Send `command`, and yield the items of its answer as they come, until it ends.
+
+    The connection is closed with the iterator.
+
+    Args:
+        opened: Called when the relay has said that it will send items.
+        wait: Called before each wait for more, and may itself wait until the socket is readable.
+
+    Raises:
+        Cut: The relay went away.
+        AskFailed: As `ask`, before the first item.
+    """
+    path = os.path.join(state_dir, "control.sock")
+    with socket.socket(socket.AF_UNIX) as connection:
+        with _explained(state_dir, path, ANSWER_SECONDS_MAX):
+            connection.settimeout(ANSWER_SECONDS_MAX)
+            connection.connect(path)
+            connection.sendall(_request(command, arguments))
+            lines = _lines(connection, wait)
+            _result(path, next(lines, b""))
+        opened()
+        connection.settimeout(None)
+        for line in lines:
+            document = msgspec.json.decode(line, type=Document)
+            if "end" in document:
+                return
+            yield document["item"]
+    raise Cut(f"the relay with state directory {state_dir} has stopped")
+
+
+def _lines(connection: socket.socket, wait: Callable[[socket.socket], None]) -> Iterator[bytes]:
+    """Whole lines as they come."""
+    rest = b""
+    while True:
+        try:
+            chunk = connection.recv(65536)
+        except ConnectionError:
+            return
+        if not chunk:
+            return
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+        wait(connection)
+
+
+def _request(command: str, arguments: Mapping[str, object] | None) -> bytes:
     question: Document = {"command": command}
     if arguments:
         question["arguments"] = arguments
-    request = msgspec.json.encode(question) + b"\n"
+    return msgspec.json.encode(question) + b"\n"
+
+
+@contextmanager
+def _explained(state_dir: str, path: str, seconds_max: float) -> Iterator[None]:
+    """Turn errors of the connection into `AskFailed`."""
     try:
-        answer = _exchange(path, request, seconds_max)
+        yield
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoRelay(
             f"no relay is running with state directory {state_dir} (no answer at {path}); "
@@ -63,6 +131,10 @@ def ask(
         raise AskFailed(f"{_silent(state_dir)} (no answer within {seconds_max:g} s)") from error
     except OSError as error:
         raise AskFailed(f"{path}: {error.strerror or error}") from error
+
+
+def _result(path: str, answer: bytes) -> Any:
+    """Raises `AskFailed` if it is incomplete, or an error."""
     try:
         reply = msgspec.json.decode(answer, type=Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -19,6 +19,7 @@ _MODULES = {
     "resume": "queue.changes",
     "send": "send",
     "status": "status",
+    "tap": "views.tap",
 }
 
 

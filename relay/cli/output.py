@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 import click
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from _typeshed import HasFileno, ReadableBuffer
 
 _CANNOT = 2
 _INTERRUPTED = 130
@@ -74,13 +74,25 @@ def binary_output() -> BinaryIO:
 
 def wait_while_read(seconds: float) -> None:
     """Wait; end the command at once if the reader of its output goes away meanwhile."""
-    descriptor = _descriptor(sys.stdout)
-    if descriptor is None:
+    if _descriptor(sys.stdout) is None:
         time.sleep(seconds)
         return
+    _poll(seconds * 1000)
+
+
+def wait_for_input(source: HasFileno) -> None:
+    """Wait until there is something to read; otherwise as `wait_while_read`."""
+    _poll(None, source.fileno())
+
+
+def _poll(milliseconds: float | None, *inputs: int) -> None:
     poll = select.poll()
-    poll.register(descriptor, 0)  # POLLERR and POLLHUP are always reported
-    if poll.poll(seconds * 1000):
+    output = _descriptor(sys.stdout)
+    if output is not None:
+        poll.register(output, 0)  # POLLERR and POLLHUP are always reported
+    for descriptor in inputs:
+        poll.register(descriptor, select.POLLIN)
+    if any(descriptor == output for descriptor, _ in poll.poll(milliseconds)):
         _discard_output()
         raise SystemExit(_PIPE_CLOSED)
 

@@ -91,6 +91,11 @@ class Screen:
         for line in others:
             click.echo(self._styled(line, style))
 
+    def line(self, *parts: tuple[str, Style | None]) -> None:
+        """Print one line, however long it is; the terminal wraps it."""
+        texts = ((printable(text, length_max=None), style) for text, style in parts)
+        click.echo(" ".join(self._styled(text, style) for text, style in texts))
+
     def show(self, table: Table) -> None:
         """Print a table."""
         for line in self._lines(table):

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -49,6 +51,19 @@ class DrainEvents:
     """A session begins, and nothing has been sent through it yet."""
 
 
+class Watch(Protocol):
+    """Follows records on their way to the upstream."""
+
+    def stored(self, seqs: SeqRange, payloads: Sequence[bytes]) -> None:
+        """They are on disk; fewer payloads than numbers are those of the last ones."""
+
+    def sent(self, seqs: SeqRange, payloads: Sequence[bytes]) -> None:
+        """They are about to be sent, perhaps not for the first time."""
+
+    def acknowledged(self, start: int, upto: int) -> None:
+        """The upstream has the records from `start` to before `upto`."""
+
+
 class Drain:
     """Sends one queue through one session after another.
 
@@ -68,6 +83,7 @@ class Drain:
         resent_records: Those handed to a session more than once.
         latencies: How long records wait until they are sent and acknowledged.
         interruptions: Grows whenever a read that is under way must not be sent.
+        watch: Follows its records; None = nobody does.
     """
 
     def __init__(
@@ -82,9 +98,8 @@ class Drain:
         events: DrainEvents,
         fill: Fill = lambda payloads: payloads,
     ) -> None:
-        self.sent_records = 0
-        self.resent_records = 0
-        self.interruptions = 0
+        self.watch: Watch | None = None
+        self.sent_records = self.resent_records = self.interruptions = 0
         self._queue_id = queue_id
         self._cursor = cursor
         self._queue = queue
@@ -94,9 +109,7 @@ class Drain:
         self._sent_before = self.acknowledged_seq  # highest position that any session reached
         self.latencies = Latencies(self.end, seconds=clock.seconds)
         self._suspects = Suspects(allowance.refusals)
-        self._overtaken = LateAcknowledgements(
-            lambda count, reason: queue.acknowledge_late(queue_id, count, reason)
-        )
+        self._overtaken = LateAcknowledgements(partial(queue.acknowledge_late, queue_id))
         self._allowance = allowance
         self._events = events
         self._session: Session | None = None
@@ -183,6 +196,8 @@ class Drain:
         self._sent_before = max(self._sent_before, seqs.stop)
         self.sent_seq = seqs.stop  # before the session sends: it compares its numbers with this
         self.latencies.sent(seqs.stop)
+        if self.watch is not None:  # before the session sends: it may acknowledge at once
+            self.watch.sent(seqs, payloads)
         session.send(payloads)
         # After the rest: the other lane may send now, and looks at this drain for that.
         if self._allowance.pace is not None:
@@ -209,6 +224,8 @@ class Drain:
         self.acknowledged_seq += count
         assert self.acknowledged_seq <= self.sent_seq, (self.acknowledged_seq, self.sent_seq)
         if count:
+            if self.watch is not None:
+                self.watch.acknowledged(self.acknowledged_seq - count, self.acknowledged_seq)
             self.latencies.acknowledged(self.acknowledged_seq)
             self._queue.acknowledge(self._queue_id, self.acknowledged_seq)
         self._events.on_progress()
@@ -233,11 +250,9 @@ class Drain:
             return False
         goes_on = self._overtaken.refused()
         if not goes_on:
+            waiting = self.end - self.acknowledged_seq
             reasons, goes_on = self._suspects.refused(
-                reason,
-                in_row=in_row,
-                others_taken=others_taken,
-                waiting=self.end - self.acknowledged_seq,
+                reason, in_row=in_row, others_taken=others_taken, waiting=waiting
             )
             self._set_oldest_aside(reasons)
         self._finish_if_answered()
@@ -272,6 +287,8 @@ class Drain:
 
         They must not be changed any more.
         """
+        if self.watch is not None:
+            self.watch.stored(SeqRange(self.end, upto), payloads)
         self._cursor.stored(upto, payloads)
         if self._allowance.pace is not None:
             self._allowance.pace.came_in(upto - self.end)
@@ -343,6 +360,8 @@ class Drain:
     def _take_for_acknowledged(self, upto: int) -> None:
         self._suspects.forget(upto - self.acknowledged_seq)
         self.latencies.acknowledged(upto)
+        if self.watch is not None:
+            self.watch.acknowledged(self.acknowledged_seq, upto)
         self.acknowledged_seq = self.sent_seq = upto
         self._queue.acknowledge(self._queue_id, upto)
 
@@ -351,9 +370,8 @@ class Drain:
             self._set_aside(SeqRange(self.acknowledged_seq, self.acknowledged_seq + 1), reason)
 
     def _set_aside(self, seqs: SeqRange, reason: str) -> None:
-        self._events.on_trouble(
-            f"{span('record', seqs.start, seqs.stop - 1)} set aside in the quarantine: {reason}"
-        )
+        records = span("record", seqs.start, seqs.stop - 1)
+        self._events.on_trouble(f"{records} set aside in the quarantine: {reason}")
         self.latencies.left(seqs.stop)
         self.acknowledged_seq = seqs.stop
         if self._cursor.position < seqs.stop:

@@ -142,6 +142,8 @@ class Intake:
         refusals: list[Refusal] = []
         taken: list[tuple[Sequence[bytes], Origin, Marks]] = []
         came_at = self._count(batches)
+        if self._counters.on_received is not None:
+            self._counters.on_received(batches)
         if self._reading.guard is not None:
             batches, loops = self._reading.guard.sorted_out(batches)
             if loops:

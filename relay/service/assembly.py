@@ -54,6 +54,7 @@ from relay.service.sources.authorising import new_authorise
 from relay.service.sources.commands import SourceTools
 from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import KeptPositions, Receiving, SourceService
+from relay.service.tapping import new_taps, tap_commands
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.web import new_web_service
 from relay.transport.notices import Notices
@@ -116,6 +117,9 @@ class _Relay:
         self.token_watch = TokenWatch(tokens=rewriting.tokens, notices=notices, clock=reactor)
         self.watch_rules = WatchRules(configuration, zone=local_zone())
         self.sources = self._sources(kinds)
+        self.taps = new_taps(
+            self.sources, self.destinations, rewriting, configuration, wall, reactor
+        )
         accounts = [each.status for each in self.destinations]
         rules = self.watch_rules.counters
         self.rates = RateSampler(
@@ -333,6 +337,7 @@ class _Relay:
             **asked,
             **self.tools.commands(),
             **sources.commands(),
+            **tap_commands(self.taps),
         }
 
 

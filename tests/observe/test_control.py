@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from relay.model.errors import QueueError
-from relay.observe.control import Asked, Command, ControlFactory
+from relay.model.errors import QueueError, RelayError
+from relay.observe.control import Asked, Command, ControlFactory, Streamed
 from tests.connections import Wire, lose
 
 
@@ -166,3 +167,121 @@ def test_an_answer_that_nobody_reads(connection: Connection) -> None:
     connection.protocol.dataReceived(b'{"command": "status"}\n')
     connection.clock.advance(30)
     assert connection.wire.disconnected
+
+
+class Stream:
+    """What a command that streams returns."""
+
+    end = ""
+
+    def __init__(self, ready: Callable[[], None]) -> None:
+        self.ready = ready
+        self.waiting: list[list[object]] = []
+        self.is_closed = False
+
+    def offer(self, *items: object) -> None:
+        self.waiting.append(list(items))
+        self.ready()
+
+    def take(self) -> list[object]:
+        return self.waiting.pop(0) if self.waiting else []
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Streaming:
+    """A client that has asked for a stream."""
+
+    def __init__(self, arguments: bytes = b"{}") -> None:
+        self.clock = Clock()
+        self.wire = Wire()
+        self.streams: list[Stream] = []
+        commands: dict[str, Command] = {"watch": Streamed(Watch, self._open)}
+        self.protocol = ControlFactory(commands, clock=self.clock).buildProtocol(None)
+        self.protocol.makeConnection(self.wire)
+        self.protocol.dataReceived(b'{"command": "watch", "arguments": %b}\n' % arguments)
+
+    def _open(self, wanted: Watch, ready: Callable[[], None]) -> Stream:
+        if wanted.name == "nobody":
+            raise RelayError("there is nobody")
+        stream = Stream(ready)
+        self.streams.append(stream)
+        stream.offer("at once")
+        return stream
+
+    def lines(self) -> list[Any]:
+        self.clock.advance(0.1)
+        written = [json.loads(line) for line in self.wire.value().splitlines()]
+        self.wire.clear()
+        return written
+
+
+class Watch(msgspec.Struct, forbid_unknown_fields=True):
+    name: str = ""
+
+
+def test_a_stream_goes_on_line_by_line() -> None:
+    client = Streaming()
+    assert client.lines() == [{"result": None}, {"item": "at once"}]
+    client.streams[0].offer(1, 2)
+    client.streams[0].offer(3)
+    assert client.lines() == [{"item": 1}, {"item": 2}]
+    assert client.lines() == [{"item": 3}]
+    client.clock.advance(1000.0)
+    assert not client.wire.disconnecting
+
+
+def test_items_that_come_together_are_written_together() -> None:
+    client = Streaming()
+    client.lines()
+    for number in range(3):
+        client.streams[0].offer(number)
+    assert client.wire.value() == b""
+    client.clock.advance(0.05)
+    assert client.wire.value() == b'{"item":0}\n'
+
+
+def test_a_stream_ends_with_a_reason_behind_its_last_item() -> None:
+    client = Streaming()
+    client.lines()
+    client.streams[0].end = "count"
+    client.streams[0].offer("last")
+    assert client.lines() == [{"item": "last"}]
+    assert client.lines() == [{"end": "count"}]
+    assert client.wire.disconnecting
+    assert client.wire.producer is None
+    assert client.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_does_not_read_is_sent_nothing() -> None:
+    client = Streaming()
+    client.lines()
+    client.wire.producer.pauseProducing()
+    client.streams[0].offer("later")
+    assert client.lines() == []
+    client.wire.producer.resumeProducing()
+    assert client.lines() == [{"item": "later"}]
+
+
+def test_a_client_that_goes_closes_its_stream() -> None:
+    client = Streaming()
+    client.streams[0].offer("never read")
+    lose(client.protocol)
+    assert client.streams[0].is_closed
+    client.streams[0].offer("too late")
+    assert client.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (b'{"name": 5}', "watch: the arguments do not fit: "),
+        (b'{"name": "nobody"}', "there is nobody"),
+    ],
+)
+def test_a_stream_that_cannot_begin_is_an_error(arguments: bytes, error: str) -> None:
+    client = Streaming(arguments)
+    (line,) = client.lines()
+    assert line["error"].startswith(error)
+    assert client.wire.disconnecting

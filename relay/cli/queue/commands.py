@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -24,10 +24,8 @@ from relay.cli.where import Where, where_options
 from relay.model.text import Document, counted, duration, size
 from relay.queue.inspect.queries import Record
 from relay.queue.transaction import account_of_lane
-from relay.rewrite.conditions import glob, regex, substring
 from relay.rewrite.forms.record_key import split_key
-from relay.service.configuration.filter_table import numbers_in
-from relay.wire.parse import parse
+from relay.service.tapping import message_test
 
 _POLL_SECONDS = 0.5
 _WORTH_BYTES = 64 * 1024 * 1024  # a smaller file is not worth compacting
@@ -216,7 +214,7 @@ def grep(
     The relay only reads the records; this command searches them.
     """
     try:
-        fits = _test_of(pattern, **options)
+        fits = message_test(pattern, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     found = 0
@@ -237,27 +235,6 @@ def grep(
     if counts:
         click.echo(found)
     raise SystemExit(0 if found else 1)
-
-
-def _test_of(
-    pattern: str, *, ignore_case: bool, fixed: bool, hostname: str | None, severity: str | None
-) -> Callable[[bytes], bool]:
-    is_found = (substring if fixed else regex)(pattern, ignore_case=ignore_case)
-    if hostname is None and severity is None:
-        return is_found
-    try:
-        allowed = numbers_in(".." if severity is None else severity, "severity")
-    except ValueError as error:
-        raise ValueError(f"--severity: {error}") from None
-    is_host = glob(hostname or "*", ignore_case=True)
-
-    def fits(payload: bytes) -> bool:
-        if not is_found(payload):
-            return False
-        message = parse(payload)
-        return message.severity in allowed and is_host(message.hostname or b"")
-
-    return fits
 
 
 @queue.command()

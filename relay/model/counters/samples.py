@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 SAMPLES_MAX = 20
@@ -27,7 +27,13 @@ class Sample(NamedTuple):
 
 
 class Samples:
-    """Keeps the last messages of each reason: at most 32 reasons, about 350 KiB in all."""
+    """Keeps the last messages of each reason: at most 32 reasons, about 350 KiB in all.
+
+    Attributes:
+        on_note: Called with the arguments of `note`; None = nobody looks.
+    """
+
+    on_note: Callable[[str, Sequence[bytes], str], None] | None = None
 
     def __init__(self) -> None:
         self._by_reason: dict[str, deque[Sample]] = {}
@@ -37,6 +43,8 @@ class Samples:
 
     def note(self, reason: str, frames: Sequence[bytes], *, peer: str, at: float) -> None:
         """`frames` share the fate that `reason` names; of reasons above the limit none is kept."""
+        if self.on_note is not None:
+            self.on_note(reason, frames, peer)
         kept = self._by_reason.get(reason)
         if kept is None:
             if len(self._by_reason) >= _REASONS_MAX:

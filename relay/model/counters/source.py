@@ -8,12 +8,14 @@ a destination are kept in the queue, in the transaction of the change they count
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from relay.model.counters.histogram import Histogram
 from relay.model.counters.peers import PeerTable
 from relay.model.counters.samples import Samples
 from relay.model.counters.watched import Watched
+from relay.model.origin import Received
 
 BELIEVED_RECORDS_MAX = 100_000_000
 """The most records that one statement of a peer may declare missing or duplicate.
@@ -39,6 +41,8 @@ class SourceCounters:
     """What rules of `[[watch]]` change in what counts as a warning or an error."""
     samples: Samples = field(default_factory=Samples)
     """The last messages that were dropped or could not be parsed, by reason or tag."""
+    on_received: Callable[[Sequence[Received]], None] | None = None
+    """Called with what came in, before anything is done with it; None = nobody looks."""
     stored_seconds: Histogram = field(default_factory=Histogram)
     """How long frames waited until they were on disk, from the end of their chunk."""
     stored_records: int = 0

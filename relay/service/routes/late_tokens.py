@@ -61,6 +61,11 @@ class LateTokens(Form):
         """The payloads of lines, with slots for tokens that are not known."""
         return with_slots(list(self._form.write(lines, indexes, arrival)), self._placeholders)
 
+    @property
+    def secrets(self) -> list[bytes]:
+        """The tokens that are known by now."""
+        return [token.reveal() for token in self._rewrite.known_tokens]
+
     def look(self) -> None:
         """Try to read the tokens that are missing."""
         if not self._placeholders:
