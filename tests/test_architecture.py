@@ -30,8 +30,9 @@ SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect"],
     "service": [
         *("configuration", "checks", "probes", "routes", "process", "tls", "queue"),
-        *("destinations", "sources", "alerts"),
+        *("destinations", "sources", "alerts", "web"),
     ],
+    "observe": ["web", "page"],
 }
 """The sub-packages of a package.  What is left in the package itself puts them together, or is so
 general that all of them use it."""

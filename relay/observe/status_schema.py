@@ -320,6 +320,8 @@ class Web(Struct, forbid_unknown_fields=True):
     address: str
     ready: bool
     state: str
+    readers: Annotated[int, Meta(description="Pages that are open.")]
+    wrong_tokens: Annotated[int, Meta(description="Requests with a wrong token, since the start.")]
 
 
 class StatusDocument(Struct, forbid_unknown_fields=True):

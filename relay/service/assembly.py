@@ -56,7 +56,8 @@ from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import KeptPositions, Receiving, SourceService
 from relay.service.tapping import new_taps, tap_commands
 from relay.service.tls.certificate_watch import CertificateWatch
-from relay.service.web import new_web_service
+from relay.service.web.pages import WebParts, new_web_service
+from relay.service.web.service import WebService
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
 from relay.transport.reception import Reception
@@ -129,15 +130,13 @@ class _Relay:
         _warn_at_start(configuration, systemd, notices)
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
-        self.web = new_web_service(
-            *(configuration.web, self.status, self.sources, self.certificates),
-            *(notices, reactor),
-        )
         percent = configuration.compact_free_percent
         self.compaction = CompactionService(
             queue=queue, free_percent=percent, notices=notices, clock=reactor
         )
         self.tools = DestinationTools(self.destinations, queue=queue, now=now)
+        self.commands = self._commands()
+        self.web = _web(self)
         self.notify = NotifySocket(systemd.notify_socket)
         self.progress = StallDetector(
             destinations=self.destinations, notices=notices, clock=reactor
@@ -169,7 +168,7 @@ class _Relay:
                     *(configuration, queue, self.admission, self.limits),
                     *(self.notices, self.wall, clock),
                 ),
-                *(self.rates, self.reactor_delay, *self._observers()),
+                *(self.rates, self.reactor_delay, *_observers(self)),
                 ConcurrentService(self.sources),
                 NotifyService(
                     send=self.notify.send,
@@ -303,22 +302,6 @@ class _Relay:
             last_errors=self.notices.last_of,
         )
 
-    def _observers(self) -> list[Service]:
-        return [
-            ControlService(
-                path=os.path.join(self.configuration.state_dir, "control.sock"),
-                factory=ControlFactory(self._commands(), clock=self.reactor),
-                clock=self.reactor,
-            ),
-            StatisticsService(
-                status=self.status,
-                interval_seconds=self.configuration.statistics_seconds,
-                clock=self.reactor,
-                tell=lambda line: self.notify.send({"STATUS": line}),
-            ),
-            *([self.web] if self.web is not None else []),
-        ]
-
     def _commands(self) -> dict[str, Command]:
         """What the control socket offers, by name."""
         tools = QueueTools(
@@ -339,6 +322,41 @@ class _Relay:
             **sources.commands(),
             **tap_commands(self.taps),
         }
+
+
+def _observers(relay: _Relay) -> list[Service]:
+    return [
+        ControlService(
+            path=os.path.join(relay.configuration.state_dir, "control.sock"),
+            factory=ControlFactory(relay.commands, clock=relay.reactor),
+            clock=relay.reactor,
+        ),
+        StatisticsService(
+            status=relay.status,
+            interval_seconds=relay.configuration.statistics_seconds,
+            clock=relay.reactor,
+            tell=lambda line: relay.notify.send({"STATUS": line}),
+        ),
+        *([relay.web] if relay.web is not None else []),
+    ]
+
+
+def _web(relay: _Relay) -> WebService | None:
+    return new_web_service(
+        WebParts(
+            configuration=relay.configuration,
+            status=relay.status,
+            sources=relay.sources,
+            rates=relay.rates,
+            view=relay.queue.view,
+            taps=relay.taps,
+            commands=relay.commands,
+            certificates=relay.certificates,
+            notices=relay.notices,
+            wall=relay.wall,
+            reactor=relay.reactor,
+        )
+    )
 
 
 def _warn_at_start(configuration: Configuration, systemd: Systemd, notices: Notices) -> None:

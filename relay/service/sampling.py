@@ -56,6 +56,11 @@ class RateSampler(PeriodicService):
         if self.rules:
             self._of_rules.note(now, [rule.records for rule in self.rules])
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """Counters of all sources and destinations together, as of the last sample."""
+        return self._rates.latest
+
     def report(self) -> Document:
         """Rates of all sources and destinations together."""
         return self._rates.report()

@@ -240,6 +240,7 @@ class _FileReader:
             if web.is_encrypted:
                 self._check_tls(web.tls, "listen", "web")
             self._check_token("web.token_file", web.token_file)
+            self._check_token("web.admin_token_file", web.admin_token_file)
             return web
         return None
 

@@ -474,7 +474,7 @@ class WebAddress:
 
 @dataclass(frozen=True, slots=True)
 class WebConfiguration:
-    """The relay's own web server: metrics and health."""
+    """The relay's own web server: a page for browsers, metrics and health."""
 
     listen: Url = key(
         WebAddress(),
@@ -487,6 +487,13 @@ class WebConfiguration:
         "",
         "file that holds nothing but the token for `Authorization: Bearer`; `/healthz` needs none",
         default_text="no token is asked for",
+    )
+    admin_token_file: str = key(
+        SecretFile(is_token=True),
+        "",
+        "file that holds nothing but another token, which allows the actions of the page as well: "
+        "pause, resume, connect, send again, purge",
+        default_text="there are no actions",
     )
     host_names: tuple[str, ...] = key(
         Texts("a list of host names"),
@@ -509,6 +516,11 @@ class WebConfiguration:
                         f"{where(name)}: has no effect without TLS; write listen = "
                         f'"https://…", or remove it'
                     )
+        if self.admin_token_file and self.admin_token_file == self.token_file:
+            yield (
+                f"{where('admin_token_file')}: is the file of token_file; name one with another "
+                "token, or everybody who may look could act"
+            )
         if is_local_host(self.listen.host):
             return
         if not self.is_encrypted:

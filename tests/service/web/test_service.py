@@ -11,7 +11,7 @@ from relay.observe.metrics import DESTINATIONS, SOURCES
 from relay.service.configuration.model import TlsConfiguration, Url, WebConfiguration
 from relay.service.refusal import StartRefused
 from relay.service.sources.service import DatagramSource
-from relay.service.web import WebService
+from relay.service.web.service import WebService
 from tests.assembled_relay import Relay, reached
 from tests.certificate_files import make_certificate_files
 from tests.connections import Wire

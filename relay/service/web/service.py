@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from functools import partial
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -13,15 +11,13 @@ from twisted.logger import Logger
 
 from relay.model.clock import Port, Reactor
 from relay.model.text import Document
-from relay.observe.status import Status
-from relay.observe.web import Answer, Page, WebAccess, WebFactory, health, readiness
+from relay.observe.web.events import EventStream
+from relay.observe.web.server import WebFactory
 from relay.service.configuration.model import Url, WebConfiguration
-from relay.service.configuration.rewrite_table import token_from_file
 from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
-from relay.service.sources.service import SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
-from relay.transport.notices import Notices
+from relay.service.web.recorder import Recorder
 from relay.transport.sockets import bind_stream, listen
 from relay.transport.tls.endpoints import TlsListener, with_tls
 
@@ -34,6 +30,8 @@ class WebService(Service):
     Args:
         configuration: Where, and who may ask.
         factory: Answers.
+        events: Has the readers of the page.
+        recorder: Works while this service runs.
         certificates: Keeps the files of TLS up to date.
         reactor: Provides IReactorTime and IReactorSocket.
     """
@@ -45,12 +43,14 @@ class WebService(Service):
         self,
         configuration: WebConfiguration,
         factory: WebFactory,
+        events: EventStream,
+        recorder: Recorder,
         certificates: CertificateWatch,
         reactor: Reactor,
     ) -> None:
         self._url = configuration.listen
         self._address = str(self._url)
-        self._factory = factory
+        self._factory, self._events, self._recorder = factory, events, recorder
         self._reactor = reactor
         self._files = Prerequisite("the web server does not listen until the files are right")
         self._tls: TlsListener | None = None
@@ -73,11 +73,13 @@ class WebService(Service):
         if self._socket is None:
             self.privilegedStartService()
         Service.startService(self)
+        self._recorder.startService()
         if not self._files.trouble:
             self._begin()
 
     def stopService(self) -> Deferred[object] | None:
         Service.stopService(self)
+        self._recorder.stopService()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -90,7 +92,13 @@ class WebService(Service):
     def report(self) -> Document:
         """For status."""
         state = self._files.state
-        return {"address": self._address, "ready": not state, "state": state}
+        return {
+            "address": self._address,
+            "ready": not state,
+            "state": state,
+            "readers": len(self._events),
+            "wrong_tokens": self._factory.access.wrong.count,
+        }
 
     def _bind(self) -> socket.socket:
         return bind_stream(self._url.host, self._url.port, listens=False)
@@ -117,39 +125,3 @@ class WebService(Service):
         bound.close()  # the port has its own copy
         self._socket = None
         self._log.info("{who}: listens on {address}", who=_SUBJECT, address=self._address)
-
-
-def new_web_service(
-    configuration: WebConfiguration | None,
-    status: Status,
-    sources: Sequence[SourceService],
-    certificates: CertificateWatch,
-    notices: Notices,
-    reactor: Reactor,
-) -> WebService | None:
-    """The web server with its pages; None if it is not configured."""
-    if configuration is None:
-        return None
-    # A relay without a web server need not load what writes metrics.
-    from relay.observe.metrics import RelayCollector, content_type, exposition
-
-    collector = RelayCollector(
-        status.document, {source.id: source.counters.peers for source in sources}
-    )
-
-    def metrics(accept: str) -> Answer:
-        kind = content_type(accept)
-        return Answer(exposition(collector, kind), content_type=kind)
-
-    pages = {
-        "/metrics": Page(metrics, variant=content_type),
-        "/healthz": Page(lambda accept: health(), is_public=True),
-        "/readyz": Page(lambda accept: readiness(status.document()["degraded"])),
-    }
-    token_file, host = configuration.token_file, configuration.listen.host
-    access = WebAccess(
-        {name.lower() for name in (*configuration.host_names, host) if name},
-        partial(token_from_file, token_file) if token_file else None,
-    )
-    factory = WebFactory(pages, access, clock=reactor, notices=notices)
-    return WebService(configuration, factory, certificates, reactor)

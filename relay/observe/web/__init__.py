@@ -1,0 +1,1 @@
+"""The web server: who may ask, what is answered, and the page for browsers."""
