@@ -59,11 +59,12 @@ compiler: ## Install a C compiler, as root on Debian, if there is none
 	    rm -f $(VENV)/installed; } || true
 
 # The tests of HTTP sources and of certificates run curl and openssl.
-interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng and journalctl for the interoperability tests
+interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng, journalctl and Chromium (130 MB, once) for the tests
 	@{ command -v curl && command -v openssl; } >/dev/null || { [ "$$(id -u)" = 0 ] && \
 	    command -v apt-get >/dev/null && apt-get update -qq && \
 	    apt-get install -y -qq curl openssl >/dev/null; } || true
 	@$(BIN)/python -m tests.interop.packages
+	@$(BIN)/python -m tests.interop.chromium || true  # its tests say what is missing
 
 # As many processes as the machine has cores; each of them collects all tests, which takes seconds.
 PARALLEL := --numprocesses auto --maxprocesses 8

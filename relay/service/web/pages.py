@@ -41,6 +41,7 @@ from relay.service.web.actions import Actions
 from relay.service.web.recorder import Recorder
 from relay.service.web.search import Search
 from relay.service.web.service import WebService
+from relay.service.web.tail import Tail
 from relay.transport.notices import Notices
 
 _DAY_SECONDS = SLOTS * SAMPLE_SECONDS
@@ -78,6 +79,7 @@ def new_web_service(parts: WebParts) -> WebService | None:
         "/events": Stream(events.open),
         "/history": Page(partial(_history, recorder), variant=_span),
         "/samples": Page(partial(_samples, parts.commands)),
+        "/tap": Stream(Tail(parts.taps, parts.reactor).open),
         "/search": Page(_search(parts).answer, variant=None),
         **_for_programs(parts),
     }

@@ -63,13 +63,17 @@ class Client:
         parts = wire.value().split(b"data: ")[1:]
         return [json.loads(part.partition(b"\n")[0]) for part in parts]
 
+    @property
+    def app(self) -> DatagramSource:
+        """The source of this id."""
+        found = (each for _, each in reached(self.relay.service))
+        return next(each for each in found if isinstance(each, DatagramSource))
+
     def send(self, *messages: bytes) -> None:
         for message in messages:
             self.relay.send("app", message)
-        app = next(
-            each for _, each in reached(self.relay.service) if isinstance(each, DatagramSource)
-        )
-        self.app = app
+        for reader in self.relay.reactor.getReaders():
+            reader.doRead()
 
 
 def test_the_page_is_at_the_root(tmp_path: Path) -> None:
@@ -80,9 +84,7 @@ def test_the_page_is_at_the_root(tmp_path: Path) -> None:
 
 def test_events_show_the_relay_each_second(tmp_path: Path) -> None:
     client = Client(tmp_path)
-    app = next(
-        each for _, each in reached(client.relay.service) if isinstance(each, DatagramSource)
-    )
+    app = client.app
     wire = client.connect("/events")
     client.relay.reactor.advance(0)
     app.counters.received_records += 7
@@ -98,9 +100,7 @@ def test_events_show_the_relay_each_second(tmp_path: Path) -> None:
 
 def test_history_has_what_the_recorder_noted(tmp_path: Path) -> None:
     client = Client(tmp_path)
-    app = next(
-        each for _, each in reached(client.relay.service) if isinstance(each, DatagramSource)
-    )
+    app = client.app
     app.counters.received_records += 7
     app.counters.peers.of(Origin("app", Transport.UNIX)).severities[3] += 5
     for _ in range(10):
@@ -117,9 +117,7 @@ def test_history_has_what_the_recorder_noted(tmp_path: Path) -> None:
 
 def test_samples_are_those_of_the_control_socket(tmp_path: Path) -> None:
     client = Client(tmp_path)
-    app = next(
-        each for _, each in reached(client.relay.service) if isinstance(each, DatagramSource)
-    )
+    app = client.app
     app.counters.samples.note("too-long", [b"\x1b[2J<script>"], peer="local", at=1.0)
     status, found = client.get("/samples")
     assert status == 200

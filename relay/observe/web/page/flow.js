@@ -22,9 +22,10 @@ const fitting = (text, width) => {
 
 export function drawFlow(event) {
   const parent = find("flow-picture");
-  const width = Math.max(260, parent.clientWidth);
-  const side = Math.max(92, Math.min(230, width * 0.27));
-  const middle = Math.max(70, Math.min(150, width * 0.2));
+  const width = Math.max(220, parent.clientWidth);
+  const isNarrow = width < 560;
+  const middle = isNarrow ? 64 : Math.min(150, width * 0.2);
+  const side = Math.min(230, (width - middle) / 2 - (isNarrow ? 26 : width * 0.12));
   const sources = event.sources.slice(0, NODES_MAX).map((source) => ({
     name: source.id, rate: source.rates["10s"].messages, state: stateOfSource(source),
   }));
@@ -41,7 +42,7 @@ export function drawFlow(event) {
   const bad = destinations.filter((each) => each.state !== "good").map((each) => each.name);
   svg.setAttribute("aria-label", `${summary}; ${bad.length ? `not well: ${bad.join(", ")}` : "all is well"}. The numbers are in the lists below.`);
   const highest = Math.max(1, ...sources.map((each) => each.rate), ...destinations.map((each) => each.rate));
-  const stroke = (each) => (each.rate > 0 ? 2 + 16 * Math.sqrt(each.rate / highest) : 1.5);
+  const stroke = (each) => (each.rate > 0 ? 2 + (isNarrow ? 9 : 16) * Math.sqrt(each.rate / highest) : 1.5);
   const y = (place, all) => (height - all * (BOX + GAP) + GAP) / 2 + place * (BOX + GAP);
   const [left, right] = [(width - middle) / 2, (width + middle) / 2];
   const mid = height / 2;
@@ -66,7 +67,7 @@ export function drawFlow(event) {
     draw(svg, "text", { class: "sub", x: x + 13, y: top + 36 }, fitting(second, side - 18));
   };
   sources.forEach((each, place) => node(0, y(place, sources.length), each, `${rate(each.rate)}/s`));
-  destinations.forEach((each, place) => node(width - side, y(place, destinations.length), each, `${rate(each.rate)}/s${each.queued ? `, ${brief(each.queued)} queued` : ""}`));
+  destinations.forEach((each, place) => node(width - side, y(place, destinations.length), each, `${rate(each.rate)}/s${each.queued && !isNarrow ? `, ${brief(each.queued)} queued` : ""}`));
 
   const tall = Math.max(84, Math.min(height - 8, 22 * count + 50));
   draw(svg, "rect", { x: left, y: mid - tall / 2, width: middle, height: tall, rx: 9 });

@@ -98,13 +98,14 @@ export function showDestinations(event) {
     const values = [
       limit.fill_percent ? `${count(each.queued_records)} (${limit.fill_percent} %)` : count(each.queued_records),
       each.queued_records ? span(each.oldest_seconds) : "–",
-      each.queued_records && limit.seconds_to_empty ? span(limit.seconds_to_empty) : limit.seconds_to_full ? `full in ${span(limit.seconds_to_full)}` : "–",
+      each.queued_records && typeof limit.seconds_to_empty === "number" ? span(limit.seconds_to_empty) : "–",
       rate(each.rates["10s"].delivered),
       count(each.in_flight_records),
       count(sum(each.dropped_records)),
     ];
     values.forEach((value, place) => write(facts.children[place].lastChild, value));
     const notes = [...each.details];
+    if (typeof limit.seconds_to_full === "number") notes.unshift(`full in ${span(limit.seconds_to_full)}`);
     if (each.quarantined_records) notes.push(`${counted(each.quarantined_records, "message")} set aside`);
     const reasons = Object.entries(each.dropped_records).filter(([, number]) => number).map(([reason, number]) => `${reason} ${count(number)}`);
     if (reasons.length) notes.push(`dropped: ${reasons.join(", ")}`);

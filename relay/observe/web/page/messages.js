@@ -1,7 +1,9 @@
-// Messages themselves: samples of lost ones, and the search.
+// Messages themselves: samples of lost ones, the search, and those that pass.
 
-import { counted, dateAndTime, find, keep, make, size, write } from "./dom.js";
-import { read } from "./relay.js";
+import { counted, dateAndTime, find, keep, make, size, timeOfDay, write } from "./dom.js";
+import { Events, read } from "./relay.js";
+
+const TAIL_MAX = 200;
 
 /** One message: a line about it, and its text. */
 export function message({ at, text, notes = [] }) {
@@ -92,4 +94,81 @@ export function startSearch() {
     if (list.children.length >= 1000) list.replaceChildren(); // the page keeps a bounded number
     go();
   });
+}
+
+let ids = { source: [], destination: [] };
+
+function showIds() {
+  const stage = find("tail-stage").value;
+  const what = stage === "received" || stage === "dropped" ? "source" : "destination";
+  const items = [["", `all ${what}s`], ...ids[what].map((id) => [id, id])];
+  keep(find("tail-id"), items, ([id, label]) => `${label} ${id}`, ([id, label]) => make("option", { value: id }, label));
+}
+
+/** The sources and destinations at which one may look. */
+export function showStages(event) {
+  const now = { source: event.sources.map((each) => each.id), destination: event.destinations.map((each) => each.id) };
+  if (JSON.stringify(now) === JSON.stringify(ids)) return;
+  ids = now;
+  showIds();
+}
+
+export function startTail() {
+  const [list, status, go, leftOut] = [find("tail-lines"), find("tail-status"), find("tail-go"), find("tail-left-out")];
+  let events = null;
+
+  function show(found) {
+    for (const each of found) {
+      if (each.left_out) {
+        leftOut.hidden = false;
+        write(leftOut, `${counted(each.left_out, "message")} left out, since they are too many to show.`);
+      }
+      if (each.text === undefined) continue;
+      const notes = [timeOfDay(each.at), each.source ?? each.destination, each.peer, each.reason];
+      list.prepend(message({ text: each.text, notes }));
+    }
+    while (list.children.length > TAIL_MAX) list.lastChild.remove();
+  }
+
+  function pause(text) {
+    events?.stop();
+    events = null;
+    write(go, "Start");
+    write(status, text);
+  }
+
+  function start() {
+    const asked = { stage: find("tail-stage").value, id: find("tail-id").value, text: find("tail-text").value };
+    leftOut.hidden = true;
+    write(go, "Pause");
+    write(status, "Waiting for messages; the newest is at the top.");
+    const mine = new Events(`tap?${new URLSearchParams(asked)}`, {
+      onEvent: (found) => mine === events && show(found),
+      onAway: (text) => mine === events && pause(`Paused: ${text}`),
+    });
+    events = mine;
+    mine.start();
+  }
+
+  find("tail-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (events) pause("Paused: messages that pass now are not shown.");
+    else start();
+  });
+  find("tail-clear").addEventListener("click", () => {
+    list.replaceChildren();
+    leftOut.hidden = true;
+  });
+  for (const id of ["tail-stage", "tail-id", "tail-text"]) {
+    find(id).addEventListener("change", () => {
+      if (id === "tail-stage") showIds();
+      if (!events) return;
+      pause("");
+      start();
+    });
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden && events) pause("Paused, since the page was hidden.");
+  });
+  showIds();
 }

@@ -4,14 +4,14 @@ import { Charts } from "./charts.js";
 import { find, write } from "./dom.js";
 import { drawFlow } from "./flow.js";
 import { showCertificates, showDestinations, showHealth, showRelays, showSenders, showSources, showTiles } from "./lists.js";
-import { showPlaces, showSamples, startSearch } from "./messages.js";
+import { showPlaces, showSamples, showStages, startSearch, startTail } from "./messages.js";
 import { Events } from "./relay.js";
 
 const HIDDEN_SECONDS = 30; // a page that nobody sees reads no events after that
 const SAMPLES_SECONDS = 10;
 
 const charts = new Charts();
-const parts = [showHealth, showTiles, drawFlow, showDestinations, showSources, showSenders, showRelays, showCertificates, showPlaces];
+const parts = [showHealth, showTiles, drawFlow, showDestinations, showSources, showSenders, showRelays, showCertificates, showPlaces, showStages];
 let last = null;
 let sampledAt = 0;
 
@@ -48,4 +48,5 @@ document.addEventListener("visibilitychange", () => {
 });
 addEventListener("resize", () => last && drawFlow(last));
 startSearch();
+startTail();
 events.start();
