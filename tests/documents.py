@@ -24,7 +24,10 @@ DOCUMENTS = [
     ROOT / "certs" / "README.md",
 ]
 PLACE = "/etc/syslogrelay"
-TOKENS = ("token", "web.token", "web-new.token", "web-admin.token", "mail", "others")
+TOKENS = (
+    *("token", "web.token", "web-new.token", "web-admin.token"),
+    *("alerts.token", "mail", "others"),
+)
 _MARK = re.compile(r"<!-- (not run|in): (.+) -->")
 
 

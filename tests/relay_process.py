@@ -72,7 +72,7 @@ class RelayProcess(Program):
         destinations: Those below `destinations`.
         relay: Further keys of the table `relay`.
         apps, filters: The tables below them.
-        web: The table `web`; None = there is none.
+        web, alerts: The tables of these names; None = there is none.
         arguments: twistd's own, before the word syslogrelay.
         interpreter, environment, user: To run it as somebody else; None = as we run.
     """
@@ -87,6 +87,7 @@ class RelayProcess(Program):
         apps: Mapping[str, Mapping[str, Any]] | None = None,
         filters: Mapping[str, Mapping[str, Any]] | None = None,
         web: Mapping[str, Any] | None = None,
+        alerts: Mapping[str, Any] | None = None,
         name: str = "relay",
         arguments: Sequence[str] = FOREGROUND,
         interpreter: str | None = None,
@@ -119,6 +120,7 @@ class RelayProcess(Program):
             sources=sources,
             destinations=destinations,
             **({"web": web} if web is not None else {}),
+            **({"alerts": alerts} if alerts is not None else {}),
         )
 
     @classmethod

@@ -32,7 +32,7 @@ SUB_PACKAGES = {
         *("configuration", "checks", "probes", "routes", "process", "tls", "queue"),
         *("destinations", "sources", "alerts", "web"),
     ],
-    "observe": ["web", "page"],
+    "observe": ["alerts", "web", "page"],
 }
 """The sub-packages of a package.  What is left in the package itself puts them together, or is so
 general that all of them use it."""

@@ -8,6 +8,7 @@ from relay import __version__
 from relay.cli.groups import Program
 
 _MODULES = {
+    "alerts": "views.alerts",
     "audit": "queue.audit",
     "certs": "certificates",
     "check": "check",

@@ -8,7 +8,7 @@ no change here; anything else gets a function below.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from relay.model.text import Document, counted, duration
 
@@ -78,19 +78,32 @@ def _losses(report: Document) -> dict[str, int]:
 
 def degradations(document: Document) -> list[str]:
     """Reasons why the relay is not healthy, the worst first; empty if it is."""
+    alerts = document.get("alerts", ())
+    told = {(alert["rule"], alert["subject"]) for alert in alerts}
     found = [*_admission(document["admission"])]
     found += [f"damaged queue file {path}" for path in document["damaged_files"]]
-    found += _recent(document["recently"])
+    found += _alerts(alerts, "error")
+    found += _recent(document["recently"], told)
     for destination in document["destinations"]:
-        found += [f"{destination['id']}: {finding}" for finding in _destination(destination)]
+        is_told = ("down", f"destination {destination['id']}") in told
+        found += [
+            f"{destination['id']}: {finding}" for finding in _destination(destination, is_told)
+        ]
     for source in document["sources"]:
         found += [f"{source['id']}: {finding}" for finding in _source(source)]
-    found += _certificates(document["certificates"])
+    found += _certificates(document["certificates"], told)
     if (web := document.get("web")) and not web["ready"]:
         found.append(f"web server: {web['state']}")
     found += [f"table {table['path']}: {table['problem']}" for table in document["tables"]]
     found += [f"{orphan}: has records but no destination" for orphan in document["orphans"]]
+    found += _alerts(alerts, "warning")
     return found
+
+
+def _alerts(alerts: Sequence[Document], severity: str) -> Iterator[str]:
+    for alert in alerts:
+        if alert["severity"] == severity:
+            yield f"{alert['subject']}: {alert['text']} (alert {alert['rule']})"
 
 
 def _admission(admission: Document) -> Iterator[str]:
@@ -110,10 +123,11 @@ def _source(report: Document) -> Iterator[str]:
         yield f"{counted(report['files_unreadable'], 'file')} cannot be read"
 
 
-def _destination(report: Document) -> Iterator[str]:
-    if not report["ready"]:
+def _destination(report: Document, is_told: bool) -> Iterator[str]:
+    """Findings about a destination; `is_told` = an alert says already that it is down."""
+    if not report["ready"] and not is_told:
         yield report["state"]
-    if (seconds := report.get("stalled_seconds")) is not None:
+    if (seconds := report.get("stalled_seconds")) is not None and not is_told:
         yield f"nothing acknowledged in {duration(seconds)} of being connected"
     percent = (report.get("limit") or {"fill_percent": None})["fill_percent"]
     if percent is not None and percent >= _NEARLY_FULL_PERCENT:
@@ -122,14 +136,20 @@ def _destination(report: Document) -> Iterator[str]:
         yield f"{counted(report['quarantined_records'], 'record')} in quarantine"
 
 
-def _recent(recently: Document) -> Iterator[str]:
+def _recent(recently: Document, told: Collection[tuple[str, str]]) -> Iterator[str]:
     for id, losses in recently["lost_records"].items():
+        kind, is_source, name = id.partition("/")
+        if ("drops", f"source {name}" if is_source else f"destination {kind}") in told:
+            continue
         counts = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(losses.items()))
         yield f"{id}: lost {counts} in the last {duration(recently['seconds'])}"
 
 
-def _certificates(reports: list[Document]) -> Iterator[str]:
+def _certificates(reports: list[Document], told: Collection[tuple[str, str]]) -> Iterator[str]:
     for report in reports:
+        path = report.get("certificate") or report.get("crl")
+        if ("expiry", f"{report['subject']}, {path}") in told:
+            continue
         # Files that cannot be used have neither; each of the others has one of these.
         if report.get("is_due", True) and report.get("expires_days", 0.0) <= _EXPIRES_DAYS:
             yield f"{report['subject']}: {report['problem']}"

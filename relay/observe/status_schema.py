@@ -324,6 +324,29 @@ class Web(Struct, forbid_unknown_fields=True):
     wrong_tokens: Annotated[int, Meta(description="Requests with a wrong token, since the start.")]
 
 
+class Alert(Struct, forbid_unknown_fields=True):
+    """An incident that runs, or has ended."""
+
+    rule: str
+    subject: str
+    text: str
+    severity: Literal["warning", "error"]
+    since: Stamp
+    ended: Stamp | UnsetType = UNSET
+
+
+class AlertOutlet(Struct, forbid_unknown_fields=True):
+    """A receiver of alerts."""
+
+    name: str
+    told: Count
+    waiting: Count
+    failures: Count
+    given_up: Count
+    dropped: Count
+    last_error: str
+
+
 class StatusDocument(Struct, forbid_unknown_fields=True):
     """The state of a relay."""
 
@@ -353,6 +376,12 @@ class StatusDocument(Struct, forbid_unknown_fields=True):
     tables: list[TableProblem]
     waiting_in_groups: ByName
     web: Web | None
+    alerts: Annotated[list[Alert], Meta(description="Those that run, the worst first.")]
+    alerts_ended: Annotated[list[Alert], Meta(description="The last 100, the newest first.")]
+    alerts_left_out: Annotated[
+        ByName, Meta(description="What is found and not told, since there is too much, by rule.")
+    ]
+    alert_outlets: list[AlertOutlet]
 
 
 def status_schema() -> Document:

@@ -22,6 +22,7 @@ from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
 from relay.queue.files.ownership import owner_text
 from relay.rewrite.steps.pipeline import Pipeline
+from relay.service.alerts.service import alert_sections, new_alerts
 from relay.service.alerts.watching import WatchRules
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
@@ -38,9 +39,13 @@ from relay.service.observing import (
 )
 from relay.service.process.settings import open_files_warning
 from relay.service.process.systemd import NO_SYSTEMD, NotifyService, Systemd
-from relay.service.queue.assembly import new_admission, new_queue, new_watches
+from relay.service.queue.assembly import (
+    new_admission,
+    new_compaction,
+    new_queue,
+    new_watches,
+)
 from relay.service.queue.commands import QueueTools
-from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_limits
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import ConcurrentService, RelayService, StopGuard, local_zone
@@ -130,10 +135,11 @@ class _Relay:
         _warn_at_start(configuration, systemd, notices)
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
-        percent = configuration.compact_free_percent
-        self.compaction = CompactionService(
-            queue=queue, free_percent=percent, notices=notices, clock=reactor
+        self.alerts = new_alerts(
+            *(configuration, self.status.document, self.sources, self.certificates),
+            *(notices, now, reactor),
         )
+        self.compaction = new_compaction(configuration, queue, notices, reactor)
         self.tools = DestinationTools(self.destinations, queue=queue, now=now)
         self.commands = self._commands()
         self.web = _web(self)
@@ -290,6 +296,7 @@ class _Relay:
             "tables": self.lookups.report,
             "waiting_in_groups": partial(_waiting_in_groups, self.routes),
             "web": lambda: self.web and self.web.report(),
+            **alert_sections(lambda: self.alerts),
         }
         return Status(
             Identity(configuration.name, __version__, IS_COMPILED, configuration.state_dir),
@@ -317,6 +324,7 @@ class _Relay:
         )
         return {
             "status": self.status.document,
+            "alerts": lambda: self.alerts and self.alerts.report(),
             **asked,
             **self.tools.commands(),
             **sources.commands(),
@@ -337,7 +345,7 @@ def _observers(relay: _Relay) -> list[Service]:
             clock=relay.reactor,
             tell=lambda line: relay.notify.send({"STATUS": line}),
         ),
-        *([relay.web] if relay.web is not None else []),
+        *(each for each in (relay.alerts, relay.web) if each is not None),
     ]
 
 

@@ -46,6 +46,53 @@ def test_nothing_is_wrong() -> None:
     assert degradations(document()) == []
 
 
+def alert(rule: str, subject: str, severity: str = "error") -> dict[str, Any]:
+    text = f"{rule} it is"
+    return {"rule": rule, "subject": subject, "text": text, "severity": severity, "since": 1.0}
+
+
+def test_alerts_are_as_bad_as_they_say() -> None:
+    alerts = [alert("full", "queue"), alert("silent", "source in", "warning")]
+    down = [{**DESTINATION, "ready": False, "state": "refused"}]
+    assert degradations(document(alerts=alerts, destinations=down)) == [
+        "queue: full it is (alert full)",
+        "out: refused",
+        "source in: silent it is (alert silent)",
+    ]
+
+
+def test_what_an_alert_tells_is_not_told_again() -> None:
+    alerts = [
+        alert("down", "destination out"),
+        alert("drops", "source in"),
+        alert("drops", "destination out"),
+        alert("expiry", "source in, /a.pem", "warning"),
+        alert("expiry", "source in, /r.pem", "warning"),
+    ]
+    lost = {id: {"not-stored": 1} for id in ("source/in", "out", "source/other", "other")}
+    others = [{**DESTINATION, "id": "other", "ready": False, "state": "refused"}]
+    certificate = {**CERTIFICATE, "certificate": "/a.pem", "expires_days": 1.0}
+    found = degradations(
+        document(
+            alerts=alerts,
+            destinations=[{**DESTINATION, "ready": False, "stalled_seconds": 9.0}, *others],
+            recently={"seconds": 60.0, "lost_records": lost},
+            certificates=[
+                certificate,
+                {**certificate, "subject": "source other"},
+                {**REVOCATIONS, "crl": "/r.pem", "is_due": True},
+            ],
+        )
+    )
+    assert [each for each in found if "(alert" not in each] == [
+        "source/other: lost 1 (not-stored) in the last 1 m",
+        "other: lost 1 (not-stored) in the last 1 m",
+        "other: refused",
+        "source other: /a.pem expires",
+    ]
+    assert len([each for each in found if "(alert" in each]) == len(alerts)
+
+
 def test_the_worst_comes_first() -> None:
     closed = {**ADMISSION, "open": False, "reason": "no space left"}
     found = degradations(

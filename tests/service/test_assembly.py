@@ -206,7 +206,7 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
         [
             *("status", "queue-append", "queue-purge", "queue-adopt", "queue-compact", *QUERIES),
             *("quarantine-purge", "quarantine-replay", "history-replay"),
-            *("connect", "pause", "resume", "requeue", "peers", "samples", "tap"),
+            *("connect", "pause", "resume", "requeue", "peers", "samples", "tap", "alerts"),
         ]
     )
     assert "no destination 'x'; there is: all, wrapped" in relay.ask(

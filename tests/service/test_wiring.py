@@ -21,6 +21,8 @@ from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, SetAside, Transaction
 from relay.service.configuration.filter_table import AllOf, FieldFits, TextTest
 from relay.service.configuration.model import (
+    AlertLimits,
+    AlertsConfiguration,
     DestinationConfiguration,
     RewriteConfiguration,
     TlsConfiguration,
@@ -103,6 +105,42 @@ def test_rules_say_what_messages_of_their_sources_count_as(tmp_path: Path) -> No
     found = {rule["id"]: rule["records"] for rule in rates.watch_report()["rules"]}
     assert found == {"failures": 2, "rest": 1}
     assert [source.sample(9.0)[2] for source in sources] == [1, 2]
+
+
+def test_alerts_are_raised_shown_first_and_kept_over_a_restart(
+    tmp_path: Path, logged: list[str]
+) -> None:
+    alerts = AlertsConfiguration(AlertLimits(down_after=5.0))
+    relay = Relay(tmp_path, alerts=alerts, destinations=(away(tmp_path),))
+    relay.start()
+    for _ in range(3):
+        relay.reactor.advance(5)
+    status = relay.ask("status")
+    (alert,) = status["alerts"]
+    assert (alert["rule"], alert["subject"]) == ("down", "destination all")
+    assert status["degraded"] == [f"destination all: {alert['text']} (alert down)"]
+    assert relay.ask("alerts") == {
+        "running": [alert],
+        "ended": [],
+        "left_out": {},
+        "outlets": [],
+    }
+    relay.stop()
+    relay = Relay(tmp_path, alerts=alerts, destinations=(away(tmp_path),))
+    relay.start()
+    assert relay.ask("status")["alerts"][0]["since"] == alert["since"]
+    relay.stop()
+    assert len([line for line in logged if line.startswith("alert: ")]) == 1
+
+
+def test_without_a_table_there_are_no_alerts(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.start()
+    status = relay.ask("status")
+    assert (status["alerts"], status["alerts_ended"], status["alert_outlets"]) == ([], [], [])
+    assert relay.ask("alerts") is None
+    assert not (tmp_path / "state" / "alerts.json").exists()
+    relay.stop()
 
 
 def test_a_destination_s_quarantine_is_kept_to_its_size(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.exit_status import ExitStatus
+from relay.service.queue.compaction import CompactionService
 from relay.service.queue.limits import new_histories
 from relay.service.queue.service import QueueService, QueueSettings
 from relay.service.queue.state_dir import refuse_unfit, refuse_used
@@ -60,6 +61,17 @@ def new_queue(
         *(new_histories(configuration), admission, notices, reactor, wall, ExitStatus(reactor))
     )
     return QueueService(settings, parts)
+
+
+def new_compaction(
+    configuration: Configuration, queue: QueueService, notices: Notices, clock: Reactor
+) -> CompactionService:
+    return CompactionService(
+        queue=queue,
+        free_percent=configuration.compact_free_percent,
+        notices=notices,
+        clock=clock,
+    )
 
 
 def new_watches(

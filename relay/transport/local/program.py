@@ -21,6 +21,8 @@ from twisted.python.failure import Failure
 from relay.model.clock import DelayedCall, Reactor
 from relay.model.text import printable
 
+ENDED_WELL = "the program ended"
+"""How a program has ended that says by its status that all is well."""
 _STDERR_MAX = 500  # characters of one warning
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
 _KILL_SECONDS = 0.6  # after SIGTERM
@@ -73,6 +75,11 @@ class Program(ProcessProtocol):
         reactor.spawnProcess(self, _SETSID, command, environment, childFDs=dict(files))
         assert self.transport is not None
         self._group = self.transport.pid
+
+    def say(self, data: bytes) -> None:
+        """Write `data` to its standard input, whose file is ``"w"``, and end that."""
+        self.transport.write(data)  # type: ignore[call-arg, misc, union-attr]
+        self.transport.closeStdin()  # type: ignore[misc, union-attr]
 
     def end(self, *, patience_seconds: float) -> Deferred[None]:
         """End it and what it has started: SIGTERM, and SIGKILL 0.6 s later.
@@ -138,7 +145,7 @@ class Program(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self._ended = True
-        error, text = reason.value, "the program ended"
+        error, text = reason.value, ENDED_WELL
         if isinstance(error, ProcessTerminated):
             text = (
                 f"the program was ended by signal {error.signal}"

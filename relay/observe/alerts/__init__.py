@@ -1,0 +1,1 @@
+"""Alerts: what raises them, and when each begins and ends."""

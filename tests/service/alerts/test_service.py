@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from relay.model.counters.peers import PeerTable
+from relay.model.origin import Origin, Transport
+from relay.service.alerts.outlets import Outlet
+from relay.service.alerts.service import AlertService
+from relay.service.configuration.model import AlertLimits
+from tests.connections import RecordingNotices
+from tests.observe.alerts.test_rules import destination, document, source
+from tests.threads import Reactor
+
+LIMITS = AlertLimits(down_after=60.0, silent_after=120.0)
+OFF = AlertLimits(0, 10.0, 0, 0, 0, 0, 0, False)
+CERTIFICATE = {"subject": "web", "certificate": "/a", "expires_days": 3.0, "problem": "soon"}
+
+
+class Setup:
+    """Alerts on a status that the test writes."""
+
+    def __init__(self, folder: Path, limits: AlertLimits = LIMITS) -> None:
+        self.reactor = Reactor()
+        self.notices: Any = RecordingNotices()
+        self.status: dict[str, Any] = {}
+        self.table = PeerTable()
+        self.told: list[dict[str, Any]] = []
+        self.hangs = False
+        self.service = AlertService(
+            relay_name="web-1",
+            limits=limits,
+            status=self._document,
+            tables={"net": self.table},
+            outlets=[Outlet("program x", self._tell, clock=self.reactor, warn=lambda text: None)],
+            path=str(folder / "alerts.json"),
+            notices=self.notices,
+            now=lambda: 1e9 + self.reactor.seconds(),
+            clock=self.reactor,
+        )
+
+    def _document(self) -> dict[str, Any]:
+        return document(**{"uptime_seconds": self.reactor.seconds(), **self.status})
+
+    def _tell(self, body: bytes) -> Deferred[None]:
+        if self.hangs:
+            return Deferred()
+        self.told.append(json.loads(body))
+        return succeed(None)
+
+    def pass_(self, seconds: float) -> list[tuple[str, str]]:
+        """What is told in that time: begin or end, and the rule."""
+        known = len(self.told)
+        for _ in range(int(seconds / 5)):
+            self.reactor.advance(5)
+            self.reactor.advance(0)
+        return [(each["event"], each["rule"]) for each in self.told[known:]]
+
+    def came(self, peer: str) -> None:
+        counters = self.table.of(Origin("net", Transport.UDP, peer))
+        counters.records += 10
+        counters.last_seen = self.reactor.seconds()
+
+    def be(self, **status: Any) -> None:
+        self.status = status
+
+    def be_down(self) -> None:
+        self.be(destinations=[destination(ready=False, state="refused")])
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Iterator[Setup]:
+    made = Setup(tmp_path)
+    made.service.startService()
+    yield made
+    made.service.stopService()
+    assert made.reactor.getDelayedCalls() == []
+
+
+def test_an_incident_is_logged_told_and_reported_once_and_so_is_its_end(
+    setup: Setup, logged: list[str]
+) -> None:
+    setup.pass_(20)
+    setup.be_down()
+    assert setup.pass_(600) == [("begin", "down")]
+    since = setup.told[0]["since"]
+    assert setup.told[0] == {
+        "version": 1,
+        "relay": "web-1",
+        "event": "begin",
+        "rule": "down",
+        "subject": "destination out",
+        "text": "refused; 1,200 records queued",
+        "severity": "error",
+        "since": since,
+    }
+    running = {key: setup.told[0][key] for key in ("rule", "subject", "text", "severity", "since")}
+    assert setup.service.report()["running"] == [running]
+    assert logged == ["alert: destination out: refused; 1,200 records queued (down)"]
+    setup.be()
+    assert setup.pass_(120) == [("end", "down")]
+    assert setup.told[1]["ended"] - since == setup.service.report()["ended"][0]["ended"] - since
+    assert setup.service.report()["running"] == []
+    assert logged[1].startswith("alert ends after 9 m 55 s: destination out: refused")
+    assert setup.service.report()["outlets"][0]["told"] == 2
+
+
+TROUBLES: dict[str, dict[str, Any]] = {
+    "down": {"destinations": [destination(ready=False)]},
+    "errors": {"sources": [source(11.0)]},
+    "full": {"admission": {"seconds_to_full": 60.0}},
+    "expiry": {"certificates": [CERTIFICATE]},
+    "drops": {"sources": [source(dropped_records={"kernel-buffer": 5})]},
+}
+
+
+@pytest.mark.parametrize("rule", list(TROUBLES))
+def test_each_rule_that_the_status_shows(rule: str, setup: Setup) -> None:
+    assert setup.pass_(60) == []
+    setup.be(**TROUBLES[rule])
+    assert setup.pass_(90)[0] == ("begin", rule)
+    setup.be()
+    setup.pass_(120)
+    assert [(each["event"], each["rule"]) for each in setup.told] == [
+        ("begin", rule),
+        ("end", rule),
+    ]
+
+
+def test_a_rule_of_watch_a_silent_device_and_an_increase(setup: Setup) -> None:
+    setup.came("192.0.2.1")
+    assert setup.pass_(180) == [("begin", "silent")]
+    setup.came("192.0.2.1")
+    assert setup.pass_(100) == [("end", "silent")]
+    rules = [{"id": "logins", "per_second_max": 2.0, "60s": 2.5}]
+    setup.be(watch={"rules": rules})
+    assert ("begin", "watch") in setup.pass_(10)
+    setup.be()
+    setup.pass_(70 * 60)
+    much = source()
+    much["rates"]["60s"]["messages"] = 500.0
+    setup.be(sources=[much])
+    assert setup.pass_(10) == [("begin", "increase")]
+
+
+def test_each_of_them_can_be_switched_off(tmp_path: Path) -> None:
+    setup = Setup(tmp_path, OFF)
+    setup.service.startService()
+    setup.came("192.0.2.1")
+    setup.pass_(70 * 60)
+    for trouble in TROUBLES.values():
+        setup.be(**trouble)
+        assert setup.pass_(600) == []
+    assert setup.service.report()["running"] == []
+    setup.service.stopService()
+
+
+def test_a_restart_is_neither_an_end_nor_a_beginning(tmp_path: Path) -> None:
+    before = Setup(tmp_path)
+    before.service.startService()
+    before.be_down()
+    before.came("192.0.2.1")
+    assert before.pass_(100) == [("begin", "down")]
+    before.service.stopService()
+    after = Setup(tmp_path)
+    after.be_down()
+    after.service.startService()
+    (alert,) = after.service.report()["running"]
+    assert (alert["rule"], alert["since"]) == ("down", before.told[0]["since"])
+    assert after.pass_(50) == [("begin", "silent")]  # the device that was there before
+    after.be()
+    assert ("end", "down") in after.pass_(120)
+    after.service.stopService()
+
+
+def test_what_was_not_told_is_told_after_the_restart(tmp_path: Path) -> None:
+    before = Setup(tmp_path)
+    before.hangs = True
+    before.service.startService()
+    before.be(**TROUBLES["full"])
+    before.pass_(20)
+    before.service.stopService()
+    after = Setup(tmp_path)
+    after.be(**TROUBLES["full"])
+    after.service.startService()
+    assert [(each["event"], each["rule"]) for each in after.told] == [("begin", "full")]
+    assert after.pass_(100) == []
+    after.service.stopService()
+
+
+def test_what_is_usual_survives_a_process_that_is_killed(tmp_path: Path) -> None:
+    before = Setup(tmp_path)
+    before.service.startService()
+    before.pass_(70 * 60)
+    after = Setup(tmp_path)  # the first one was not stopped
+    after.service.startService()
+    found = after.service._increase.baselines["net"].every
+    assert found.samples > 60 and found.mean == pytest.approx(9.0)
+    after.service.stopService()
+
+
+def test_a_damaged_file_is_reported_and_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.json"
+    path.write_text('{"version": 1, "baselines": {')
+    setup = Setup(tmp_path)
+    setup.service.startService()
+    ((_, kind, text),) = setup.notices.said
+    assert kind == "memory"
+    assert text.startswith(f"{path} is damaged: ") and text.endswith("is learnt anew")
+    setup.service.stopService()
+    assert json.loads(path.read_text())["version"] == 1
+
+
+def test_a_file_that_cannot_be_written_is_warned_of(tmp_path: Path) -> None:
+    setup = Setup(tmp_path / "nothing")
+    setup.service.startService()
+    setup.service.stopService()
+    ((_, _, text),) = setup.notices.said
+    assert "cannot write" in text and "No such file or directory" in text
+
+
+def test_too_many_silent_devices_are_counted_and_warned_of(setup: Setup) -> None:
+    for number in range(300):
+        setup.came(f"10.0.{number // 100}.{number % 100}")
+    assert setup.pass_(150) == [("begin", "silent")] * 50
+    assert setup.service.report()["left_out"] == {"silent": 250}
+    assert any("250 more alerts of silent are not told" in each[2] for each in setup.notices.said)
