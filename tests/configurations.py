@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay.flow.intake import Intake
+from relay.model.counters.kept import KeptCounters
 from relay.model.counters.source import SourceCounters
 from relay.queue.admission.backpressure import Admission
 from relay.service.configuration.model import Url
@@ -64,7 +65,9 @@ def receiving(reactor: Any, **given: Any) -> Receiving:
     counters = given.setdefault("counters", SourceCounters())
     values = {
         "source": "in",
-        "intake": Intake(routes=[], append=append, wall=wall_at(0.0), counters=counters),
+        "intake": Intake(
+            routes=[], append=append, wall=wall_at(0.0), counters=KeptCounters("in", counters)
+        ),
         "admission": Admission(pending_bytes_max=100, queue_bytes_max=100),
         "notices": RecordingNotices(),
     }

@@ -16,12 +16,12 @@ from relay.flow.marks import NO_MARKS, Marks
 from relay.flow.routing import Route, Routes
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import WallClock
+from relay.model.counters.kept import KeptCounters
 from relay.model.counters.samples import SAMPLES_MAX
-from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import DEFAULT_SEVERITY, SyslogMessage
 from relay.model.origin import Arrival, Origin, Received
-from relay.queue.transaction import Refusal
+from relay.queue.transaction import Counted, Refusal
 from relay.rewrite.watching import Watch
 from relay.wire.hops import LoopGuard
 from relay.wire.parse import read_lines
@@ -39,6 +39,7 @@ class Append(Protocol):
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
         senders: Collection[Hashable] = (),
+        counted: Counted | None = None,
     ) -> Deferred[None]: ...
 
 
@@ -77,7 +78,7 @@ class Intake:
     Args:
         routes: One for each destination that the source feeds.
         wall: Stamps the batches, with the time of day and with a clock that is never set.
-        counters: Those of the source.
+        counters: Those of the source, and how they are kept.
         answers: Senders wait for answers.
         on_unrouted: Called with the number of unrouted messages in a batch.
     """
@@ -88,7 +89,7 @@ class Intake:
         routes: Sequence[Route],
         append: Append,
         wall: WallClock,
-        counters: SourceCounters,
+        counters: KeptCounters,
         reading: Reading = Reading(),
         quarantine: Quarantine = Quarantine(),
         answers: bool = False,
@@ -97,7 +98,7 @@ class Intake:
         self._routes = Routes(routes)
         self._append = append
         self._wall = wall
-        self._counters = counters
+        self._kept, self._counters = counters, counters.counters
         self._is_routed = bool(self._routes)
         self._reading = reading
         self._needs_lines = bool(
@@ -172,7 +173,8 @@ class Intake:
         senders: Collection[Hashable] = ()
         if self._answers:
             senders = {(origin.peer_host, origin.peer_port) for _, origin, *_ in batches}
-        stored = self._append(payloads, refusals, positions, drops, senders)
+        counted = Counted(self._kept, count, aside)
+        stored = self._append(payloads, refusals, positions, drops, senders, counted)
         return stored.addCallbacks(
             *(self._stored, self._not_stored),
             callbackArgs=(count, aside, came_at),

@@ -3,7 +3,8 @@
 Nothing is counted here and nothing runs between two scrapes.  `METRICS` declares every metric once:
 its name, its place in the document and its meaning; docs/operations.md lists them.
 
-Counters of sources begin at zero with the process; Prometheus notices that by itself.
+Counters of sources are those on disk (`model/counters/kept.py`), so none is smaller after a kill.
+Histograms and peers begin at zero with the process; Prometheus notices that by itself.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from relay.model.counters.kept import KeptCounters
 from relay.model.counters.peers import PeerTable
 from relay.model.text import Document
 
@@ -188,6 +190,8 @@ METRICS = (BUILD, DEGRADED, *RELAY, CERTIFICATE, *SOURCES, *PEERS, *DESTINATIONS
 
 Tables = Mapping[str, PeerTable]
 """The counters of peers, by source."""
+Kept = Mapping[str, KeptCounters]
+"""The counters on disk, by source."""
 
 
 class RelayCollector(Collector):
@@ -196,10 +200,14 @@ class RelayCollector(Collector):
     Args:
         document: Gives the status document.
         peers: By source.
+        kept: By source; of another one those of the document are shown.
     """
 
-    def __init__(self, document: Callable[[], Document], peers: Tables) -> None:
+    def __init__(
+        self, document: Callable[[], Document], peers: Tables, kept: Kept | None = None
+    ) -> None:
         self._document = document
+        self._kept = kept or {}
         self._peers = {source: _PeerSeries(table) for source, table in peers.items()}
 
     def describe(self) -> Iterable[Metric]:
@@ -208,6 +216,7 @@ class RelayCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         document = self._document()
+        document = {**document, "sources": self._sources(document)}
         yield _family(BUILD, _build(document))
         yield _family(DEGRADED, [((), len(document["degraded"]))])
         for declared in RELAY:
@@ -227,6 +236,15 @@ class RelayCollector(Collector):
                     for peer, counts in of_peers.items()
                 ),
             )
+
+    def _sources(self, document: Document) -> list[Document]:
+        """The reports of the sources with the counters on disk."""
+        # While nothing can be stored, they would hide what is dropped meanwhile.
+        live = document["admission"].get("since") is not None
+        return [
+            {**each, **kept.shown(live=live)} if (kept := self._kept.get(each["id"])) else each
+            for each in document["sources"]
+        ]
 
 
 def content_type(accept: str) -> str:

@@ -145,6 +145,7 @@ class Source(Struct, forbid_unknown_fields=True):
     id: str
     listen: str
     address: str
+    since: Annotated[Stamp, Meta(description="When counting began, in seconds since 1970.")]
     received_records: Count
     received_bytes: Count
     stored_records: Count

@@ -45,6 +45,7 @@ from relay.queue.pending import PendingAppends, PendingRemovals
 from relay.queue.store import QueueStore
 from relay.queue.transaction import (
     Append,
+    Counted,
     Eviction,
     Refusal,
     Removal,
@@ -208,6 +209,8 @@ class _Commits:
         finally:
             ended()
         self._delay.stored()
+        for kept, stored, aside in transaction.counted:
+            kept.committed(stored, aside)
         # Before `on_stored` makes drains send: they must not send what has left.
         for id, head in heads.items():
             self._evicted(id, head, changed[id].acknowledged_seq, evictions[id])
@@ -362,6 +365,7 @@ class Committer(_Commits):
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
         senders: Collection[Hashable] = (),
+        counted: Counted | None = None,
     ) -> Deferred[None]:
         """Store `payloads`, by destination.  Fires once they are on disk, never before.
 
@@ -372,6 +376,7 @@ class Committer(_Commits):
             positions: How far sources have read with this, by ``source/name``.
             drops: How many records rewrites and limits dropped, by destination and reason.
             senders: Those that wait for the answer.
+            counted: What the source counts, which is stored with it.
         """
         if self._closed:
             return fail(QueueError("the queue is closed"))
@@ -383,6 +388,7 @@ class Committer(_Commits):
             done=Deferred(),
             limited=self._limits.add_pending(payloads) if self._limits.are_bounded else {},
             comes_again=bool(senders or any(not name.startswith("/") for name in positions or ())),
+            counted=counted,
         )
         self._appends.add(append)
         self._admission.set_pending_bytes(self._appends.size)

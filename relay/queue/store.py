@@ -45,6 +45,7 @@ slash are no source's but the relay's:
                 and "lane/" + its id (`lane_queues.py`)
     /paused     since when a destination is paused (`service/destinations/commands.py`)
     /groups     members of groups that are not complete (`rewrite/steps/grouping.py`)
+    /counted    what sources have counted (`relay/model/counters/kept.py`)
     /clock      by how much the time of day was set forward (`positions.py`)
     /given-up   which note of lost messages was counted last (`service/queue/given_up.py`)
 

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
 from relay.codec import joined, total_bytes
+from relay.model.counters.kept import KeptCounters
 from relay.model.seq import SeqRange
 
 RECORD_BYTES = 64
@@ -93,6 +95,16 @@ class Refusal:
     """How long each of `frames` was before it was cut; none = they were not cut."""
 
 
+class Counted(NamedTuple):
+    """What a source counts of what is stored, once it is on disk."""
+
+    kept: KeptCounters
+    stored: int
+    """Messages for destinations."""
+    aside: int
+    """Messages for the quarantine of the source."""
+
+
 @dataclass(slots=True)
 class Transaction:
     """All that one commit changes."""
@@ -109,6 +121,8 @@ class Transaction:
     refusals: Sequence[Refusal] = ()
     positions: Mapping[str, bytes] = field(default_factory=dict)
     """New positions by ``source/name``; an empty one is forgotten."""
+    counted: Sequence[Counted] = ()
+    """What sources count then, once for each; `positions` has it already."""
 
     @property
     def is_answered(self) -> bool:
@@ -135,6 +149,8 @@ class Append:
     """What its destinations with limits are to settle after the commit."""
     comes_again: bool = False
     """Its sender sends or reads it again unless it is stored."""
+    counted: Counted | None = None
+    """None = no source counts it.  Of one that is split, the last part is counted as the whole."""
 
     @property
     def records(self) -> int:
@@ -195,6 +211,21 @@ def split(append: Append, bytes_max: int) -> tuple[Append, Append] | None:
     return head, replace(append, payloads=tails, size=append.size - size)
 
 
+def _counted_in(appends: Sequence[Append]) -> list[Counted]:
+    """What the sources of `appends` count, once for each source."""
+    found: dict[KeptCounters, list[int]] = {}
+    for append in appends:
+        if append.counted is None:
+            continue
+        kept, stored, aside = append.counted
+        if (sums := found.get(kept)) is None:
+            found[kept] = [stored, aside]
+        else:
+            sums[0] += stored
+            sums[1] += aside
+    return [Counted(kept, *sums) for kept, sums in found.items()]
+
+
 def transaction_of(
     received_at: float,
     appends: Sequence[Append],
@@ -213,6 +244,9 @@ def transaction_of(
             drops.setdefault(destination, Counter()).update(reasons)
         refusals += append.refusals
         positions |= append.positions
+    counted = _counted_in(appends)
+    for kept, stored, aside in counted:
+        positions[kept.position] = kept.encode(stored, aside)
     return Transaction(
         received_at,
         dict(zip(runs, map(joined, runs.values()), strict=True)),
@@ -221,4 +255,5 @@ def transaction_of(
         evictions=evictions,
         refusals=refusals,
         positions=positions,
+        counted=counted,
     )

@@ -16,6 +16,7 @@ from relay.flow.intake import Intake, Quarantine, Reading
 from relay.flow.routing import GROUPS, Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, Reactor, WallClock
+from relay.model.counters.kept import KeptCounters
 from relay.model.counters.source import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.text import counted
 from relay.observe.control import Command, ControlFactory
@@ -57,6 +58,7 @@ from relay.service.routes.rewriting import Rewriting
 from relay.service.sampling import RateSampler, ReactorDelay
 from relay.service.sources.authorising import new_authorise
 from relay.service.sources.commands import SourceTools
+from relay.service.sources.counting import new_counter_keeper
 from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import KeptPositions, Receiving, SourceService
 from relay.service.tapping import new_taps, tap_commands
@@ -133,6 +135,7 @@ class _Relay:
         )
         self.reactor_delay = ReactorDelay(clock=reactor)
         _warn_at_start(configuration, systemd, notices)
+        self.counters = new_counter_keeper(self.sources, queue, wall, reactor)
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
         self.alerts = new_alerts(
@@ -160,7 +163,7 @@ class _Relay:
                 *(StopGuard(reactor=clock), HangupService(callbacks=on_hangup, reactor=clock)),
                 *watches,
                 *(queue, ClockWatch(wall=self.wall, queue=queue, clock=clock)),
-                *(self.kept, self.compaction),
+                *(self.counters, self.kept, self.compaction),
                 FlushService(
                     routes=[self._way(id, reserved=False) for id in self.routes],
                     append=queue.committer.append,
@@ -236,12 +239,13 @@ class _Relay:
         fed = [each.id for each in self.configuration.destinations if source.id in each.sources]
         marks = [mark for id in fed if (mark := self.limits[id].watermark) is not None]
         counters = SourceCounters()
+        kept = KeptCounters(source.id, counters)
         authorise = new_authorise(source, self.configuration.apps, notices=self.notices)
         intake = Intake(
             routes=[self._way(id, reserved=source.reserved) for id in fed],
             append=self.queue.committer.append,
             wall=self.wall,
-            counters=counters,
+            counters=kept,
             reading=Reading(
                 new_parser(source.parse, zone=local_zone()),
                 authorise,
@@ -264,7 +268,7 @@ class _Relay:
         )
         ledger = partial(self.queue.view.source_ledger, source.id)
         owner = partial(owner_text, os.path.join(self.configuration.state_dir, "queue"))
-        return Receiving(reception, self.reactor, ledger, authorise, owner)
+        return Receiving(reception, self.reactor, ledger, authorise, owner, kept)
 
     def _guard(self, source: SourceConfiguration, fed: Sequence[str]) -> LoopGuard | None:
         if not self.configuration.hops_max:

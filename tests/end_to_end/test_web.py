@@ -66,9 +66,10 @@ def test_metrics_agree_with_what_was_sent_and_with_status(
     source = "syslogrelay_source"
     name = ("syslogrelay_destination_delivered_messages_total", "out")
     wait_until(lambda: watched.metrics()[name] == 500, "all are acknowledged")
+    severity = f"{source}_severity_messages_total", "error", "in"
+    wait_until(lambda: watched.metrics()[severity] == 500, "severities are on disk")
     found = watched.metrics()
     assert found[f"{source}_received_messages_total", "in"] == 500
-    assert found[f"{source}_severity_messages_total", "error", "in"] == 500
     assert found[f"{source}_peer_messages_total", "127.0.0.1", "in"] == 500
     assert found[f"{source}_stored_seconds_count", "in"] == 500
     assert found["syslogrelay_destination_queued_messages", "out"] == 0

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from relay.flow.intake import Intake
 from relay.flow.routing import Route
+from relay.model.counters.kept import KeptCounters
 from relay.model.counters.source import SourceCounters
 from relay.model.origin import Origin, Transport
 from relay.model.policy import POLICIES
@@ -72,7 +73,7 @@ def test_the_backlog_stays_whatever_the_limits_become(
             routes=[Route("d", None, limit=limit if limit.sheds else None)],
             append=committer.append,
             wall=wall_of(clock),
-            counters=SourceCounters(),
+            counters=KeptCounters("in", SourceCounters()),
         )
         for batch in run.batches:
             clock.advance(1)

@@ -15,12 +15,13 @@ from relay.flow.marks import ORIGINAL_BYTES, SPLIT_TAG, TRUNCATED_TAG
 from relay.flow.routing import Rewrite, Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import WallClock
+from relay.model.counters.kept import KeptCounters
 from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Received, Transport
 from relay.queue.admission.limits import QueueLimit
-from relay.queue.transaction import Refusal
+from relay.queue.transaction import Counted, Refusal
 from relay.rewrite.conditions import field_in
 from relay.rewrite.forms.form import form_of
 from relay.wire.parse import parse
@@ -46,6 +47,7 @@ class Queue:
         positions: Mapping[str, bytes] | None = None,
         drops: Mapping[str, Mapping[str, int]] | None = None,
         senders: Collection[Hashable] = (),
+        counted: Counted | None = None,
     ) -> Deferred[None]:
         self.senders.append(senders)
         self.appended.append(payloads)
@@ -68,7 +70,9 @@ def counters() -> SourceCounters:
 
 def intake(queue: Queue, counters: SourceCounters, *routes: Route, **given: Any) -> Intake:
     given.setdefault("wall", wall_at(1000.5))
-    return Intake(routes=routes, append=queue.append, counters=counters, **given)
+    return Intake(
+        routes=routes, append=queue.append, counters=KeptCounters("in", counters), **given
+    )
 
 
 @pytest.mark.parametrize(("answers", "senders"), [(False, [()]), (True, [{("192.0.2.9", 7)}])])

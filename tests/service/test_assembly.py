@@ -151,7 +151,8 @@ def test_it_answers_on_the_control_socket(tmp_path: Path) -> None:
     assert [each["id"] for each in document["destinations"]] == ["all", "wrapped"]
     assert document["admission"]["open"]
     assert document["admission"]["queue_bytes_max"] == 4 * 2**30
-    assert document["admission"]["allocated_bytes"] == _queue_of(relay).view.allocated_bytes > 0
+    # Counters may be on their way to disk.
+    assert 0 < document["admission"]["allocated_bytes"] <= _queue_of(relay).view.allocated_bytes
     assert (document["orphans"], document["sources_gone"]) == (["old"], ["gone"])
     assert document["damaged_files"] == []
     relay.stop()
@@ -250,7 +251,7 @@ def test_its_services_start_in_their_order(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     assert [type(each).__name__ for each in relay.service] == [
         *("StopGuard", "HangupService", "CertificateWatch", "TokenWatch", "LookupFiles"),
-        *("QueueService", "ClockWatch", "KeptPositions", "CompactionService"),
+        *("QueueService", "ClockWatch", "CounterKeeper", "KeptPositions", "CompactionService"),
         *("FlushService", "ConcurrentService", "DestinationTools", "StallDetector"),
         *("ExpressionWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "HistoryWatch"),
         *("RateSampler", "ReactorDelay", "ControlService", "StatisticsService"),

@@ -1,7 +1,7 @@
 """What the relay counts.  A counter is an attribute of the thing that counts.
 
-Counters of a source live in memory and start at zero with the process; those of
-a destination are kept in the queue, in the transaction of the change they count
+Counters of a source live in memory and are kept in the queue (`kept.py`); those of
+a destination are kept in the transaction of the change they count
 (`relay/queue/ledger.py`).
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from relay.model.counters.histogram import Histogram
-from relay.model.counters.peers import PeerTable
+from relay.model.counters.peers import SEVERITIES, PeerTable
 from relay.model.counters.samples import Samples
 from relay.model.counters.watched import Watched
 from relay.model.origin import Received
@@ -26,11 +26,15 @@ nothing, and counting it would spoil the count for everybody."""
 
 @dataclass(slots=True)
 class SourceCounters:
-    """What happened at one source since the process started.
+    """What happened at one source since it was first in the configuration.
 
     ``received_records = stored_records + quarantined_records + pending +
-    sum(dropped.values())``, where pending records wait for their commit.
+    sum(dropped.values())``, where pending records wait for their commit, or did when the
+    process was killed.
     """
+
+    since: float = 0.0
+    """When counting began, in seconds since 1970-01-01 UTC."""
 
     received_records: int = 0
     """Frames that came in whole or cut to the size limit."""
@@ -39,6 +43,8 @@ class SourceCounters:
     """Frames by peer and severity, without those that were dropped before they were looked at."""
     watched: Watched = field(default_factory=Watched)
     """What rules of `[[watch]]` change in what counts as a warning or an error."""
+    earlier_severities: list[int] = field(default_factory=lambda: [0] * len(SEVERITIES))
+    """Frames of earlier processes by severity, 0 to 7."""
     samples: Samples = field(default_factory=Samples)
     """The last messages that were dropped or could not be parsed, by reason or tag."""
     on_received: Callable[[Sequence[Received]], None] | None = None
@@ -93,3 +99,8 @@ class SourceCounters:
     of senders that wait for no answer."""
     pauses: int = 0
     """Times that reading stopped because the queue could not take more."""
+
+    def severities(self) -> list[int]:
+        """Frames by severity, 0 to 7."""
+        now = self.peers.severities()
+        return [sum(both) for both in zip(self.earlier_severities, now, strict=True)]

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from relay.flow.authorisation import Authorisation
 from relay.model.clock import Port, Reactor
+from relay.model.counters.kept import KeptCounters
 from relay.model.counters.peers import SEVERITIES
 from relay.model.counters.rates import Rates
 from relay.model.text import Document
@@ -56,6 +57,8 @@ class Receiving:
     """Assigns messages to apps; None = every message is taken."""
     other_owner: Callable[[], str] = str
     """Says which other process has the queue; empty = none."""
+    kept: KeptCounters | None = None
+    """The counters of `reception` on disk; None = they are not kept."""
 
 
 class SourceService(Service):
@@ -67,6 +70,7 @@ class SourceService(Service):
         self.id = configuration.id
         self.url = configuration.listen
         self.counters = receiving.reception.counters
+        self.kept = receiving.kept
         self._reactor = receiving.reactor
         self._quarantine = receiving.quarantine
         self._address = str(self.url)
@@ -80,7 +84,7 @@ class SourceService(Service):
     def sample(self, now: float) -> tuple[int, ...]:
         """Note the counters for rates, and return them; see `SOURCE_RATES`."""
         counters, ledger = self.counters, self._quarantine()
-        severities = counters.peers.severities()
+        severities = counters.severities()
         drops = sum(counters.dropped.values())
         if ledger is not None:
             drops += ledger.dropped.get("quarantine-full", 0)
@@ -101,7 +105,8 @@ class SourceService(Service):
             "id": self.id,
             "listen": str(self.url),
             "address": self.address,
-            "severities": dict(zip(SEVERITIES, peers.severities(), strict=True)),
+            "since": self.counters.since,
+            "severities": dict(zip(SEVERITIES, self.counters.severities(), strict=True)),
             "peers": len(peers),
             "rates": self._rates.report(),
             "stored_seconds": self.counters.stored_seconds.report(),

@@ -95,7 +95,9 @@ def _for_programs(parts: WebParts) -> dict[str, Page]:
 
     document = parts.status.document
     collector = RelayCollector(
-        document, {source.id: source.counters.peers for source in parts.sources}
+        document,
+        {source.id: source.counters.peers for source in parts.sources},
+        {source.id: source.kept for source in parts.sources if source.kept is not None},
     )
 
     def metrics(query: Query) -> Answer:
