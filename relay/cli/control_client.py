@@ -133,7 +133,7 @@ def _explained(state_dir: str, path: str, seconds_max: float) -> Iterator[None]:
         raise AskFailed(f"{path}: {error.strerror or error}") from error
 
 
-def _result(path: str, answer: bytes) -> Any:
+def _result(path: str, answer: bytes) -> object:
     """Raises `AskFailed` if it is incomplete, or an error."""
     try:
         reply = msgspec.json.decode(answer, type=Document)

@@ -21,6 +21,7 @@ _MODULES = {
     "send": "send",
     "status": "status",
     "tap": "views.tap",
+    "top": "views.top",
 }
 
 
