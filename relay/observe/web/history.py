@@ -25,6 +25,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import NamedTuple
 
 VERSION = 1
@@ -44,6 +45,7 @@ _HEAD_SUMMED = 24
 _SLOT = struct.Struct(">df16IQQ")
 _SUMMED = _SLOT.size
 _SUM = struct.Struct(">I")
+_ROW = struct.Struct(_SLOT.format + "I")
 _SLOT_BYTES = _SUMMED + _SUM.size
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _COUNT_MAX = 0xFFFFFFFF
@@ -102,7 +104,7 @@ class History:
         except OSError:
             os.close(file)
             raise
-        return Opened(cls(file, bytearray(data)), trouble)
+        return Opened(cls(file, _without_damage(data)), trouble)
 
     def close(self) -> None:
         os.close(self._file)
@@ -125,9 +127,9 @@ class History:
             OSError: The file cannot be written.
         """
         number = int(sample.at) // SAMPLE_SECONDS
-        before = self._read(number)
-        if before is not None and before.at < sample.at:  # a restart, or a timer that was late
-            sample = _joined(before, sample)
+        before = [each for each in self._read(number, number + 1) if each.at < sample.at]
+        if before:  # a restart, or a timer that was late
+            sample = _joined([*before, sample])
         counts = [min(max(0, count), _COUNT_MAX) for count in sample.counts]
         counts += [0] * (_PLACES - len(counts))
         queued = (max(0, sample.queued_records), max(0, sample.queued_bytes))
@@ -137,27 +139,23 @@ class History:
         self._data[offset : offset + _SLOT_BYTES] = slot
         _write(self._file, slot, offset)
 
-    def samples(self, now: float, seconds: float) -> Iterator[Sample]:
+    def samples(self, now: float, seconds: float) -> list[Sample]:
         """Those of the last `seconds`, at most of a day, oldest first."""
-        seconds = min(seconds, SLOTS * SAMPLE_SECONDS)
-        since = max(0.0, now - seconds)
-        first = int(since) // SAMPLE_SECONDS + 1
-        for number in range(first, int(now) // SAMPLE_SECONDS + 1):
-            sample = self._read(number)
-            if sample is not None and since < sample.at <= now:
-                yield sample
+        since = max(0.0, now - min(seconds, SLOTS * SAMPLE_SECONDS))
+        first, end = int(since) // SAMPLE_SECONDS + 1, int(now) // SAMPLE_SECONDS + 1
+        return [sample for sample in self._read(first, end) if since < sample.at <= now]
 
-    def _read(self, number: int) -> Sample | None:
-        """The sample of the time `number` times `SAMPLE_SECONDS`, if there is one."""
-        offset = _HEADER.size + number % SLOTS * _SLOT_BYTES
-        at, seconds, *numbers = _SLOT.unpack_from(self._data, offset)
-        # The sum comes last: most slots that do not count are empty or a day old.
-        if not number <= at / SAMPLE_SECONDS < number + 1:
-            return None
-        slot = self._data[offset : offset + _SLOT_BYTES]
-        if zlib.crc32(slot[:_SUMMED]) != _SUM.unpack_from(slot, _SUMMED)[0]:
-            return None
-        return Sample(at, seconds, numbers[: len(COUNTS)], *numbers[_PLACES:])
+    def _read(self, first: int, end: int) -> Iterator[Sample]:
+        """The samples of the times `first` to before `end`, in `SAMPLE_SECONDS`."""
+        begin, count = first % SLOTS, max(0, min(end - first, SLOTS))
+        slots = memoryview(self._data)[_HEADER.size :]
+        pieces = (slots[begin * _SLOT_BYTES :], slots[: begin * _SLOT_BYTES])
+        rows = chain.from_iterable(_ROW.iter_unpack(piece) for piece in pieces)
+        for number, row in zip(range(first, first + count), rows, strict=False):
+            # Most slots that do not count are empty or a day old.
+            if number <= row[0] / SAMPLE_SECONDS < number + 1:
+                queued = row[2 + _PLACES : 4 + _PLACES]
+                yield Sample(row[0], row[1], row[2 : 2 + len(COUNTS)], *queued)
 
 
 def thinned(samples: Sequence[Sample], points_max: int = POINTS_MAX) -> list[Sample]:
@@ -172,24 +170,29 @@ def thinned(samples: Sequence[Sample], points_max: int = POINTS_MAX) -> list[Sam
     length = samples[-1].at - samples[0].at
     while length // step + 2 > max(2, points_max):
         step += SAMPLE_SECONDS
-    found: list[Sample] = []
-    for sample in samples:
-        if found and int(found[-1].at) // step == int(sample.at) // step:
-            found[-1] = _joined(found[-1], sample)
-        else:
-            found.append(sample)
-    return found
+    groups = groupby(samples, key=lambda sample: int(sample.at) // step)
+    return [_joined(list(group)) for _, group in groups]
 
 
-def _joined(one: Sample, other: Sample) -> Sample:
-    counts = [a + b for a, b in zip(one.counts, other.counts, strict=True)]
+def _joined(samples: Sequence[Sample]) -> Sample:
+    """Consecutive samples as one."""
     return Sample(
-        other.at,
-        one.seconds + other.seconds,
-        counts,
-        max(one.queued_records, other.queued_records),
-        max(one.queued_bytes, other.queued_bytes),
+        samples[-1].at,
+        sum(sample.seconds for sample in samples),
+        [*map(sum, zip(*(sample.counts for sample in samples), strict=True))],
+        max(sample.queued_records for sample in samples),
+        max(sample.queued_bytes for sample in samples),
     )
+
+
+def _without_damage(data: bytes) -> bytearray:
+    """The content of a file, with zeros for slots whose sum is wrong."""
+    found = bytearray(data)
+    for offset in range(_HEADER.size, _SIZE, _SLOT_BYTES):
+        slot = data[offset : offset + _SLOT_BYTES]
+        if zlib.crc32(slot[:_SUMMED]) != _SUM.unpack_from(slot, _SUMMED)[0]:
+            found[offset : offset + _SLOT_BYTES] = bytes(_SLOT_BYTES)
+    return found
 
 
 def _new_header() -> bytes:

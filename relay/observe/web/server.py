@@ -383,8 +383,12 @@ class WebFactory(Factory):
         if key in kept:
             return kept[key][1]
         answer = page.answer(query)
-        if isinstance(answer, Answer):
-            kept[key] = now, answer
+        if isinstance(answer, Deferred):
+            return answer.addCallback(partial(self._keep, key))
+        return self._keep(key, answer)
+
+    def _keep(self, key: tuple[str, str], answer: Answer) -> Answer:
+        self._kept[key] = self.clock.seconds(), answer
         return answer
 
     def _warn(self, address: IAddress | None, kind: str, text: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import msgspec
+from twisted.internet.defer import Deferred
 
 from relay.model.clock import Reactor, WallClock
 from relay.model.token import Token
@@ -17,7 +18,7 @@ from relay.observe.status import Status
 from relay.observe.taps import Taps
 from relay.observe.web.access import Denied, Needs, Tokens, WebAccess, WrongTokens
 from relay.observe.web.events import EventStream
-from relay.observe.web.history import COUNTS, SAMPLE_SECONDS, SLOTS, thinned
+from relay.observe.web.history import COUNTS, SAMPLE_SECONDS, SLOTS, Sample, thinned
 from relay.observe.web.live import LiveView, Senders
 from relay.observe.web.page_files import page_files
 from relay.observe.web.server import (
@@ -77,7 +78,7 @@ def new_web_service(parts: WebParts) -> WebService | None:
     pages: dict[str, Page | Stream] = {
         **page_files(),
         "/events": Stream(events.open),
-        "/history": Page(partial(_history, recorder), variant=_span),
+        "/history": Page(partial(_history, recorder, parts.view), variant=_span),
         "/samples": Page(partial(_samples, parts.commands)),
         "/tap": Stream(Tail(parts.taps, parts.reactor).open),
         "/search": Page(_search(parts).answer, variant=None),
@@ -167,9 +168,13 @@ def _span(query: Query) -> str:
     return asked
 
 
-def _history(recorder: Recorder, query: Query) -> Answer:
-    """Samples as columns: a list of each count, in the order of time."""
-    samples = thinned(recorder.samples(float(_span(query))))
+def _history(recorder: Recorder, view: QueueView, query: Query) -> Deferred[Answer]:
+    seconds = float(_span(query))
+    return view.in_reader(lambda: _columns(thinned(recorder.samples(seconds))))
+
+
+def _columns(samples: Sequence[Sample]) -> Answer:
+    """A list of each count, in the order of time."""
     columns: dict[str, list[float] | list[int]] = {
         "at": [round(sample.at, 3) for sample in samples],
         "seconds": [round(sample.seconds, 3) for sample in samples],

@@ -65,7 +65,7 @@ class Recorder(PeriodicService):
 
     def samples(self, seconds: float) -> list[Sample]:
         """Those of the last `seconds`, oldest first."""
-        return [] if self._history is None else list(self._history.samples(self.now(), seconds))
+        return [] if self._history is None else self._history.samples(self.now(), seconds)
 
     def _note(self) -> None:
         self._before = {**dict.fromkeys(COUNTS, 0), **self.totals()}

@@ -42,7 +42,7 @@ def found(history: History, now: float, seconds: float = DAY) -> list[tuple[floa
 
 def test_samples_survive_a_restart(path: Path) -> None:
     history = opened(path)
-    one = Sample(NOW, 9.5, list(range(len(COUNTS))), 5, 2**40)
+    one = Sample(NOW, 9.5, tuple(range(len(COUNTS))), 5, 2**40)
     history.add(one)
     history.close()
     assert list(opened(path).samples(NOW, DAY)) == [one]
