@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import ElementClickInterceptedException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -60,10 +61,18 @@ class Browser:
         wait_until(lambda: text in self.text(selector), f"{text!r} in {selector}", seconds_max)
 
     def click(self, selector: str) -> None:
-        """As a mouse does, wherever the element lies."""
-        script = "document.querySelector(arguments[0]).scrollIntoView({block: 'center'})"
-        self.run(script.replace("{block", "{behavior: 'instant', block"), selector)
-        self.driver.find_element("css selector", selector).click()
+        """As a mouse does, wherever the element lies, once it stands still."""
+        where = "{behavior: 'instant', block: 'center'}"
+
+        def is_done() -> bool:
+            self.run(f"document.querySelector(arguments[0]).scrollIntoView({where})", selector)
+            try:
+                self.driver.find_element("css selector", selector).click()
+            except ElementClickInterceptedException:  # the page has grown in this moment
+                return False
+            return True
+
+        wait_until(is_done, f"{selector} can be clicked", 5.0)
 
     def press(self, *keys: str) -> None:
         ActionChains(self.driver).send_keys(*keys).perform()

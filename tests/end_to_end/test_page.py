@@ -51,7 +51,7 @@ def browser(window: Browser) -> Iterator[Browser]:
 class Shown:
     """A relay with a page, and what it needs."""
 
-    def __init__(self, programs: Programs, folder: Path, **web: Any) -> None:
+    def __init__(self, programs: Programs, folder: Path, alerts: Any = None, **web: Any) -> None:
         self.tcp, self.udp, port = free_port(), free_port(), free_port()
         self.upstream = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -78,6 +78,7 @@ class Shown:
                 },
             },
             web={"listen": self.url, **web},
+            alerts=alerts,
         )
 
     def status(self) -> Any:
@@ -255,10 +256,18 @@ def test_the_page_says_when_the_relay_is_away_and_comes_back(
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """A relay whose page has something in each part."""
     with running_programs() as programs:
-        shown = Shown(programs, tmp_path_factory.mktemp("filled"), admin_token_file=ADMIN)
+        folder = tmp_path_factory.mktemp("filled")
+        shown = Shown(programs, folder, {"down_after": 1}, admin_token_file=ADMIN)
         feed_lines(shown.tcp, [b"<%d>host app: %d" % (8 + n % 8, n) for n in range(80)])
         feed_datagrams(shown.udp, [LOST])
         yield shown
+
+
+def test_an_alert_is_shown_with_the_time_when_it_began(filled: Shown, browser: Browser) -> None:
+    browser.open(filled.url)
+    browser.wait_for("#problem-list", "alert down, since")
+    browser.wait_for("#health-text", "destination central: ")
+    assert "down" in [alert["rule"] for alert in filled.status()["alerts"]]
 
 
 def violations(browser: Browser) -> list[str]:

@@ -14,6 +14,7 @@ from relay.model.counters.peers import PeerCounters, PeerTable
 from relay.model.text import Document, printable
 
 _SHOWN_MAX = 10
+_ENDED_MAX = 20
 _SAMPLE_SECONDS = 5.0
 _SILENT_SECONDS = 300.0
 _LEFT_OUT = {"latencies", "stored_seconds", "apps", "connections_closed", "datagrams_rejected"}
@@ -112,6 +113,7 @@ class LiveView:
             "at": round(self._now(), 3),
             "actions": self._has_actions,
             **{key: status[key] for key in _PASSED_ON if key in status},
+            "alerts_ended": status.get("alerts_ended", [])[:_ENDED_MAX],
             "totals": dict(self._totals()),
             "senders": self._senders.report(),
             "sources": [_shown(report) for report in status["sources"]],

@@ -73,6 +73,7 @@ def test_an_event_is_one_line_with_what_the_page_shows() -> None:
         "degraded": [],
         "secret": "not shown",
         "alerts": [{"rule": "x"}],
+        "alerts_ended": [{"rule": str(number)} for number in range(100)],
         "sources": [{"id": "in", "latencies": {}, "received_records": 3}],
         "destinations": [{"id": "out", "state": "a\nb", "latencies": {}}],
     }
@@ -91,4 +92,5 @@ def test_an_event_is_one_line_with_what_the_page_shows() -> None:
     assert found["sources"] == [{"id": "in", "received_records": 3}]
     assert (found["at"], found["actions"], found["totals"]) == (12.5, True, {"messages": 3})
     assert found["alerts"] == [{"rule": "x"}]
+    assert len(found["alerts_ended"]) == 20
     assert "secret" not in found and "fleet" not in found

@@ -16,14 +16,30 @@ export function stateOfSource(source) {
 
 let announced = null;
 
+const said = (alert) => `${alert.subject}: ${alert.text}`;
+
+function showProblems(list, items) {
+  keep(list, items, (item) => items.indexOf(item),
+    () => make("li", {}, make("span", {}, make("span"), " ", make("span", { class: "muted" }))),
+    (element, item) => {
+      set(element, "dataState", item.state);
+      write(element.firstChild.firstChild, item.text);
+      write(element.firstChild.lastChild, item.note);
+    });
+}
+
 export function showHealth(event) {
-  const problems = event.degraded;
-  const alerts = event.alerts ?? [];
-  const state = problems.length || alerts.some((alert) => alert.severity !== "warning") ? "bad" : alerts.length ? "warn" : "good";
+  // An alert that runs is among the problems; the list of alerts knows since when.
+  const alerts = new Map((event.alerts ?? []).map((alert) => [`${said(alert)} (alert ${alert.rule})`, alert]));
+  const problems = event.degraded.map((text) => {
+    const alert = alerts.get(text);
+    if (!alert) return { text, state: "bad", note: "" };
+    return { text: said(alert), state: alert.severity === "warning" ? "warn" : "bad", note: `alert ${alert.rule}, since ${dateAndTime(alert.since)}` };
+  });
+  const all = problems.length;
+  const state = !all ? "good" : problems.some((each) => each.state === "bad") ? "bad" : "warn";
   set(find("health"), "dataState", state);
-  const all = problems.length + alerts.length;
-  const first = problems[0] ?? alerts[0]?.text;
-  write(find("health-text"), !all ? "healthy" : all === 1 ? first : `${first} (and ${all - 1} more)`);
+  write(find("health-text"), !all ? "healthy" : all === 1 ? problems[0].text : `${problems[0].text} (and ${all - 1} more)`);
   write(find("name"), event.name);
   document.title = `${all ? `(${all}) ` : ""}${event.name} – syslogrelay`;
   write(find("version"), `syslogrelay ${event.version}, up ${span(event.uptime_seconds)}`);
@@ -33,20 +49,14 @@ export function showHealth(event) {
   const words = all ? `The relay needs attention: ${counted(all, "problem")}.` : "The relay is healthy.";
   if (announced !== words) write(find("announced"), words);
   announced = words;
-  const items = [
-    ...problems.map((text) => ({ text, state: "bad", note: "" })),
-    ...alerts.map((alert) => ({
-      text: alert.text, state: alert.severity === "warning" ? "warn" : "bad", note: `since ${dateAndTime(alert.since)}`,
-    })),
-  ];
-  find("problems").hidden = !items.length;
-  keep(find("problem-list"), items, (item) => items.indexOf(item),
-    () => make("li", {}, make("span", {}, make("span"), " ", make("span", { class: "muted" }))),
-    (element, item) => {
-      set(element, "dataState", item.state);
-      write(element.firstChild.firstChild, item.text);
-      write(element.firstChild.lastChild, item.note);
-    });
+  const ended = (event.alerts_ended ?? []).map((alert) => ({
+    text: said(alert), state: "idle", note: `alert ${alert.rule}, ${dateAndTime(alert.since)} to ${dateAndTime(alert.ended)}`,
+  }));
+  find("problems").hidden = !all && !ended.length;
+  write(find("problems-title"), all ? "Needs attention" : "Nothing needs attention");
+  find("ended").hidden = !ended.length;
+  showProblems(find("problem-list"), problems);
+  showProblems(find("ended-list"), ended);
 }
 
 export function showTiles(event) {
