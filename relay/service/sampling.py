@@ -17,13 +17,17 @@ SOURCE_RATES = ("messages", "warnings", "errors", "drops")
 `[[watch]]`) and as errors (0 to 3), and lost ones."""
 DESTINATION_RATES = ("received", "delivered", "drops")
 """What is sampled of a destination."""
+_RELAY_RATES = (*SOURCE_RATES, "delivered")
 
 
 class Sampled(Protocol):
     """A source or a destination."""
 
+    def counts(self) -> tuple[int, ...]:
+        """The counters of now, in the order of their names."""
+
     def sample(self, now: float) -> tuple[int, ...]:
-        """Note the counters, and return them in the order of their names."""
+        """Note these counters, and return them."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -37,7 +41,7 @@ class RateSampler(PeriodicService):
     rules: Sequence[RuleCounter] = ()
     """Those of `[[watch]]`."""
     interval_seconds: float = 1.0
-    _rates: Rates = field(default_factory=lambda: Rates(*SOURCE_RATES, "delivered"), init=False)
+    _rates: Rates = field(default_factory=lambda: Rates(*_RELAY_RATES), init=False)
 
     def __post_init__(self) -> None:
         self._of_rules = Rates(*(rule.id for rule in self.rules))
@@ -46,20 +50,18 @@ class RateSampler(PeriodicService):
         now = self.clock.seconds()
         of_sources = [source.sample(now) for source in self.sources]
         of_destinations = [destination.sample(now) for destination in self.destinations]
-        messages, warnings, errors, drops = (
-            sum(column) for column in zip((0, 0, 0, 0), *of_sources, strict=True)
-        )
-        _, delivered, dropped = (
-            sum(column) for column in zip((0, 0, 0), *of_destinations, strict=True)
-        )
-        self._rates.note(now, (messages, warnings, errors, drops + dropped, delivered))
+        self._rates.note(now, _together(of_sources, of_destinations))
         if self.rules:
             self._of_rules.note(now, [rule.records for rule in self.rules])
 
     @property
     def totals(self) -> dict[str, int]:
-        """Counters of all sources and destinations together, as of the last sample."""
-        return self._rates.latest
+        """Counters of all sources and destinations together, as of now."""
+        counts = _together(
+            [source.counts() for source in self.sources],
+            [destination.counts() for destination in self.destinations],
+        )
+        return dict(zip(_RELAY_RATES, counts, strict=True))
 
     def report(self) -> Document:
         """Rates of all sources and destinations together."""
@@ -82,6 +84,19 @@ class RateSampler(PeriodicService):
                 for rule in self.rules
             ],
         }
+
+
+def _together(
+    of_sources: Sequence[tuple[int, ...]], of_destinations: Sequence[tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Counters in the order of `_RELAY_RATES`."""
+    messages, warnings, errors, drops = (
+        sum(column) for column in zip((0, 0, 0, 0), *of_sources, strict=True)
+    )
+    _, delivered, dropped = (
+        sum(column) for column in zip((0, 0, 0), *of_destinations, strict=True)
+    )
+    return messages, warnings, errors, drops + dropped, delivered
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

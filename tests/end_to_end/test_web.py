@@ -47,13 +47,18 @@ class Watched:
 
     def metrics(self) -> dict[tuple[str, ...], float]:
         """Each sample by its name and the values of its labels, in the order of their names."""
-        status, text = get(f"{self.url}/metrics", Accept="application/openmetrics-text")
-        assert status == 200
-        return {
-            (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+        return samples_of(self.url)
+
+
+def samples_of(url: str) -> dict[tuple[str, ...], float]:
+    """The samples of `/metrics`, as `Watched.metrics` has them."""
+    status, text = get(f"{url}/metrics", Accept="application/openmetrics-text")
+    assert status == 200
+    return {
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def test_metrics_agree_with_what_was_sent_and_with_status(

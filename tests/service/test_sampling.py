@@ -11,6 +11,10 @@ class Sampled:
 
     def __init__(self, *per_second: int) -> None:
         self.per_second = per_second
+        self.more = 0
+
+    def counts(self) -> tuple[int, ...]:
+        return tuple(self.more for _ in self.per_second)
 
     def sample(self, now: float) -> tuple[int, ...]:
         return tuple(int(now * each) for each in self.per_second)
@@ -32,6 +36,15 @@ def test_the_rates_of_all_are_those_of_each_together() -> None:
     }
     sampler.stopService()
     assert clock.getDelayedCalls() == []
+
+
+def test_totals_are_those_of_now() -> None:
+    source, destination = Sampled(0, 0, 0, 0), Sampled(0, 0, 0)
+    sampler = RateSampler(sources=[source], destinations=[destination], clock=Clock())
+    sampler.startService()
+    source.more, destination.more = 7, 2
+    once = {"messages": 7, "warnings": 7, "errors": 7}
+    assert sampler.totals == {**once, "drops": 9, "delivered": 2}
 
 
 def test_rules_have_rates_of_their_own() -> None:

@@ -35,12 +35,6 @@ class Rates:
         while now - self._samples[0][0] > SPANS[-1] + _LATE_SECONDS:
             self._samples.popleft()
 
-    @property
-    def latest(self) -> dict[str, int]:
-        """The counters as they were noted last, by name."""
-        counts = self._samples[-1][1] if self._samples else (0,) * len(self._names)
-        return dict(zip(self._names, counts, strict=True))
-
     def report(self) -> Document:
         """For JSON: by period (``10s``, ``60s``), how much each counter grows in a second."""
         return {

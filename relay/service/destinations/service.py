@@ -363,10 +363,14 @@ class DestinationStatus:
             return text
         return f"paused by hand since {in_utc(self.paused_since)}; {text}"
 
-    def sample(self, now: float) -> tuple[int, ...]:
-        """Note the account for rates, and return it; see `DESTINATION_RATES`."""
+    def counts(self) -> tuple[int, ...]:
+        """The account, as far as it has rates; see `DESTINATION_RATES`."""
         ledger = added_up([lane.ledger for lane in self.lanes()])
-        counts = (ledger.received, ledger.delivered, sum(ledger.dropped.values()))
+        return ledger.received, ledger.delivered, sum(ledger.dropped.values())
+
+    def sample(self, now: float) -> tuple[int, ...]:
+        """Note these counters, and return them."""
+        counts = self.counts()
         self._rates.note(now, counts)
         return counts
 

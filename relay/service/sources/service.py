@@ -81,18 +81,20 @@ class SourceService(Service):
         """Where it listens, with the port that the system chose if it did."""
         return self._address
 
-    def sample(self, now: float) -> tuple[int, ...]:
-        """Note the counters for rates, and return them; see `SOURCE_RATES`."""
+    def counts(self) -> tuple[int, ...]:
+        """The counters that have rates; see `SOURCE_RATES`."""
         counters, ledger = self.counters, self._quarantine()
         severities = counters.severities()
         drops = sum(counters.dropped.values())
         if ledger is not None:
             drops += ledger.dropped.get("quarantine-full", 0)
         watched = counters.watched
-        counts = (
-            *(counters.received_records, watched.warnings_of(severities)),
-            *(watched.errors_of(severities), drops),
-        )
+        warnings, errors = watched.warnings_of(severities), watched.errors_of(severities)
+        return counters.received_records, warnings, errors, drops
+
+    def sample(self, now: float) -> tuple[int, ...]:
+        """Note these counters, and return them."""
+        counts = self.counts()
         self._rates.note(now, counts)
         return counts
 
