@@ -17,6 +17,7 @@ from relay.cli.where import Where, where_options
 from relay.model.text import Document, counted, duration, printable, size
 
 _ERRORS_MAX = 5  # of one source or destination
+_ALERTS_MAX = 5
 _ERRORS_SECONDS = 3600.0
 _EXPIRES_DAYS = 30  # of remaining validity below which a certificate is shown
 _LATE_DAYS = 7
@@ -212,6 +213,9 @@ def _notes(document: Document) -> Iterator[tuple[str, str, Style | None]]:
         if losses := _losses(report):
             yield report["id"], ", ".join(losses), SEVERE
         yield from ((report["id"], text, WARNING) for text in _errors(report))
+    for alert in document.get("alerts", ())[:_ALERTS_MAX]:  # likewise; the worst come first
+        text = f"alert {alert['rule']} since {stamp(alert['since'])}: {alert['text']}"
+        yield alert["subject"], text, SEVERE if alert["severity"] == "error" else WARNING
     for report in document.get("certificates", ()):  # older relays do not say, as below
         if style := _style_of_expiry(report):
             yield report["subject"], report["problem"], style

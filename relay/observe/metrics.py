@@ -9,6 +9,7 @@ Histograms and peers begin at zero with the process; Prometheus notices that by 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import nlargest
@@ -178,6 +179,13 @@ RELAY = (
 
 BUILD = Declared("build_info", "Always 1.", "", ("version", "compiled"))
 DEGRADED = Declared("degraded", "Reasons why the relay is not healthy.", "")
+ALERTS = Declared("alerts_running", "Alerts that run.", "", ("rule",))
+WATCHED = Declared(
+    "watch_messages_total",
+    "Messages that a rule of [[watch]] has decided.",
+    "",
+    ("rule", "counts_as"),
+)
 CERTIFICATE = Declared(
     "certificate_expires_seconds",
     "Time until a certificate or revocation list in use ends; negative = it has ended.",
@@ -185,7 +193,7 @@ CERTIFICATE = Declared(
     ("subject", "kind", "file"),
 )
 
-METRICS = (BUILD, DEGRADED, *RELAY, CERTIFICATE, *SOURCES, *PEERS, *DESTINATIONS)
+METRICS = (BUILD, DEGRADED, ALERTS, WATCHED, *RELAY, CERTIFICATE, *SOURCES, *PEERS, *DESTINATIONS)
 
 
 Tables = Mapping[str, PeerTable]
@@ -219,6 +227,12 @@ class RelayCollector(Collector):
         document = {**document, "sources": self._sources(document)}
         yield _family(BUILD, _build(document))
         yield _family(DEGRADED, [((), len(document["degraded"]))])
+        running = Counter(alert["rule"] for alert in document["alerts"])
+        yield _family(ALERTS, [((rule,), count) for rule, count in running.items()])
+        rules = document["watch"]["rules"]
+        yield _family(
+            WATCHED, [((rule["id"], rule["counts_as"]), rule["records"]) for rule in rules]
+        )
         for declared in RELAY:
             yield _family(declared, _values(declared, document, ()))
         yield _family(CERTIFICATE, _certificates(document["certificates"]))

@@ -345,6 +345,14 @@ def test_rates_are_shown_of_the_relay_and_of_each_source() -> None:
     assert "net: 0.016 errors, 2.0 drops a second" in lines
 
 
+def test_the_worst_alerts_are_shown() -> None:
+    alert = {"rule": "down", "subject": "destination out", "text": "refused", "severity": "error"}
+    alerts = [{**alert, "since": 1_700_000_000.0 + number} for number in range(9)]
+    lines = [line for line in shown(width=120, alerts=alerts) if "alert down" in line]
+    assert len(lines) == 5
+    assert lines[0] == "destination out: alert down since 2023-11-14T22:13:20.000Z: refused"
+
+
 def test_what_rules_decide_is_shown() -> None:
     rules = [
         {"id": "logins", "counts_as": "error", "10s": 0.25, "60s": 12.0},

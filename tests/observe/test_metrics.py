@@ -36,8 +36,22 @@ def document(**values: Any) -> dict[str, Any]:
         "certificates": [],
         "expression_timeouts": {},
         "degraded": [],
+        "alerts": [],
+        "watch": {"rules": []},
         **values,
     }
+
+
+def test_alerts_and_rules_of_watch() -> None:
+    rules = [
+        {"id": "logins", "counts_as": "error", "records": 7},
+        {"id": "noise", "counts_as": "ignore", "records": 0},
+    ]
+    alerts = [{"rule": "silent"}, {"rule": "down"}, {"rule": "silent"}]
+    found = samples(document(alerts=alerts, watch={"rules": rules}))
+    assert (found["alerts_running", "silent"], found["alerts_running", "down"]) == (2, 1)
+    assert found["watch_messages_total", "logins", "error"] == 7
+    assert found["watch_messages_total", "noise", "ignore"] == 0
 
 
 def samples(

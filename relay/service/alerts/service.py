@@ -37,6 +37,7 @@ from relay.transport.notices import Notices
 
 MESSAGE_VERSION = 1
 _FILE = "alerts.json"
+_FULL_SECONDS = 30.0  # a burst for which there is room makes no alert
 _SAVE_SECONDS = 300.0  # what is learnt in less time may be lost with the process
 
 
@@ -65,7 +66,7 @@ class AlertService(PeriodicService):
         limits = self.limits
         self._increase = Increase(limits.increase, limits.increase_per_second_min)
         self._silence = Silence(limits.silent_after, self.tables)
-        self._incidents = Incidents({"down": limits.down_after})
+        self._incidents = Incidents({"down": limits.down_after, "full": _FULL_SECONDS})
         self._rules = _rules(limits)
 
     def startService(self) -> None:

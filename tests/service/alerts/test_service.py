@@ -11,10 +11,16 @@ from twisted.internet.defer import Deferred, succeed
 from relay.model.counters.peers import PeerTable
 from relay.model.origin import Origin, Transport
 from relay.service.alerts.outlets import Outlet
-from relay.service.alerts.service import AlertService
-from relay.service.configuration.model import AlertLimits
+from relay.service.alerts.service import AlertService, new_alerts
+from relay.service.configuration.model import (
+    AlertLimits,
+    AlertsConfiguration,
+    Configuration,
+    Url,
+)
 from tests.connections import RecordingNotices
 from tests.observe.alerts.test_rules import destination, document, source
+from tests.service.alerts.test_webhook import Endpoint
 from tests.threads import Reactor
 
 LIMITS = AlertLimits(down_after=60.0, silent_after=120.0)
@@ -132,6 +138,71 @@ def test_each_rule_that_the_status_shows(rule: str, setup: Setup) -> None:
     ]
 
 
+LIMITED: dict[str, tuple[AlertLimits, dict[str, Any], int]] = {
+    "errors": (AlertLimits(errors_per_second_max=2.0), {"sources": [source(3.0)]}, 60),
+    "full": (AlertLimits(full_within=20.0), {"admission": {"seconds_to_full": 19.0}}, 60),
+    "expiry": (AlertLimits(expires_within=2e6), {"certificates": [CERTIFICATE]}, 60),
+    "down": (AlertLimits(down_after=20.0), {"destinations": [destination(ready=False)]}, 40),
+}
+
+
+@pytest.mark.parametrize("rule", list(LIMITED))
+def test_limits_are_those_of_the_configuration(rule: str, tmp_path: Path) -> None:
+    limits, trouble, seconds = LIMITED[rule]
+    later = {**CERTIFICATE, "expires_days": 22.0}
+    setup = Setup(tmp_path, limits)
+    setup.service.startService()
+    setup.pass_(60)
+    setup.be(**({"certificates": [later]} if rule == "expiry" else trouble))
+    assert setup.pass_(seconds) == [("begin", rule)]
+    setup.service.stopService()
+
+
+@pytest.mark.parametrize(("rate", "begins"), [(20.0, False), (26.0, True)])
+def test_the_limits_of_an_increase_are_those_of_the_configuration(
+    rate: float, begins: bool, tmp_path: Path
+) -> None:
+    """Usual are 9 messages a second: twice as many are too many, but not below 25."""
+    limits = AlertLimits(increase=2.0, increase_per_second_min=25.0)
+    setup = Setup(tmp_path, limits)
+    setup.service.startService()
+    setup.pass_(70 * 60)
+    much = source()
+    much["rates"]["60s"]["messages"] = rate
+    setup.be(sources=[much])
+    assert setup.pass_(10) == ([("begin", "increase")] if begins else [])
+    setup.service.stopService()
+
+
+def test_the_parts_are_those_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.service.alerts.webhook.HostnameEndpoint", Endpoint)
+    url = Url("http", host="127.0.0.1", port=8080, path="/secret")
+    alerts = AlertsConfiguration(
+        LIMITS,
+        *(url, "/token", 7.0),
+        *(("/bin/true", "-x"), 9.0),
+    )
+    configuration = Configuration(name="web-1", state_dir=str(tmp_path), alerts=alerts)
+    reactor, notices = Reactor(), RecordingNotices()
+    given: Any = (configuration, dict, [], None, notices, reactor.seconds, reactor)
+    made = new_alerts(*given)
+    assert made is not None
+    assert (made.relay_name, made.limits, made.path) == (
+        "web-1",
+        LIMITS,
+        str(tmp_path / "alerts.json"),
+    )
+    webhook, program = made.outlets
+    assert (webhook.name, program.name) == ("webhook 127.0.0.1:8080", "program /bin/true")
+    assert Endpoint.made[-1].place == (8080, 7.0)
+    runs: Any = program._send
+    assert (runs._command, runs._seconds_max) == (("/bin/true", "-x"), 9.0)
+    none = Configuration(name="web-1", state_dir=str(tmp_path))
+    assert new_alerts(none, *given[1:]) is None
+
+
 def test_a_rule_of_watch_a_silent_device_and_an_increase(setup: Setup) -> None:
     setup.came("192.0.2.1")
     assert setup.pass_(180) == [("begin", "silent")]
@@ -183,7 +254,7 @@ def test_what_was_not_told_is_told_after_the_restart(tmp_path: Path) -> None:
     before.hangs = True
     before.service.startService()
     before.be(**TROUBLES["full"])
-    before.pass_(20)
+    before.pass_(40)
     before.service.stopService()
     after = Setup(tmp_path)
     after.be(**TROUBLES["full"])
