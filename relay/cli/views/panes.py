@@ -237,6 +237,25 @@ def _peer(source: str, name: str, peer: Document, per_second: float) -> Row:
     return Row(f"{source} {name}", state, cells)
 
 
+def relays(document: Document) -> Table:
+    """The relays that report to this one."""
+    rows = []
+    for report in document.get("fleet", ()):  # relays of older versions do not say
+        host, peer, queued = report["host"], report["peer"], report["queued_records"]
+        cells = (
+            text(host),
+            text(peer),
+            text(report["version"]),
+            Cell("-", -1.0) if queued is None else number(queued),
+            _ago(report["oldest_seconds"]),
+            _ago(report["last_seen_seconds"]),
+            text(report["state"]),
+        )
+        rows.append(Row(f"{host} {peer}", GOOD if report["state"] == "ok" else SEVERE, cells))
+    titles = ("relay", "peer", "version", "queued", "oldest", "seen", "state")
+    return Table(titles, texts=3, last_is_text=True, rows=rows)
+
+
 class Sampled(NamedTuple):
     """Counts of messages that were looked at."""
 

@@ -23,7 +23,7 @@ from relay.cli.where import Where, where_options
 def top(where: Where, interval: float) -> None:
     """Show sources, peers, destinations and programs of the running relay on a full screen.
 
-    Keys: 1 to 4 choose the pane, s and r sort, / filters, p pauses, ? explains, q quits.
+    Keys: 1 to 5 choose the pane, s and r sort, / filters, p pauses, ? explains, q quits.
 
     The pane of programs looks at 200 messages a second, as `tap` does; the others ask for
     counters.  NO_COLOR is followed.  Needs textual: `pip install 'syslogrelay[top]'`.

@@ -20,9 +20,14 @@ from relay.cli.views.panes import GOOD, ROWS_MAX, SEVERE, WARNING, PeerRates, Ro
 from relay.cli.views.sampler import SECONDS, Sampler
 from relay.model.text import Document, duration, printable
 
-_PANES = ("sources", "peers", "destinations", "programs")
-_FIRST_COLUMN = {"sources": None, "peers": 2, "destinations": None, "programs": 1}
+_PANES = ("sources", "peers", "destinations", "programs", "relays")
+_FIRST_COLUMN = {"sources": None, "peers": 2, "destinations": None, "programs": 1, "relays": None}
 """What each pane is sorted by at first; None = the worst first."""
+_OF_STATUS = {
+    "sources": panes.sources,
+    "destinations": panes.destinations,
+    "relays": panes.relays,
+}
 _STYLES = {GOOD: "green", WARNING: "yellow", SEVERE: "bold red"}
 _PEERS_MAX = 200  # of each source
 _SCROLL_BAR = 2
@@ -44,7 +49,8 @@ HelpScreen { align: center middle; }
 """
 _HELP = """\
 1 2 3 4, Tab  sources, peers, destinations, programs
-s             sort by the next column; the title has a mark
+5             relays that report to this one, if there are any
+s             sort by the next column (or click on its title)
 S             the worst first again
 r             turn the order around
 /             filter: rows with this text in any cell
@@ -174,6 +180,12 @@ class TopApp(App[None]):
 
     # Showing.
 
+    @property
+    def _panes(self) -> Sequence[str]:
+        """Those that there are: most relays have no others that report to them."""
+        has_relays = self._pane == "relays" or (self._document or {}).get("fleet")
+        return _PANES if has_relays else _PANES[:-1]
+
     def _show(self) -> None:
         document = self._document
         if document is not None:
@@ -196,7 +208,7 @@ class TopApp(App[None]):
 
     def _titles(self) -> Text:
         line = Text(no_wrap=True, overflow="ellipsis")
-        for index, name in enumerate(_PANES, 1):
+        for index, name in enumerate(self._panes, 1):
             is_shown = name == self._pane
             line.append(f"[{index} {name}]" if is_shown else f" {index} {name} ", _tab(is_shown))
             line.append(" ")
@@ -215,7 +227,7 @@ class TopApp(App[None]):
         if self._pane == "programs":
             per_second = document["rates"]["10s"]["messages"]
             return panes.programs(self._sampler.sample.counted(), per_second)
-        return panes.sources(document) if self._pane == "sources" else panes.destinations(document)
+        return _OF_STATUS[self._pane](document)
 
     def _show_table(self, table: Table) -> None:
         shown = self.query_one(DataTable)
@@ -261,6 +273,8 @@ class TopApp(App[None]):
     # Keys.
 
     def action_pane(self, index: int) -> None:
+        if index > len(self._panes):
+            return
         self._pane, self._rows = _PANES[index - 1], []
         if self._pane == "programs":
             self._sampler.start()
@@ -270,7 +284,7 @@ class TopApp(App[None]):
         self._look()
 
     def action_next_pane(self) -> None:
-        self.action_pane((_PANES.index(self._pane) + 1) % len(_PANES) + 1)
+        self.action_pane((_PANES.index(self._pane) + 1) % len(self._panes) + 1)
 
     def action_sort(self) -> None:
         count = len(self.query_one(DataTable).columns)
@@ -280,6 +294,12 @@ class TopApp(App[None]):
 
     def action_sort_worst(self) -> None:
         self._columns[self._pane] = None
+        self._show()
+
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        if self._columns[self._pane] == event.column_index:
+            self._is_reversed[self._pane] ^= True
+        self._columns[self._pane] = event.column_index
         self._show()
 
     def action_reverse(self) -> None:

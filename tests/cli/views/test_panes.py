@@ -159,6 +159,38 @@ def test_programs_by_their_share() -> None:
     assert texts(panes.programs(Sampled(Counter(), Counter()), 5.0)) == []
 
 
+FLEET: list[dict[str, Any]] = [
+    {
+        "host": "web-1",
+        "peer": "web-1.example",
+        "version": "0.1.0",
+        "state": "ok",
+        "queued_records": 1200,
+        "oldest_seconds": 64.0,
+        "last_seen_seconds": 5.0,
+    },
+    {
+        "host": EVIL,
+        "peer": "192.0.2.1",
+        "version": "",
+        "state": "not seen for 3 m",
+        "queued_records": None,
+        "oldest_seconds": None,
+        "last_seen_seconds": 180.0,
+    },
+]
+
+
+def test_relays_that_report() -> None:
+    found = panes.relays({**DOCUMENT, "fleet": FLEET})
+    assert texts(found) == [
+        ["web-1", "web-1.example", "0.1.0", "1,200", "1m4s", "5s", "ok"],
+        [r"\x1b[2J[red]x\u202e", "192.0.2.1", "", "-", "-", "3m", "not seen for 3 m"],
+    ]
+    assert [row.state for row in found.rows] == [GOOD, SEVERE]
+    assert panes.relays(DOCUMENT).rows == []
+
+
 def table() -> Table:
     reports = []
     for id, queued, ready in (("a", 5, True), ("b", 50, False), ("c", 20, True)):

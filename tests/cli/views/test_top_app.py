@@ -9,7 +9,7 @@ import pytest
 
 from relay.cli.control_client import AskFailed
 from relay.cli.views import top_app
-from tests.cli.views.test_panes import DESTINATION, DOCUMENT, EVIL, SOURCE, peers
+from tests.cli.views.test_panes import DESTINATION, DOCUMENT, EVIL, FLEET, SOURCE, peers
 
 pytest.importorskip("textual", reason="textual is not installed: the extra `top`")
 from textual.pilot import Pilot
@@ -148,6 +148,34 @@ def test_sorting_by_keys(run: Callable[[Dialogue], None]) -> None:
         assert [row[2] for row in screen.rows()] == ["1,234", "5"]
         await screen.press("S")
         assert [row[0] for row in screen.rows()] == ["siem", "central"]
+
+    run(dialogue)
+
+
+def test_sorting_by_mouse(run: Callable[[Dialogue], None]) -> None:
+    async def dialogue(screen: Screen) -> None:
+        screen.asked.document = two_destinations()
+        await screen.press("3")
+        await screen.pilot.click(DataTable, offset=(3, 0))
+        assert screen.titles()[0] == "destination▲"
+        await screen.pilot.click(DataTable, offset=(3, 0))
+        assert screen.titles()[0] == "destination▼"
+
+    run(dialogue)
+
+
+def test_relays_have_a_pane_if_there_are_any(run: Callable[[Dialogue], None]) -> None:
+    async def dialogue(screen: Screen) -> None:
+        await screen.press("5")
+        assert "[1 sources]" in screen.line("panes")
+        assert "relays" not in screen.line("panes")
+        screen.asked.document["fleet"] = FLEET
+        await screen.look()
+        await screen.press("5")
+        assert "[5 relays]" in screen.line("panes")
+        assert [row[1] for row in screen.rows()] == ["192.0.2.1", "web-1.example"]
+        await screen.press("tab")
+        assert "[1 sources]" in screen.line("panes")
 
     run(dialogue)
 
