@@ -49,7 +49,8 @@ def write_history(path: Path, now: float) -> None:
         severities += [messages // 9, messages - warnings - errors - messages // 9, 0]
         drops = int(bad * noise.random() * 8)
         counts = [messages, warnings, errors, drops, messages, *severities]
-        history.add(Sample(at, SAMPLE_SECONDS, counts, 0, 0))
+        outage = max(0, 1800 - abs(number - 3000) * 12) * 10  # five minutes up, and down again
+        history.add(Sample(at, SAMPLE_SECONDS, counts, outage, 100 * outage))
     history.close()
 
 
@@ -109,7 +110,7 @@ def take(folder: Path, extra: Path | None) -> None:
         )
         senders = Senders(udp, tcp)
         senders.start()
-        browser.show(width=1280, height=1130)
+        browser.show(width=1280, height=1150)
         browser.open(url)
         browser.wait_for("#health-text", "central")
         browser.run("document.querySelector('#span input[value=\"86400\"]').click()")

@@ -60,6 +60,9 @@ def test_the_wheel_carries_package_plugin_and_types(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "twisted/plugins/syslogrelay_plugin.py" in names
     assert "relay/py.typed" in names
+    assert {f"relay/observe/web/page/{name}" for name in ("page.html", "page.js", "uplot.js")} <= {
+        *names
+    }
     assert "twisted/plugins/__init__.py" not in names  # that would hide other plugins
     assert {name.split("/")[0] for name in names} == {
         "relay",

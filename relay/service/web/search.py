@@ -1,8 +1,8 @@
 """Search for messages in queues and quarantines, for the page.
 
-A search goes on for a second at most, in a thread that may wait for the disk; its answer says where
-the next one continues.  Text is looked for in what is shown: tokens are masked first, so nobody
-finds one by trying its parts.
+A search goes on for a second at most, a page at a time, in the threads that read for the drains as
+well; its answer says where the next one continues.  Text is looked for in what is shown: tokens
+are masked first, so nobody finds one by trying its parts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from relay.model.clock import Clock
 from relay.model.text import Document, printable
@@ -74,40 +74,39 @@ class Search:
         if self._running >= _SEARCHES_MAX:
             reason = "others are searching; try again in a moment"
             raise Denied(503, "search", reason, Retry_After="2")
-        step, id = place, asked.get("of", "")
-        self._running += 1
-        done = self.view.in_reader(lambda: self._search(step, id, text, int(start)))
-        return done.addBoth(self._ended).addCallback(_encoded)
+        search = self._search(place, asked.get("of", ""), text, int(start))
+        return ensureDeferred(search).addCallback(_encoded)
 
-    def _ended(self, result: Found) -> Found:
-        self._running -= 1
-        return result
-
-    def _search(
-        self,
-        step: _Step,
-        id: str,
-        text: str,
-        start: int,
-    ) -> Found:
-        """In a thread: pages in short transactions, until there is enough or the time is over."""
+    async def _search(self, step: _Step, id: str, text: str, start: int) -> Found:
+        """Pages, one at a time, until there is enough or the time is over."""
         found = Found(next=start)
         fits = self._test_of(text)
         until = self.clock.seconds() + _SECONDS_MAX
-        while found.next is not None and len(found.matches) < MATCHES_MAX:
-            page = self.view.store.look(partial(_page, step, id, found.next))
-            found.next = None
-            for candidate in page:
-                if len(found.matches) == MATCHES_MAX or self.clock.seconds() >= until:
-                    found.next = candidate.seq
-                    return found
-                found.next = candidate.next
-                found.looked_at += candidate.is_record
-                if candidate.is_record and (shown := fits(candidate)) is not None:
-                    found.matches.append(shown)
+        self._running += 1
+        try:
+            while found.next is not None and len(found.matches) < MATCHES_MAX:
+                await self.view.in_reader(partial(self._search_page, step, id, fits, found))
+                if self.clock.seconds() >= until:
+                    break
+        finally:
+            self._running -= 1
         return found
 
-    def _test_of(self, text: str) -> Callable[[_Candidate], Document | None]:
+    def _search_page(self, step: _Step, id: str, fits: _Test, found: Found) -> None:
+        """In a thread, which others wait for: a short transaction, and what it has read."""
+        assert found.next is not None
+        page = self.view.store.look(partial(_page, step, id, found.next))
+        found.next = None
+        for candidate in page:
+            if len(found.matches) == MATCHES_MAX:
+                found.next = candidate.seq
+                return
+            found.next = candidate.next
+            found.looked_at += candidate.is_record
+            if candidate.is_record and (shown := fits(candidate)) is not None:
+                found.matches.append(shown)
+
+    def _test_of(self, text: str) -> _Test:
         wanted = text.casefold()
         # What is escaped where it is shown cannot be told from the bytes.
         plain = text.lower().encode() if text.isascii() and "\\" not in text else b""
@@ -159,6 +158,8 @@ class _Candidate:
     is_record: bool = True
 
 
+_Test = Callable[[_Candidate], Document | None]
+"""Returns what is shown of a message that fits."""
 _Step = Callable[[TransactionView, str, int], Iterator[_Candidate]]
 """Reads a page of a queue or quarantine, from a number on."""
 

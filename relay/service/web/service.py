@@ -22,6 +22,7 @@ from relay.transport.sockets import bind_stream, listen
 from relay.transport.tls.endpoints import TlsListener, with_tls
 
 _SUBJECT = "web server"
+_SEND_BUFFER_BYTES = 128 * 1024
 
 
 class WebService(Service):
@@ -111,6 +112,8 @@ class WebService(Service):
         try:
             if bound.fileno() < 0:  # it could not listen before
                 self._socket = bound = self._bind()
+            # Connections inherit it: one whose client does not read holds little.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
             listen(bound)
         except OSError as error:
             self._files.trouble = f"cannot listen on {self._url}: {error.strerror or error}"

@@ -5,17 +5,21 @@ import { find, keep, make, rate, rows, set, timeOfDay, dateAndTime, write, brief
 import { read } from "./relay.js";
 
 const SERIES = [
-  ["messages", "Messages", "--messages"],
-  ["warnings", "Warnings", "--warnings"],
-  ["errors", "Errors", "--errors"],
-  ["drops", "Drops", "--drops"],
+  ["messages", "Messages/s", "--messages"],
+  ["warnings", "Warnings/s", "--warnings"],
+  ["errors", "Errors/s", "--errors"],
+  ["drops", "Drops/s", "--drops"],
+  ["delivered", "Delivered/s", "--good"],
+  ["queued_records", "Queued", "--accent"],
 ];
+const LEVELS = new Set(["queued_records", "queued_bytes"]); // the others are counts in some seconds
 const SPANS = [[600, "10 min"], [3600, "1 h"], [21600, "6 h"], [86400, "24 h"]];
 const NAMES = ["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
 const TONES = ["#7a1020", "#a3162a", "#c62a36", "#df5348", "#d99a26", "#3f8fc4", "#6fa8a0", "#9aa5b1"];
 const HEIGHT = 150;
 const ROWS = 12;
 
+const valueOf = (point, name) => (LEVELS.has(name) ? point[name] : point[name] / point.seconds);
 const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Charts {
@@ -40,8 +44,8 @@ export class Charts {
 
   #figure(name, label, color) {
     const summary = make("span", { id: `${name}-summary` });
-    const plot = make("div", { class: "plot", role: "img", "aria-label": `Chart of ${label.toLowerCase()} a second`, "aria-describedby": summary.id });
-    const caption = make("figcaption", {}, make("strong", {}, `${label}/s`), summary);
+    const plot = make("div", { class: "plot", role: "img", "aria-label": `Chart: ${label.replace("/s", " a second")}`, "aria-describedby": summary.id });
+    const caption = make("figcaption", {}, make("strong", {}, label), summary);
     const figure = make("figure", { id: `chart-${name}` }, caption, plot);
     figure.style.setProperty("--tone", `var(${color})`);
     find("charts").append(figure);
@@ -82,7 +86,8 @@ export class Charts {
           for (const source of event.sources) more += source.severities[severity] - (before.get(source.id)?.[severity] ?? 0);
           severities[`severity${number}`] = Math.max(0, more);
         });
-        this.#points.push({ at: event.at, seconds, ...counts, ...severities });
+        const queued_records = event.destinations.reduce((all, each) => all + each.queued_records, 0);
+        this.#points.push({ at: event.at, seconds, queued_records, ...counts, ...severities });
         if (this.#points.length > 900) this.#points.shift();
       }
     }
@@ -121,7 +126,7 @@ export class Charts {
         for (const [name] of SERIES) series[name].push(null);
       }
       times.push(point.at);
-      for (const [name] of SERIES) series[name].push(point[name] / point.seconds);
+      for (const [name] of SERIES) series[name].push(valueOf(point, name));
       before = point.at;
     }
     for (const [name] of SERIES) this.#draw(name, [times, series[name]], [now - this.#span, now]);
@@ -176,7 +181,7 @@ export class Charts {
     const chosen = joined(points, step).slice(-ROWS).reverse();
     const cells = (point) => [
       { text: (this.#span > 43200 ? dateAndTime : timeOfDay)(point.at) },
-      ...SERIES.map(([name]) => ({ text: rate(point[name] / point.seconds), number: true })),
+      ...SERIES.map(([name]) => ({ text: rate(valueOf(point, name)), number: true })),
     ];
     rows(find("traffic-rows"), chosen, (point) => Math.floor(point.at / step), cells, "Nothing is known yet.");
   }
@@ -233,7 +238,10 @@ function joined(points, step) {
   for (const point of points) {
     const last = found.at(-1);
     if (last && Math.floor(last.at / step) === Math.floor(point.at / step)) {
-      for (const name of Object.keys(point)) if (name !== "at") last[name] = (last[name] ?? 0) + point[name];
+      for (const name of Object.keys(point)) {
+        if (LEVELS.has(name)) last[name] = Math.max(last[name] ?? 0, point[name]);
+        else if (name !== "at") last[name] = (last[name] ?? 0) + point[name];
+      }
       last.at = point.at;
     } else found.push({ ...point });
   }

@@ -138,7 +138,7 @@ async function perform(name, destination, button) {
     write(find("acted"), await done(name, destination));
   } catch (error) {
     write(find("acted"), `${ACTIONS[name]}: ${error.message}`);
-    await ask({ title: "That did not work", text: error.message, go: "Close", wantsToken: false });
+    await ask({ title: "That did not work", text: error.message, go: "Close", wantsToken: false, isNotice: true });
   } finally {
     button.disabled = false;
     if (button.hidden) button.closest(".buttons").querySelector("button:not([hidden])")?.focus();

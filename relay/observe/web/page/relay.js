@@ -42,7 +42,7 @@ async function request(path, token, options = {}) {
 let asking = null;
 
 /** Asks for something in a dialog; gives the token, or true where none is wanted, or null. */
-export function ask({ title, text, go, wantsToken, problem = "", danger = false }) {
+export function ask({ title, text, go, wantsToken, problem = "", danger = false, isNotice = false }) {
   asking ??= new Promise((done) => {
     const dialog = find("ask");
     const [form, input] = [find("ask-form"), find("ask-token")];
@@ -52,6 +52,7 @@ export function ask({ title, text, go, wantsToken, problem = "", danger = false 
     write(find("ask-problem"), problem);
     find("ask-go").className = danger ? "danger" : "primary";
     find("ask-field").hidden = !wantsToken;
+    find("ask-cancel").hidden = isNotice;
     input.value = "";
     let result = null;
     form.onsubmit = (event) => {
@@ -66,7 +67,7 @@ export function ask({ title, text, go, wantsToken, problem = "", danger = false 
       done(result);
     };
     dialog.showModal();
-    (wantsToken ? input : find("ask-cancel")).focus();
+    (wantsToken ? input : find(isNotice ? "ask-go" : "ask-cancel")).focus();
   });
   return asking;
 }
