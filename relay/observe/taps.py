@@ -184,6 +184,7 @@ class TapReader:
         left_out: Messages that it missed: too many a second, or not read fast enough.  Whether
             they fit its filter is not known.
         end: Why it has ended; empty = it goes on.
+        is_full: All that comes is left out until it reads.
     """
 
     on_end: Callable[[], None]
@@ -203,6 +204,7 @@ class TapReader:
         self.shown = 0
         self.left_out = 0
         self.end = ""
+        self.is_full = False
         self._secrets = secrets
         self._now = now
         self._on_ready = on_ready
@@ -218,15 +220,10 @@ class TapReader:
         if wanted.seconds:
             self._timer = clock.callLater(wanted.seconds, self._finish, "time")
 
-    @property
-    def is_full(self) -> bool:
-        """Whether all that comes is left out until it reads."""
-        return len(self._waiting) >= BUFFER_RECORDS_MAX or self._bytes >= BUFFER_BYTES_MAX
-
     def close(self) -> None:
         """Read no more."""
         self._waiting.clear()
-        self._bytes = 0
+        self._bytes, self.is_full = 0, False
         self._finish("closed")
 
     def take(self) -> list[Document]:
@@ -244,6 +241,7 @@ class TapReader:
             self._bytes -= len(tapped.start)
             taken.append(_document(tapped, STAGES[self.wanted.stage], secrets))
             self._said = tapped.left_out
+            self.is_full = False
         if not self._waiting and self.left_out > self._said and (self._is_due or self.end):
             self._is_due, self._said = False, self.left_out
             taken.append({"left_out": self.left_out})
@@ -290,6 +288,7 @@ class TapReader:
     def _keep(self, tapped: Tapped) -> None:
         self._waiting.append(tapped)
         self._bytes += len(tapped.start)
+        self.is_full = len(self._waiting) >= BUFFER_RECORDS_MAX or self._bytes >= BUFFER_BYTES_MAX
         self.shown += 1
         if self.shown == self.wanted.count:
             self._finish("count")
@@ -364,11 +363,11 @@ def _document(tapped: Tapped, what: str, secrets: Collection[bytes]) -> Document
 
 def _note_received(id: str, readers: Sequence[TapReader], batches: Sequence[Received]) -> None:
     for reader in readers:
-        if reader.is_full:
-            reader.skip(sum(len(batch.frames) for batch in batches))
-            continue
         for batch in batches:
-            reader.offer(batch.frames, id, peer=batch.origin.peer)
+            if reader.is_full:
+                reader.skip(len(batch.frames))
+            else:
+                reader.offer(batch.frames, id, peer=batch.origin.peer)
 
 
 def _note_dropped(
@@ -403,16 +402,22 @@ class _Follower:
         self._bytes = 0
 
     def stored(self, seqs: SeqRange, payloads: Sequence[bytes]) -> None:
+        count = seqs.stop - seqs.start
         for reader in self.of_stored:
-            reader.skip(len(seqs) - len(payloads))  # moved by a command, so not in memory
+            if reader.is_full:
+                reader.skip(count)
+                continue
+            reader.skip(count - len(payloads))  # moved by a command, so not in memory
             reader.offer(payloads, self._id, seq=seqs.stop - len(payloads))
 
     def sent(self, seqs: SeqRange, payloads: Sequence[bytes]) -> None:
-        self._forget_from(seqs.start)
-        are_full = all(each.is_full for each in self.of_delivered)  # or there are none
-        if self._bytes < _IN_FLIGHT_BYTES_MAX and not are_full:
-            self._runs.append((seqs.start, payloads))
-            self._bytes += total_bytes(payloads)
+        if self._runs:
+            self._forget_from(seqs.start)
+        for reader in self.of_delivered:
+            if not reader.is_full and self._bytes < _IN_FLIGHT_BYTES_MAX:
+                self._runs.append((seqs.start, payloads))
+                self._bytes += total_bytes(payloads)
+                break
 
     def acknowledged(self, start: int, upto: int) -> None:
         known = 0
