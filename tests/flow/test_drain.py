@@ -862,3 +862,74 @@ def test_what_is_taken_out_by_hand_waits_for_answers_to_what_had_left(setup: Set
     setup.drain.release(BY_PURGE)
     assert session.sent == numbers(1, 2) + numbers(8, 10)
     assert setup.queue.events == [("d", "2 late", "queue-full")]
+
+
+class Watch:
+    """What a drain tells the one that follows its records."""
+
+    def __init__(self, drain: Any) -> None:
+        self.events: list[Any] = []
+        drain.watch = self
+
+    def stored(self, seqs: SeqRange, payloads: Sequence[bytes]) -> None:
+        self.events.append(("stored", seqs.start, seqs.stop, len(payloads)))
+
+    def sent(self, seqs: SeqRange, payloads: Sequence[bytes]) -> None:
+        self.events.append(("sent", seqs.start, seqs.stop, len(payloads)))
+
+    def acknowledged(self, start: int, upto: int) -> None:
+        self.events.append(("acknowledged", start, upto))
+
+
+class AtOnce(Session):
+    """Answers while it is sent to."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__()
+        self.setup = setup
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        super().send(payloads)
+        self.setup.drain.acknowledged(self, len(payloads))
+
+
+def test_a_watch_is_told_of_every_record_on_its_way(setup: Setup) -> None:
+    watch = Watch(setup.drain)
+    session = setup.attached(room=3)
+    setup.drain.acknowledged(session, 2)
+    setup.drain.detach(session)
+    again = setup.attached(room=4)
+    setup.drain.acknowledged(again, 4)
+    setup.drain.stored(13, [b"11", b"12"])
+    setup.drain.stored(14)
+    assert watch.events == [
+        ("sent", 1, 4, 3),
+        ("acknowledged", 1, 3),
+        ("sent", 3, 7, 4),
+        ("acknowledged", 3, 7),
+        ("stored", 11, 13, 2),
+        ("stored", 13, 14, 0),
+    ]
+
+
+def test_a_watch_knows_a_record_before_it_is_acknowledged(setup: Setup) -> None:
+    watch = Watch(setup.drain)
+    setup.drain.attach(AtOnce(setup))
+    kinds = [event[0] for event in watch.events]
+    assert kinds[:2] == ["sent", "acknowledged"]
+    assert watch.events[-1][-1] == 11
+
+
+def test_a_watch_is_told_of_what_the_upstream_says_that_it_has(setup: Setup) -> None:
+    watch = Watch(setup.drain)
+    setup.drain.skip_to(6)
+    assert watch.events == [("acknowledged", 1, 6)]
+
+
+def test_a_watch_is_not_told_that_evicted_records_were_acknowledged(setup: Setup) -> None:
+    watch = Watch(setup.drain)
+    session = setup.attached(room=10)
+    setup.drain.evicted(5, "queue-full")
+    setup.drain.acknowledged(session, 10)
+    assert ("acknowledged", 5, 11) in watch.events
+    assert not any(event[0] == "acknowledged" and event[1] < 5 for event in watch.events)

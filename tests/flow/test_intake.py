@@ -630,3 +630,16 @@ def test_what_a_rewrite_holds_back_is_stored_with_the_positions_of_the_source(
     it.accept([b"<13>x"], ORIGIN, positions={"in/file": b"1"})
     it.accept([b"<13>y"], ORIGIN)
     assert queue.positions == [{"in/file": b"1", "/groups/a/1/0/0": b"member"}, None]
+
+
+def test_who_looks_sees_what_came_before_anything_is_done(
+    queue: Queue, counters: SourceCounters
+) -> None:
+    seen: list[Sequence[Received]] = []
+    counters.on_received = seen.append
+    batch = Received([b"<13>a", b""], ORIGIN)
+    intake(queue, counters, Route("raw", None)).accept_all([batch])
+    assert seen == [[batch]]
+    counters.on_received = None
+    intake(queue, counters, Route("raw", None)).accept_all([batch])
+    assert len(seen) == 1
