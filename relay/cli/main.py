@@ -14,6 +14,7 @@ _MODULES = {
     "check": "check",
     "connect": "queue.changes",
     "explain": "explain",
+    "fleet": "views.fleet",
     "pause": "queue.changes",
     "quarantine": "queue.quarantine",
     "queue": "queue.commands",

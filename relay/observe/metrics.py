@@ -193,7 +193,19 @@ CERTIFICATE = Declared(
     ("subject", "kind", "file"),
 )
 
-METRICS = (BUILD, DEGRADED, ALERTS, WATCHED, *RELAY, CERTIFICATE, *SOURCES, *PEERS, *DESTINATIONS)
+_FLEET_ROWS = (
+    ("queued_messages", "queued_records", "Messages in the queues of a relay that reports here."),
+    ("oldest_seconds", "oldest_seconds", "Age of the oldest of them."),
+    ("last_seen_seconds", "last_seen_seconds", "Time since the relay has reported."),
+)
+FLEET = tuple(
+    Declared(f"fleet_{name}", help, key, ("relay", "peer")) for name, key, help in _FLEET_ROWS
+)
+
+METRICS = (
+    *(BUILD, DEGRADED, ALERTS, WATCHED, *RELAY, CERTIFICATE),
+    *(*SOURCES, *PEERS, *DESTINATIONS, *FLEET),
+)
 
 
 Tables = Mapping[str, PeerTable]
@@ -240,6 +252,10 @@ class RelayCollector(Collector):
             for declared in of_all:
                 found = (_values(declared, each, (each["id"],)) for each in document[reports])
                 yield _family(declared, chain.from_iterable(found))
+        members = document.get("fleet", ())
+        for declared in FLEET:
+            found = (_values(declared, each, (each["host"], each["peer"])) for each in members)
+            yield _family(declared, chain.from_iterable(found))
         shown = {source: series.update() for source, series in self._peers.items()}
         for number, declared in enumerate(PEERS):
             yield _family(

@@ -315,6 +315,18 @@ class TableProblem(Struct, forbid_unknown_fields=True):
     problem: str
 
 
+class FleetMember(Struct, forbid_unknown_fields=True):
+    """A relay that reports to this one; `host` and `version` are what it says."""
+
+    host: str
+    peer: Annotated[str, Meta(description="Its verified identity, or its address.")]
+    version: str
+    queued_records: Count | None
+    oldest_seconds: Seconds | None
+    last_seen_seconds: Seconds
+    state: str
+
+
 class Web(Struct, forbid_unknown_fields=True):
     """The web server."""
 
@@ -376,6 +388,7 @@ class StatusDocument(Struct, forbid_unknown_fields=True):
     certificates: list[Certificate]
     tables: list[TableProblem]
     waiting_in_groups: ByName
+    fleet: list[FleetMember]
     web: Web | None
     alerts: Annotated[list[Alert], Meta(description="Those that run, the worst first.")]
     alerts_ended: Annotated[list[Alert], Meta(description="The last 100, the newest first.")]

@@ -18,6 +18,7 @@ from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, Reactor, WallClock
 from relay.model.counters.kept import KeptCounters
 from relay.model.counters.source import BELIEVED_RECORDS_MAX, SourceCounters
+from relay.model.fleet import FleetTable
 from relay.model.text import counted
 from relay.observe.control import Command, ControlFactory
 from relay.observe.status import FileUsage, Identity, Status
@@ -29,7 +30,7 @@ from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.commands import DestinationTools
 from relay.service.destinations.kind import DestinationParts
-from relay.service.destinations.service import DestinationService
+from relay.service.destinations.service import DestinationService, fleet_report_of
 from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS, RelayKinds
 from relay.service.observing import (
@@ -70,6 +71,7 @@ from relay.transport.notify_socket import NotifySocket
 from relay.transport.reception import Reception
 from relay.wire.hops import LOOP, LoopGuard
 from relay.wire.parse_options import new_parser
+from relay.wire.relp.fleet import format_fleet
 
 _log = Logger(namespace="relay")
 
@@ -121,6 +123,7 @@ class _Relay:
         self.certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
         self.lookups = LookupFiles(notices=notices, clock=reactor)
         self.routes, rewriting = self._routes()
+        self.fleet = FleetTable()
         self.destinations = self._destinations(rewriting, kinds)
         self.token_watch = TokenWatch(tokens=rewriting.tokens, notices=notices, clock=reactor)
         self.watch_rules = WatchRules(configuration, zone=local_zone())
@@ -209,7 +212,9 @@ class _Relay:
     def _destinations(self, rewriting: Rewriting, kinds: RelayKinds) -> list[DestinationService]:
         queue, tokens = self.queue, rewriting.tokens
         parts = DestinationParts(
-            self.certificates, self.notices, self.wall, self.reactor, queue.hop
+            *(self.certificates, self.notices, self.wall, self.reactor, queue.hop),
+            fleet_offer=format_fleet(self.configuration.name, __version__),
+            fleet_report=lambda: fleet_report_of(self.destinations),
         )
         return [
             DestinationService(each, queue, parts, kind.make(each, parts), tokens[each.id], sized)
@@ -227,6 +232,7 @@ class _Relay:
             lineages=self.queue.lineages,
             systemd=self.systemd,
             hop=self.queue.hop,
+            fleet=self.fleet,
             local_block_seconds_max=self.configuration.local_block_seconds_max,
         )
         sources = []
@@ -298,6 +304,7 @@ class _Relay:
             "commit_seconds": queue.committer.times.whole.report,
             "commit_writing_seconds": queue.committer.times.writing.report,
             "tables": self.lookups.report,
+            "fleet": lambda: self.fleet.report(self.reactor.seconds()),
             "waiting_in_groups": partial(_waiting_in_groups, self.routes),
             "web": lambda: self.web and self.web.report(),
             **alert_sections(lambda: self.alerts),

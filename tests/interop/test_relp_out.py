@@ -12,6 +12,7 @@ from tests.interop.lab import Lab
 from tests.interop.messages import assert_exactly, messages
 from tests.plain_senders import feed_stream
 from tests.processes import free_port, wait_until
+from tests.recording_proxy import RecordingProxy
 
 LIBRARIES = ["openssl", "gnutls"]
 
@@ -126,3 +127,17 @@ def test_an_upstream_with_another_name_gets_nothing(lab: Lab) -> None:
     relay.config_path.write_text(config)
     relay.start()
     assert_exactly(lab.arrived, messages(20))
+
+
+def test_rsyslog_gets_no_reports(lab: Lab) -> None:
+    feed, relp = free_port(), free_port()
+    imrelp(lab, relp)
+    proxy = RecordingProxy(relp)
+    relay = lab.relay_to(feed, destination(lab, proxy.port, tls=False))
+    feed_stream(feed, messages(100))
+    assert_exactly(lab.arrived, messages(100))
+    relay.stop()
+    assert_exactly(lab.arrived, messages(100))
+    assert b"syslogrelay_fleet=" in proxy.sent  # the offer, which librelp ignores
+    assert b"syslogrelayfleet" not in proxy.sent
+    proxy.close()

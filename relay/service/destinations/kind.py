@@ -21,6 +21,7 @@ from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices
+from relay.wire.relp.fleet import FleetReport
 
 T = TypeVar("T")
 C = TypeVar("C", bound=DestinationConfiguration)
@@ -37,6 +38,10 @@ class DestinationParts:
     """Provides IReactorTime, IReactorThreads and IReactorTCP."""
     hop: OwnHop = NO_HOP
     """This relay, in the hops of messages."""
+    fleet_offer: bytes = b""
+    """What it says of itself to other relays; empty = nothing."""
+    fleet_report: Callable[[], FleetReport] | None = None
+    """What it reports to them."""
 
     def run_in_thread(self, call: Callable[[], T]) -> Deferred[T]:
         """What may wait for a disk or a name server; fires with its result."""

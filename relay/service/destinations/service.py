@@ -34,6 +34,7 @@ from relay.service.queue.service import QueueService
 from relay.service.routes.late_tokens import LateTokens
 from relay.service.sampling import DESTINATION_RATES
 from relay.transport.upstream import UpstreamState
+from relay.wire.relp.fleet import FleetReport
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a stop waits for answers that are on their way
 _BACKLOG_SECONDS_MIN = 2.0  # age of the oldest record; younger ones are just on their way
@@ -374,6 +375,10 @@ class DestinationStatus:
         self._rates.note(now, counts)
         return counts
 
+    def waiting(self) -> tuple[int, float | None]:
+        """How many records wait, and for how many seconds the oldest does."""
+        return sum(lane.ledger.queued for lane in self.lanes()), self._age()
+
     def report(self) -> Document:
         """Account, state and counters, for status."""
         lanes = self.lanes()
@@ -467,3 +472,10 @@ class DestinationStatus:
             return None
         oldest = min((at for at in found if at is not None), default=None)
         return None if oldest is None else self.wall.age(oldest)
+
+
+def fleet_report_of(destinations: Sequence[DestinationService]) -> FleetReport:
+    """What waits in the queues of `destinations`, as other relays are told."""
+    waiting = [each.status.waiting() for each in destinations]
+    ages = [age for _, age in waiting if age is not None]
+    return FleetReport(sum(count for count, _ in waiting), int(max(ages)) if ages else None)

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from relay import SOFTWARE
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import DestinationConfiguration, TlsConfiguration, Url, Where
-from relay.service.configuration.table import AnAddress, Choice, Seconds, Whole
+from relay.service.configuration.table import AnAddress, Choice, Flag, Seconds, Whole
 from relay.service.configuration.url import HostPort
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import Link, Outlet
@@ -350,6 +350,12 @@ class PackingConfiguration(RelpConfiguration):
     compress_level: int = key(
         Whole(1, 19), 6, "level of zstd: higher ones need more CPU for fewer bytes"
     )
+    fleet_report: bool = key(
+        Flag(),
+        True,
+        "tell the receiver, if it is a relay of this kind, this relay's name and version, and "
+        "each minute how much waits in its queues",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,16 +364,17 @@ class RelpTlsConfiguration(PackingConfiguration):
 
 
 def _make_relp(configuration: PackingConfiguration, parts: DestinationParts) -> Delivery:
-    packs = configuration.compress != "none"
+    packs, reports = configuration.compress != "none", configuration.fleet_report
     packs_from = _PACKS_FROM_SECONDS if configuration.compress == "auto" else 0.0
 
     def new_session(offer: bytes) -> RelpClientSession:
         return RelpClientSession(
             window_records=configuration.window_records,
             software=SOFTWARE.encode(),
-            offer=offer,
+            offer=b"\n".join(filter(None, (offer, parts.fleet_offer if reports else b""))),
             hop=parts.hop.text,
             packer=Packer(configuration.compress_level) if packs else None,
+            report=parts.fleet_report if reports else None,
         )
 
     def protocol_of(outlet: Outlet) -> Callable[..., RelpClientProtocol]:

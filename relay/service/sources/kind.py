@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from relay.flow.lineages import Lineages
 from relay.model.clock import WallClock
+from relay.model.fleet import FleetTable
 from relay.model.hops import NO_HOP, OwnHop
 from relay.service.configuration.kinds import UrlKind
 from relay.service.configuration.model import SourceConfiguration
@@ -43,6 +44,8 @@ class SourceParts:
     """Longest pause of a unix stream socket by admission; 0 = no limit."""
     contexts: Contexts = field(default_factory=Contexts)
     """How many connections may send compressed blocks, over all sources."""
+    fleet: FleetTable | None = None
+    """The relays that report to this one; None = they are not asked to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

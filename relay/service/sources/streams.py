@@ -103,6 +103,7 @@ def _make_relp(source: RelpSource, receiving: Receiving, parts: SourceParts) -> 
         contexts=parts.contexts,
         lineages=lineages,
         hop=parts.hop,
+        fleet=parts.fleet,
     )
     return new_stream_source(source, receiving, parts, new_protocol, answers=True)
 

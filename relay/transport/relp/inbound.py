@@ -18,6 +18,7 @@ from zope.interface import implementer
 from relay.flow.lineages import Lease, Lineages
 from relay.flow.marks import Marks
 from relay.model.counters.source import BELIEVED_RECORDS_MAX
+from relay.model.fleet import FleetTable
 from relay.model.hops import NO_HOP, OwnHop
 from relay.model.text import printable
 from relay.transport.stream.connection import InboundProtocol
@@ -52,6 +53,7 @@ class RelpServerProtocol(InboundProtocol):
         lineages: Makes it exactly once for those who offer theirs; None = for nobody.
         hop: This relay, in the hops of messages.
         contexts: How many connections may send compressed blocks.
+        fleet: Knows the relays that report; None = no reports are taken.
     """
 
     _session: RelpServerSession  # exists from begin on
@@ -63,11 +65,13 @@ class RelpServerProtocol(InboundProtocol):
         contexts: Contexts,
         lineages: Lineages | None = None,
         hop: OwnHop = NO_HOP,
+        fleet: FleetTable | None = None,
     ) -> None:
         super().__init__()
         self._contexts = contexts
         self._has_context = False
         self._hop = hop
+        self._fleet = fleet
         self._input_has_ended = False
         self._software = software
         self._lineages = lineages
@@ -84,6 +88,7 @@ class RelpServerProtocol(InboundProtocol):
             takes_lineages=self._lineages is not None,
             hop=self._hop.text,
             unpacks=self._take_context,
+            takes_reports=self._fleet is not None,
         )
         # Otherwise an answer waits until the client's TCP has acknowledged the one before.
         self.transport.setTcpNoDelay(True)
@@ -108,6 +113,8 @@ class RelpServerProtocol(InboundProtocol):
             self._opened()
         if session.error is not None and not was_ending:
             self.violated(session.error)
+        if session.report is not None:
+            self._reported()
         if messages:
             if unanswered and self.factory.reads is not None:
                 self.factory.reads.stream()
@@ -120,6 +127,24 @@ class RelpServerProtocol(InboundProtocol):
             self._resume("blocks")
             if self._input_has_ended:
                 self._end_input()
+
+    def _seen(self) -> None:
+        """The client has said who it is, if it is a relay that reports."""
+        if self._fleet is not None and (said := self._session.fleet) is not None:
+            now = self.factory.clock.seconds()
+            self._fleet.seen(said.name, self._identity, said.version, now)
+
+    def _reported(self) -> None:
+        said, report = self._session.fleet, self._session.report
+        self._session.report = None
+        if self._fleet is not None and said is not None and report is not None:
+            now = self.factory.clock.seconds()
+            self._fleet.reported(said.name, self._identity, *report, now)
+
+    @property
+    def _identity(self) -> str:
+        """What is known of the client for certain."""
+        return printable(self.origin.tls_identity or self.origin.peer_host)
 
     def _take_context(self) -> bool:
         """Whether the client may send compressed blocks."""
@@ -205,6 +230,7 @@ class RelpServerProtocol(InboundProtocol):
     def _opened(self) -> None:
         """The client has opened the session, perhaps with a lineage."""
         session = self._session
+        self._seen()
         if session.client_hop:
             self.origin = self.origin._replace(hops=session.client_hop)
         if session.lineage_malformed:

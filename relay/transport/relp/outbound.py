@@ -13,6 +13,7 @@ from relay.flow.numbering import Numbering
 from relay.flow.pump import SessionDrain
 from relay.flow.refusals import REFUSED_IN_ROW_MAX
 from relay.model.clock import Clock, DelayedCall
+from relay.model.fleet import REPORT_SECONDS
 from relay.transport.tls.failure import TLS_ALERT
 from relay.transport.upstream import TIMEOUT, DeliveringProtocol, Timeouts, UpstreamState
 from relay.wire.relp.client import RelpClientSession
@@ -59,6 +60,7 @@ class RelpClientProtocol(DeliveringProtocol):
         self._next_seq: int | None = None  # of the next message, if they are numbered
         self._answer_call: DelayedCall | None = None  # while something is in flight
         self._refusal_call: DelayedCall | None = None  # while more answers are waited for
+        self._report_call: DelayedCall | None = None  # until the next report
 
     # The session, as the drain sees it.
 
@@ -107,6 +109,7 @@ class RelpClientProtocol(DeliveringProtocol):
         self.state.exactly_once = self._next_seq is not None
         how = ", exactly once" if self.state.exactly_once else ""
         how += ", compressed" if self._packs else ""
+        self._tell_report()
         return f"connected to {self.state.target}, every message acknowledged{how}"
 
     def dataReceived(self, data: bytes) -> None:
@@ -145,6 +148,19 @@ class RelpClientProtocol(DeliveringProtocol):
         self._drain.detach(self)
         self._cancel_answer_call()
         self._cancel_refusal_call()
+        if self._report_call is not None:
+            self._report_call.cancel()
+            self._report_call = None
+
+    def _tell_report(self) -> None:
+        """Report now and then; never behind what TCP does not take."""
+        self._report_call = None
+        if self.over or not self._session.reports:
+            return
+        if not self._write_blocked:
+            self._session.tell_report()
+            self._write()
+        self._report_call = self._clock.callLater(REPORT_SECONDS, self._tell_report)
 
     @property
     def is_idle(self) -> bool:

@@ -16,13 +16,14 @@ becomes 0 well before and the shell reconnects when everything is answered.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from relay.codec import encode_syslog
 from relay.model.errors import RelpError
 from relay.model.text import printable
 from relay.wire.hops import format_hop, hop_in, without_hops
 from relay.wire.relp.blocks import COMPRESS_OFFER, Packer, takes_zstd
+from relay.wire.relp.fleet import FleetReport, format_report, takes_reports
 from relay.wire.relp.frame import (
     RelpFrame,
     RelpFrameDecoder,
@@ -53,6 +54,7 @@ class RelpClientSession:
             them, and go without if the server does not take them.  None = they are messages.
         packer: Compresses messages from `begin_packing` on, if the server takes that; None = never.
             Of this session only.
+        report: Gives what to tell a server that takes reports; None = it is told nothing.
 
     Attributes:
         ready: The server has accepted ``open``.
@@ -70,6 +72,7 @@ class RelpClientSession:
         offer: bytes = b"",
         hop: bytes | None = None,
         packer: Packer | None = None,
+        report: Callable[[], FleetReport] | None = None,
         txnr_limit: int = _TXNR_LIMIT,
     ) -> None:
         self.ready = False
@@ -85,6 +88,7 @@ class RelpClientSession:
         self._hop = hop
         self._takes_hops = hop is None
         self._packer = packer
+        self._report = report
         self._encode = encode_syslog
         self._answers_stand_for_more = False
         more = [offer, format_hop(hop) if hop else b"", COMPRESS_OFFER if packer else b""]
@@ -92,9 +96,14 @@ class RelpClientSession:
         self._output = [encode_frame(1, b"open", offers)]
 
     @property
+    def is_open(self) -> bool:
+        """Whether the session is open, and neither end closes it."""
+        return self.ready and not self.over and self._close_txnr is None
+
+    @property
     def room(self) -> int:
         """How many messages may be sent now."""
-        if not self.ready or self.over or self._close_txnr is not None:
+        if not self.is_open:
             return 0
         return min(self.inflight.room, max(0, self._txnr_limit - self.inflight.next_txnr))
 
@@ -116,6 +125,16 @@ class RelpClientSession:
             return False
         self._encode = self._packer.encode_syslog
         return True
+
+    @property
+    def reports(self) -> bool:
+        """Whether the server takes reports, and there are some."""
+        return self._report is not None and takes_reports(self.server_offers)
+
+    def tell_report(self) -> None:
+        """Say what waits in our queues; nobody answers that."""
+        if self._report is not None and self.is_open:
+            self._output.append(format_report(self._report()))
 
     def receive(self, chunk: bytes) -> int:
         """Take the next bytes of the stream.

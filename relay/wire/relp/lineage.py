@@ -114,6 +114,12 @@ def parse_lineage(values: Sequence[bytes]) -> LineageOffer | None:
     return LineageOffer(values[0].decode("ascii"), values[1].decode("ascii"), first, end)
 
 
+def lineage_in(offers: Mapping[bytes, Sequence[bytes]]) -> LineageOffer | None:
+    """What a client offers; None if it is malformed, or nothing."""
+    offer = parse_lineage(offers.get(LINEAGE, ()))
+    return offer._replace(elsewhere=True) if offer is not None and ELSEWHERE in offers else offer
+
+
 def format_high_water_mark(have: HighWaterMark) -> bytes:
     """The server's line in its answer."""
     return HAVE + b"=%d,%s" % (have.seq, have.epoch.encode("ascii"))

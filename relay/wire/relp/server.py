@@ -24,6 +24,14 @@ from relay.codec import TXNR_MAX, encode_syslog
 from relay.model.errors import RelpError
 from relay.wire.hops import format_hop, hop_in, split_hops, with_hops
 from relay.wire.relp.blocks import COMPRESS_OFFER, Block, Unpacker, takes_zstd
+from relay.wire.relp.fleet import (
+    FLEET_ANSWER,
+    FLEET_COMMAND,
+    FleetOffer,
+    FleetReport,
+    fleet_in,
+    parse_report,
+)
 from relay.wire.relp.frame import (
     SERVERCLOSE,
     RelpFrame,
@@ -33,7 +41,7 @@ from relay.wire.relp.frame import (
     encode_last_answer,
     next_txnr,
 )
-from relay.wire.relp.lineage import ELSEWHERE, LINEAGE, LineageOffer, parse_lineage
+from relay.wire.relp.lineage import LINEAGE, LineageOffer, lineage_in
 from relay.wire.relp.offers import format_offers, parse_offers, refusal_of
 
 
@@ -49,12 +57,15 @@ class RelpServerSession:
         takes_lineages: Whether `answer_open` will be called where one is offered.
         hop: This relay, for clients that offer theirs (`relay.wire.hops`); empty = for none.
         unpacks: Asked whether to take compressed blocks when a client offers them.
+        takes_reports: Take reports of relays that offer them (`fleet.py`).
 
     Attributes:
         opened: The client has sent an acceptable ``open``.
         lineage: What it has offered with that, if it did.
         client_hop: The client's hop, if both ends are relays that say theirs.  Messages are
             records then: they may have hops before them.
+        fleet: The name that it says, if it is a relay that reports.
+        report: What it has reported last.
         lineage_malformed: It has offered one that cannot be understood.
         unanswered: Messages returned by `receive` and not yet answered.
         finished: Everything is said; write `data_to_send()` and close.
@@ -74,10 +85,13 @@ class RelpServerSession:
         takes_lineages: bool = False,
         hop: bytes = b"",
         unpacks: Callable[[], bool] = lambda: False,
+        takes_reports: bool = False,
     ) -> None:
         self.opened = False
         self.lineage: LineageOffer | None = None
         self.client_hop = b""
+        self.fleet: FleetOffer | None = None
+        self.report: FleetReport | None = None
         self.lineage_malformed = False
         self.unanswered = 0
         self.finished = False
@@ -91,6 +105,7 @@ class RelpServerSession:
         self._takes_lineages = takes_lineages
         self._hop = hop
         self._unpacks = unpacks
+        self._takes_reports = takes_reports
         self._unpacker: Unpacker | None = None  # of a session with blocks, from its opening on
         self._hops_of_split = b""  # those of the message of which pieces are to come
         self._unanswered_open: int | None = None  # its txnr
@@ -111,8 +126,8 @@ class RelpServerSession:
     @property
     def unfinished_bytes(self) -> int:
         """Bytes buffered of the incomplete frame or block."""
-        kept = self._unpacker.kept_bytes if self._unpacker is not None else 0
-        return self._decoder.unfinished_bytes + kept
+        unpacker = self._unpacker
+        return self._decoder.unfinished_bytes + (unpacker.kept_bytes if unpacker else 0)
 
     @property
     def ending(self) -> bool:
@@ -123,15 +138,18 @@ class RelpServerSession:
     def has_more(self) -> bool:
         """Whether compressed messages have come that `receive` has not returned yet: call it again
         with no bytes."""
-        more = self._unpacker is not None and self._unpacker.has_more
-        return more and self._farewell is None
+        unpacker = self._unpacker
+        return unpacker is not None and unpacker.has_more and self._farewell is None
 
     def receive(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes of the stream; return the messages they complete."""
         if self.cut or self.pieces:
             self.cut, self.pieces = {}, {}
         messages = self._frames_of(chunk) if self._unpacker is None else self._unpack(chunk)
-        return self._as_records(messages) if self.client_hop else messages
+        if self.client_hop:
+            hops = _make_records(messages, self.cut, self.pieces, self._hops_of_split)
+            self._hops_of_split = hops
+        return messages
 
     def _unpack(self, chunk: bytes) -> list[bytes]:
         """The messages in a part of the stream that may have blocks in it."""
@@ -180,6 +198,10 @@ class RelpServerSession:
         for txnr, command, data in frames:
             if self._farewell is not None:
                 break
+            if txnr == 0 and command == FLEET_COMMAND and self.fleet is not None:
+                others.append(len(messages) + len(others) - run)
+                self.report = parse_report(data) or self.report
+                continue
             if txnr != self._next_txnr:
                 index = len(messages) + len(others) - run
                 if decoder.pieces.get(index, 1) == 1:
@@ -212,17 +234,6 @@ class RelpServerSession:
         if decoder.error is not None and self._farewell is None:
             self._fail(str(decoder.error))
         self._finish_if_answered()
-        return messages
-
-    def _as_records(self, messages: list[bytes]) -> list[bytes]:
-        """The messages, all pieces of one with the hops that the first of them came with."""
-        for index in self.cut:
-            self.cut[index] -= len(messages[index]) - len(split_hops(messages[index])[1])
-        for index, piece in sorted(self.pieces.items()):
-            if piece == 1:
-                self._hops_of_split = split_hops(messages[index])[0]
-            else:
-                messages[index] = with_hops(messages[index], self._hops_of_split)
         return messages
 
     def _take_run(self, chunk: bytes) -> tuple[list[bytes], list[RelpFrame]]:
@@ -258,8 +269,7 @@ class RelpServerSession:
     def end_of_input(self) -> None:
         """The client sends no more; what it has sent is still answered."""
         if self._farewell is None:
-            kept = self._unpacker.kept_bytes if self._unpacker is not None else 0
-            if self._decoder.inside_frame or kept:
+            if self._decoder.inside_frame or self.unfinished_bytes:
                 self.error = RelpError("the stream ended inside a frame")
             self._farewell = b""
         self._finish_if_answered()
@@ -306,10 +316,9 @@ class RelpServerSession:
         self.client_hop = hop_in(offers) if self._hop else b""
         if takes_zstd(offers) and self._unpacks():
             self._unpacker, self._encode_answers = Unpacker(), encode_last_answer
+        self.fleet = fleet_in(offers) if self._takes_reports else None
         if self._takes_lineages and LINEAGE in offers:
-            self.lineage = parse_lineage(offers[LINEAGE])
-            if self.lineage is not None and ELSEWHERE in offers:
-                self.lineage = self.lineage._replace(elsewhere=True)
+            self.lineage = lineage_in(offers)
             self.lineage_malformed = self.lineage is None
         if self.lineage is None:
             self._accept_open(txnr, b"")
@@ -320,8 +329,9 @@ class RelpServerSession:
         offered = [offer, format_hop(self._hop) if self.client_hop else b""]
         if self._unpacker is not None:
             offered.append(COMPRESS_OFFER)
-        more = b"\n".join(filter(None, offered))
-        answer = b"200 OK\n" + format_offers(self._software, more)
+        if self.fleet is not None:
+            offered.append(FLEET_ANSWER)
+        answer = b"200 OK\n" + format_offers(self._software, b"\n".join(filter(None, offered)))
         self._output.append(encode_frame(txnr, b"rsp", answer))
 
     def _fail(self, reason: str) -> None:
@@ -347,3 +357,24 @@ def _of_messages(
         for index, value in by_frame.items()
         if index < taken and index not in others
     }
+
+
+def _make_records(
+    messages: list[bytes], cut: dict[int, int], pieces: dict[int, int], hops: bytes
+) -> bytes:
+    """Put the hops that the first piece of a message came with before its other pieces.
+
+    Args:
+        hops: Those of the message of which pieces are to come.
+
+    Returns:
+        The same, after these messages.
+    """
+    for index in cut:
+        cut[index] -= len(messages[index]) - len(split_hops(messages[index])[1])
+    for index, piece in sorted(pieces.items()):
+        if piece == 1:
+            hops = split_hops(messages[index])[0]
+        else:
+            messages[index] = with_hops(messages[index], hops)
+    return hops

@@ -16,6 +16,7 @@ from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.upstream import Timeouts, UpstreamState
 from relay.wire.relp.blocks import COMPRESS_OFFER, Packer
 from relay.wire.relp.client import RelpClientSession
+from relay.wire.relp.fleet import FleetReport
 from relay.wire.relp.frame import encode_answers, encode_frame
 from relay.wire.relp.lineage import LineageOffer, format_lineage
 from tests.connections import RecordingDrain, Wire, lose
@@ -489,3 +490,43 @@ def test_messages_are_compressed_over_long_lines(
     connection.protocol.send([TEXT])
     assert connection.wire.value().startswith(b"2 syslogrelayz ") is packs
     assert connection.state.text.endswith(", compressed") is packs
+
+
+def reporting(welcome: bytes) -> Connection:
+    """A connection that would report, to a server that has answered with `welcome`."""
+    connection = Connection()
+    connection.protocol._session = RelpClientSession(
+        window_records=10, software=b"test", report=lambda: FleetReport(57, None)
+    )
+    connection.protocol.dataReceived(welcome)
+    return connection
+
+
+def reports_of(connection: Connection) -> int:
+    count = connection.wire.value().count(b"0 syslogrelayfleet 18 queued_records=57\n\n")
+    connection.wire.clear()
+    return count
+
+
+def test_it_reports_at_once_and_each_minute_to_who_takes_that() -> None:
+    takes = encode_frame(1, b"rsp", b"200 OK\ncommands=syslog\nsyslogrelay_fleet=1")
+    connection = reporting(takes)
+    assert reports_of(connection) == 1
+    connection.clock.advance(59)
+    assert reports_of(connection) == 0
+    connection.clock.advance(1)
+    assert reports_of(connection) == 1
+    connection.protocol.pauseProducing()  # TCP does not take what is written
+    connection.clock.advance(60)
+    assert reports_of(connection) == 0
+    connection.protocol.resumeProducing()
+    connection.clock.advance(60)
+    assert reports_of(connection) == 1
+    lose(connection.protocol)
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_it_reports_to_nobody_else() -> None:
+    connection = reporting(WELCOME)
+    connection.clock.advance(300)
+    assert reports_of(connection) == 0
