@@ -15,12 +15,13 @@ from relay.model.text import Document, printable
 
 _SHOWN_MAX = 10
 _ENDED_MAX = 20
+_FLEET_MAX = 100
 _SAMPLE_SECONDS = 5.0
 _SILENT_SECONDS = 300.0
 _LEFT_OUT = {"latencies", "stored_seconds", "apps", "connections_closed", "datagrams_rejected"}
 _PASSED_ON = (
     *("name", "version", "uptime_seconds", "degraded", "admission", "rates", "orphans"),
-    *("certificates", "damaged_files", "alerts", "fleet", "watch"),
+    *("certificates", "damaged_files", "alerts", "watch"),
 )
 
 
@@ -113,6 +114,8 @@ class LiveView:
             "at": round(self._now(), 3),
             "actions": self._has_actions,
             **{key: status[key] for key in _PASSED_ON if key in status},
+            "fleet": _worst(status.get("fleet", [])),
+            "fleet_count": len(status.get("fleet", [])),
             "alerts_ended": status.get("alerts_ended", [])[:_ENDED_MAX],
             "totals": dict(self._totals()),
             "senders": self._senders.report(),
@@ -130,3 +133,8 @@ class LiveView:
 
 def _shown(report: Document) -> Document:
     return {key: value for key, value in report.items() if key not in _LEFT_OUT}
+
+
+def _worst(fleet: Sequence[Document]) -> list[Document]:
+    """The relays that the page has room for, those that are not well first."""
+    return sorted(fleet, key=lambda member: bool(member["state"] == "ok"))[:_FLEET_MAX]

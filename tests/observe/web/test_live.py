@@ -93,4 +93,17 @@ def test_an_event_is_one_line_with_what_the_page_shows() -> None:
     assert (found["at"], found["actions"], found["totals"]) == (12.5, True, {"messages": 3})
     assert found["alerts"] == [{"rule": "x"}]
     assert len(found["alerts_ended"]) == 20
-    assert "secret" not in found and "fleet" not in found
+    assert (found["fleet"], found["fleet_count"]) == ([], 0)
+    assert "secret" not in found
+
+
+def test_of_a_large_fleet_those_that_are_not_well_are_shown() -> None:
+    fleet = [{"host": f"h{number}", "state": "ok"} for number in range(1000)]
+    fleet[777]["state"] = "queue grows"
+    status = {"sources": [], "destinations": [], "fleet": fleet}
+    view = LiveView(
+        lambda: status, dict, Senders({}, lambda: 0.0), {}, now=lambda: 0.0, has_actions=False
+    )
+    document = view.document()
+    assert (len(document["fleet"]), document["fleet_count"]) == (100, 1000)
+    assert document["fleet"][0]["host"] == "h777"

@@ -210,10 +210,13 @@ export function showRelays(event) {
     { text: each.host, note: each.peer ?? "" },
     { text: each.state, state: each.state === "ok" ? "good" : "warn" },
     { text: each.version },
-    { text: count(each.queued_records), number: true },
+    { text: each.queued_records === null ? "–" : count(each.queued_records), number: true },
     { text: each.queued_records ? span(each.oldest_seconds) : "–", number: true },
     { text: `${span(each.last_seen_seconds)} ago`, number: true },
   ], "");
+  const more = (event.fleet_count ?? 0) - relays.length;
+  find("relays-more").hidden = more <= 0;
+  write(find("relays-more"), `${counted(more, "more relay")}: syslogrelay fleet shows them.`);
 }
 
 export function showCertificates(event) {
