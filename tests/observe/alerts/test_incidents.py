@@ -147,11 +147,11 @@ FINDINGS = st.lists(
         st.sampled_from(["warning", "error"]),
         st.booleans(),
     ),
-    max_size=80,
+    max_size=20,
 )
 
 
-@given(st.lists(st.tuples(FINDINGS, st.floats(0, 2000)), max_size=20))
+@given(st.lists(st.tuples(FINDINGS, st.floats(0, 2000)), max_size=10))
 def test_alerts_and_memory_are_bounded_whatever_is_found(
     looks: list[tuple[list[Finding], float]],
 ) -> None:
@@ -178,3 +178,16 @@ def test_a_flood_of_subjects_that_have_to_last_is_bounded() -> None:
     for second in range(50):
         incidents.look(second, second, flood(2000 * second))
     assert len(incidents) <= 1000 + RUNNING_MAX
+
+
+def test_of_ended_alerts_the_last_hundred_are_kept_and_say_when() -> None:
+    setup = Setup()
+    for number in range(130):
+        rule = f"rule {number % 10}"  # each of which may begin only so often
+        assert setup.look(Finding(rule, str(number), "x" * 10_000)) == [f"{rule} begins"]
+        assert len(setup.incidents.running[0].text) == 500
+        assert setup.looks(QUIET_SECONDS) == [f"{rule} ends"]
+    assert len(setup.incidents.ended) == ENDED_MAX == 100
+    assert [alert.subject for alert in setup.incidents.ended] == [str(n) for n in range(30, 130)]
+    report = setup.incidents.ended[-1].report()
+    assert (report["since"], report["ended"]) == (1e9 + setup.now - 60, 1e9 + setup.now)

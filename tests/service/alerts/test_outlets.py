@@ -19,12 +19,13 @@ class Receiver:
         self.bodies: list[Any] = []
         self.answers: list[Deferred[None]] = []
         self.warnings: list[str] = []
+        self.cancelled: list[Any] = []
         self.outlet = Outlet("webhook x:1", self.send, clock=self.clock, warn=self.warnings.append)
         self.outlet.start()
 
     def send(self, body: bytes) -> Deferred[None]:
         self.bodies.append(json.loads(body)["n"])
-        self.answers.append(Deferred())
+        self.answers.append(Deferred(lambda _: self.cancelled.append(self.bodies[-1])))
         return self.answers[-1]
 
     def tell(self, *numbers: int) -> None:
@@ -105,6 +106,10 @@ def test_a_stop_ends_what_is_being_told_and_it_is_told_by_the_next_process() -> 
     receiver = Receiver()
     receiver.tell(1, 2)
     receiver.outlet.stop()
+    assert receiver.cancelled == [1]
+    receiver.tell(3)
+    assert receiver.bodies == [1]
+    receiver.outlet._waiting.pop()
     assert receiver.outlet.waiting[0]["n"] == 1
     assert receiver.warnings == [] and receiver.counts()[2] == 0
     assert receiver.clock.getDelayedCalls() == []
@@ -122,6 +127,24 @@ def test_a_stop_during_a_pause_leaves_nothing_running() -> None:
     receiver.outlet.stop()
     assert receiver.clock.getDelayedCalls() == []
     assert [message["n"] for message in receiver.outlet.waiting] == [1]
+
+
+def test_the_tries_of_a_message_that_gave_way_do_not_count_for_the_next_one() -> None:
+    receiver = Receiver()
+    receiver.tell(0)
+    for _ in range(TRIES_MAX - 1):
+        receiver.clock.advance(100)
+        receiver.refuse()
+    receiver.tell(*range(1, WAITING_MAX + 1))  # while it pauses
+    assert receiver.counts() == (0, WAITING_MAX, TRIES_MAX - 1, 0, 1)
+    for _ in range(TRIES_MAX - 1):
+        receiver.clock.advance(100)
+        receiver.refuse()
+    assert receiver.counts()[3] == 0
+    receiver.clock.advance(100)
+    receiver.refuse()
+    assert receiver.counts()[3] == 1
+    assert receiver.bodies.count(1) == TRIES_MAX
 
 
 def test_a_defect_is_logged_and_does_not_stop_the_rest(logged: list[str]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
 from relay.model.counters.peers import PeerTable
@@ -301,3 +303,24 @@ def test_too_many_silent_devices_are_counted_and_warned_of(setup: Setup) -> None
     assert setup.pass_(150) == [("begin", "silent")] * 50
     assert setup.service.report()["left_out"] == {"silent": 250}
     assert any("250 more alerts of silent are not told" in each[2] for each in setup.notices.said)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=80), st.integers(0, 2000)), max_size=8))
+def test_whatever_peers_send_alerts_and_the_file_stay_small(
+    tmp_path_factory: pytest.TempPathFactory, peers: list[tuple[str, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("bounded")
+    setup = Setup(folder)
+    setup.service.startService()
+    for peer, seconds in peers:
+        for number in range(70):
+            setup.came(f"{peer}{number}")
+        setup.reactor.advance(seconds)
+    setup.pass_(300)
+    report = setup.service.report()
+    assert len(report["running"]) <= 50 and len(report["ended"]) <= 100
+    assert len([each for each in setup.told if each["event"] == "begin"]) <= 60 * 5
+    assert all(each["subject"].isprintable() for each in setup.told)
+    setup.service.stopService()
+    assert (folder / "alerts.json").stat().st_size < 2**20
