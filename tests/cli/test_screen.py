@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from relay.cli.screen import SEVERE, Screen, Table
+from relay.cli.screen import SEVERE, STRONG, Screen, Table
 
 LONG_ID = "central-frankfurt-rack-7-relay-2.example"
 
@@ -132,3 +132,9 @@ def test_there_is_no_colour_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     with redirect_stdout(output):
         Screen.of_output().say("down", SEVERE, about="central")
     assert output.getvalue() == "central: down\n"
+
+
+def test_a_line_is_as_long_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = (("app", STRONG), ("\x1b[2J" + "x" * 100, SEVERE), ("plain", None))
+    Screen(20).line(*parts)
+    assert capsys.readouterr().out == rf"app \x1b[2J{'x' * 100} plain" + "\n"

@@ -16,6 +16,7 @@ import pytest
 from tests.end_to_end.test_command_line import PROGRAM, run
 from tests.plain_senders import feed_lines
 from tests.processes import Programs, free_port, wait_until
+from tests.pty_screen import PtyScreen
 from tests.relay_process import RelayProcess, received, wait_for_lines
 
 FLOOD = 100_000
@@ -230,3 +231,21 @@ def memory_bytes(pid: int) -> int:
         if line.startswith("VmRSS"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no VmRSS")
+
+
+def test_on_a_terminal_peers_have_no_colours_of_their_own(one: Set) -> None:
+    refused = PtyScreen([PROGRAM, "tap", "--raw", "-d", str(one.relay.state_dir)])
+    command = [PROGRAM, "tap", "-n", "1", "-d", str(one.relay.state_dir)]
+    shown = PtyScreen(command, columns=120, environment={"NO_COLOR": ""})
+    try:
+        refused.wait_for("--raw writes the bytes of peers")
+        assert refused.end() == 2
+        shown.wait_for("Ctrl-C ends")
+        feed_lines(one.port, [b"<11>Oct 11 22:14:15 host app: \x1b[5mblink"])
+        shown.wait_for(r"app: \x1b[5mblink")
+        assert shown.end() == 0
+        assert b"\x1b[31m" in shown.written  # an error is red
+        assert b"\x1b[5m" not in shown.written
+    finally:
+        refused.close()
+        shown.close()
