@@ -17,8 +17,6 @@ from tests.relay_process import RelayProcess
 
 AXE = Path(__file__).parents[1] / "axe" / "axe.min.js"
 PAGE_BYTES_MAX = 150_000
-PAINT_MILLISECONDS_MAX = 1000
-"""Of a busy machine with two cores: a page that waits for something takes longer."""
 READER, ADMIN = "reader-0123456789", "admin-0123456789"
 ATTACK = (
     b"<11>host app: <script>document.title='hacked'</script><img src=x onerror=alert(1)> \x1b[2J"
@@ -128,8 +126,12 @@ def test_it_loads_little_and_from_nowhere_else_and_shows_what_is_true(
         ".reduce((all, e) => all + e.transferSize, 0)"
     )
     assert 50_000 < transferred <= PAGE_BYTES_MAX
-    paint = browser.run("return performance.getEntriesByName('first-paint')[0].startTime")
-    assert paint <= PAINT_MILLISECONDS_MAX
+    # What the first paint waits for, however fast the machine is.
+    blocking = browser.run(
+        "return performance.getEntriesByType('resource')"
+        ".filter(e => e.renderBlockingStatus === 'blocking').map(e => e.name)"
+    )
+    assert sorted(blocking) == [f"{shown.url}/page.css", f"{shown.url}/uplot.css"]
     assert fact(browser, "central", "Queued") == "300"
     assert "127.0.0.1" in browser.text("#top-rows")
     feed_lines(shown.tcp, [b"<%d>host app: %d" % (9 + n % 3, n) for n in range(1200)])
@@ -225,30 +227,23 @@ def test_a_readers_token_is_asked_for_and_actions_are_not_there(
     assert browser.run(shows) == [True, True]
 
 
-def test_charts_survive_a_restart(programs: Programs, tmp_path: Path, browser: Browser) -> None:
-    shown = Shown(programs, tmp_path)
-    feed_lines(shown.tcp, [b"<13>host app: before"] * 500)
-    wait_until(lambda: shown.status()["rates"]["10s"]["messages"] > 0, "they are sampled")
-    shown.relay.stop()
-    shown.relay.start()
-    wait_until(shown.relay.is_listening, "it is there again")
-    browser.open(shown.url)
-    browser.wait_for("#mix-legend", "notice 500 (100 %)")
-    assert "highest 0" not in browser.text("#messages-summary")
-
-
-def test_the_page_says_when_the_relay_is_away_and_comes_back(
+def test_charts_survive_a_restart_and_the_page_says_that_the_relay_is_away(
     programs: Programs, tmp_path: Path, browser: Browser
 ) -> None:
     shown = Shown(programs, tmp_path)
     browser.open(shown.url)
     browser.wait_for("#name", "relay-under-test")
+    feed_lines(shown.tcp, [b"<13>host app: before"] * 500)
+    wait_until(lambda: shown.status()["rates"]["10s"]["messages"] > 0, "they are sampled")
     shown.relay.stop()
     browser.wait_for("#health-text", "not connected")
     assert browser.run("return document.getElementById('away').hidden") is False
     shown.relay.start()
-    browser.wait_for("#health-text", "central: refused")
+    browser.wait_for("#health-text", "central: ")
     assert browser.run("return document.getElementById('away').hidden") is True
+    browser.open(shown.url)  # a page that has seen nothing of it
+    browser.wait_for("#mix-legend", "notice 500 (100 %)")
+    assert "highest 0" not in browser.text("#messages-summary")
     browser.complaints()  # of requests that found nobody
 
 
