@@ -10,15 +10,16 @@ from __future__ import annotations
 import random
 import re
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, FirstError, TimeoutError, ensureDeferred, gatherResults
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
 from twisted.names import client, dns
 from twisted.names.error import (
@@ -32,15 +33,20 @@ from twisted.names.resolve import ResolverChain
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.model.clock import Reactor
+from relay.model.clock import Clock, Reactor
 from relay.model.errors import UpstreamError
 
 _QUERY_SECONDS = (1, 2)  # for the first and for the second name server, or the same one again
+_TCP_SECONDS = 2  # where an answer over UDP was cut
+_ANSWER_SECONDS_MAX = 8.0  # of all that
 _TTL_SECONDS_MIN, _TTL_SECONDS_MAX = 5.0, 86400.0
+_TTL_LIMIT = 2**31  # RFC 2181 section 8: from there on it counts as 0
 _ADDRESSES_MAX = 64  # that are used of an answer
+_SERVERS_MAX = 16  # likewise, of SRV records
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 
+T = TypeVar("T")
 Place = tuple[str, int]
 """An address and a port."""
 
@@ -63,6 +69,7 @@ class Names:
         run_in_thread: Runs what asks the operating system.
         warn: Called with why a name could not be looked up.
         new_dns: Makes what asks the hosts file and DNS, at the first name.
+        clock: Ends questions that the name servers keep open.
     """
 
     def __init__(
@@ -71,10 +78,12 @@ class Names:
         run_in_thread: Callable[[Callable[[], Sequence[Place]]], Awaitable[Sequence[Place]]],
         warn: Callable[[str], None],
         new_dns: Callable[[], ResolverChain],
+        clock: Clock,
     ) -> None:
         self._run_in_thread = run_in_thread
         self._warn = warn
         self._new_dns = new_dns
+        self._clock = clock
         self._dns: ResolverChain | None = None
         self._last: dict[Place, Found] = {}
 
@@ -105,47 +114,46 @@ class Names:
         answers = await self._query("lookupService", name)
         records = [each.payload for each in answers if isinstance(each.payload, dns.Record_SRV)]
         records.sort(key=lambda record: (record.priority, _drawn(record.weight)))
-        places, ttls = list[Place](), [float(each.ttl) for each in answers]
-        for record in records[:_ADDRESSES_MAX]:
-            host, port = record.target.name.decode("ascii", "replace"), record.port
-            if not _HOST.fullmatch(host) or not port:
-                continue  # "." = the service is not there (RFC 2782)
-            found = await self._hosts(host, port, None)
-            places += found.places
-            ttls += [] if found.ttl_seconds is None else [found.ttl_seconds]
+        servers = [
+            (record.target.name.decode("ascii", "replace"), record.port) for record in records
+        ]
+        # "." = the service is not there (RFC 2782)
+        servers = [each for each in servers if _HOST.fullmatch(each[0]) and each[1]]
+        lookups = [self._hosts(*each, None) for each in servers[:_SERVERS_MAX]]
+        found, errors = await _all(lookups)
+        places = [*dict.fromkeys(chain.from_iterable(each.places for each in found))]
+        if errors and not places:
+            raise errors[0]
         if not places:
             raise UpstreamError(f"the SRV records of {name} name no server")
-        return Found(tuple(dict.fromkeys(places)), _within_limits(min(ttls)))
+        ttls = [each.ttl_seconds for each in found if each.ttl_seconds is not None]
+        return Found(tuple(places[:_ADDRESSES_MAX]), min([_ttl_seconds(answers), *ttls]))
 
     async def _hosts(self, host: str, port: int, last: Found | None) -> Found:
-        try:
-            queries = [self._query(each, host) for each in ("lookupAddress", "lookupIPV6Address")]
-            of_both = await gatherResults(map(ensureDeferred, queries), consumeErrors=True)
-            answers = [*chain.from_iterable(of_both)]
-        except FirstError as error:
-            error.subFailure.trap(UpstreamError)
-            if last is not None:
-                # The operating system would ask the same name servers, for longer.
-                error.subFailure.raiseException()
-            answers = []
-        addresses = [_address(each.payload) for each in answers]
-        addresses = [address for address in addresses if address]
-        if addresses:
+        queries = [self._query(each, host) for each in ("lookupAddress", "lookupIPV6Address")]
+        of_both, errors = await _all(queries)
+        answers = [*chain.from_iterable(of_both)]
+        addresses = [address for each in answers if (address := _address(each.payload))]
+        if addresses:  # some name servers leave questions for IPv6 without an answer
             places = tuple((address, port) for address in dict.fromkeys(addresses))
-            ttl_seconds = _within_limits(min(float(each.ttl) for each in answers))
-            return Found(places[:_ADDRESSES_MAX], ttl_seconds)
+            return Found(places[:_ADDRESSES_MAX], _ttl_seconds(answers))
+        if errors and last is not None:
+            raise errors[0]  # the operating system would ask the same name servers, for longer
         return Found(await self._asked_system(host, port))
 
     async def _query(self, kind: str, name: str) -> list[dns.RRHeader]:
         """The records of the answer; none if DNS does not know the name."""
         try:
-            answers, _, _ = await getattr(self._dns, kind)(name, timeout=_QUERY_SECONDS)
+            asking = getattr(self._dns, kind)(name, timeout=_QUERY_SECONDS)
+            answers, _, _ = await asking.addTimeout(_ANSWER_SECONDS_MAX, self._clock)
         except (DNSNameError, AuthoritativeDomainError):
             return []
-        except (DomainError, ResolverError, TimeoutError, OSError) as error:
+        except UnicodeError:
+            return []  # DNS has no such names
+        except (DomainError, ResolverError, TimeoutError, ConnectError, OSError) as error:
             reason = f"no answer from DNS for {name} ({type(error).__name__})"
             raise UpstreamError(reason) from None
-        return list(answers)
+        return _of_name(name, answers)
 
     async def _asked_system(self, host: str, port: int) -> tuple[Place, ...]:
         try:
@@ -161,9 +169,44 @@ def _system_places(host: str, port: int) -> list[Place]:
     return [(str(each[4][0]), port) for each in found]
 
 
+class DnsResolver(client.Resolver):
+    """Asks name servers, by TCP what they cut; Twisted's asks for ever what is cut there, too."""
+
+    def __init__(self, *, reactor: Reactor, **servers: object) -> None:
+        super().__init__(reactor=reactor, **servers)  # type: ignore[no-untyped-call]
+        self.factory = _DnsFactory(self, reactor)
+
+    def filterAnswers(self, message: dns.Message) -> object:
+        if not message.trunc:
+            return super().filterAnswers(message)  # type: ignore[no-untyped-call]
+        asking = self.queryTCP(message.queries, _TCP_SECONDS)  # type: ignore[no-untyped-call]
+        return asking.addCallbacks(self._whole, self._disconnect)
+
+    def _whole(self, message: dns.Message) -> object:
+        message.trunc = 0  # there is no more to be had
+        return self.filterAnswers(message)
+
+    def _disconnect(self, failure: Failure) -> Failure:
+        """What does not answer in one connection may in another."""
+        for connection in self.connections:
+            connection.transport.abortConnection()
+        return failure
+
+
+class _DnsFactory(client.DNSClientFactory):
+    """Makes connections to name servers; Twisted's take their time from the global reactor."""
+
+    def __init__(self, resolver: DnsResolver, reactor: Reactor) -> None:
+        super().__init__(resolver)  # type: ignore[no-untyped-call]
+        self._reactor = reactor
+
+    def buildProtocol(self, addr: object) -> dns.DNSProtocol:
+        return dns.DNSProtocol(self.controller, self._reactor)
+
+
 def new_dns(reactor: Reactor) -> ResolverChain:
     """The hosts file, and the name servers of resolv.conf."""
-    return ResolverChain([HostsFile(), client.Resolver(resolv="/etc/resolv.conf", reactor=reactor)])
+    return ResolverChain([HostsFile(), DnsResolver(resolv="/etc/resolv.conf", reactor=reactor)])
 
 
 def is_address(host: str) -> bool:
@@ -225,10 +268,14 @@ class HostResolver:
         def failed(failure: Failure) -> None:
             failure.trap(UpstreamError)  # without addresses the endpoint says so itself
 
+        def complete(result: Failure | None) -> Failure | None:
+            resolutionReceiver.resolutionComplete()
+            return result
+
         resolutionReceiver.resolutionBegan(self)
         looking: Deferred[None] = ensureDeferred(self.look_up()).addCallback(tell)
         looking.addErrback(failed)
-        looking.addCallback(lambda _: resolutionReceiver.resolutionComplete())
+        looking.addBoth(complete)  # or the endpoint would wait for ever
         return self
 
 
@@ -260,8 +307,42 @@ def _address(record: object) -> str:
     return ""
 
 
-def _within_limits(ttl_seconds: float) -> float:
-    return min(max(ttl_seconds, _TTL_SECONDS_MIN), _TTL_SECONDS_MAX)
+async def _all(
+    coroutines: Iterable[Coroutine[Deferred[object], object, T]],
+) -> tuple[list[T], list[UpstreamError]]:
+    """What has come of all of them, which work at the same time: results, and errors."""
+    results, errors = list[T](), list[UpstreamError]()
+    for working in [ensureDeferred(each) for each in coroutines]:
+        try:
+            results.append(await working)
+        except UpstreamError as error:
+            errors.append(error)
+    return results, errors
+
+
+def _of_name(name: str, answers: Sequence[dns.RRHeader]) -> list[dns.RRHeader]:
+    """The records of `name`, and of what its aliases lead to."""
+    names, new = set[bytes](), {name.rstrip(".").lower().encode("idna")}
+    while new:
+        names |= new
+        aliases = [
+            each.payload.name.name.rstrip(b".").lower()
+            for each in answers
+            if isinstance(each.payload, dns.Record_CNAME) and _owner(each) in names
+        ]
+        new = {*aliases} - names
+    return [each for each in answers if _owner(each) in names]
+
+
+def _owner(record: dns.RRHeader) -> bytes:
+    name: bytes = record.name.name
+    return name.rstrip(b".").lower()
+
+
+def _ttl_seconds(answers: Sequence[dns.RRHeader]) -> float:
+    """How long an answer holds."""
+    seconds = min(each.ttl if each.ttl < _TTL_LIMIT else 0 for each in answers)
+    return min(max(float(seconds), _TTL_SECONDS_MIN), _TTL_SECONDS_MAX)
 
 
 def _drawn(weight: int) -> float:

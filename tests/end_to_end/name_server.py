@@ -21,8 +21,10 @@ from tests.processes import Program, is_bound_udp
 WITH_ITS_OWN_NAMES = """\
 import functools, runpy, sys
 from twisted.names import client
-plain = client.Resolver
-client.Resolver = lambda resolv, reactor: plain(servers=[("127.0.0.1", {port})], reactor=reactor)
+plain = client.Resolver.__init__
+client.Resolver.__init__ = lambda self, resolv, reactor: plain(
+    self, servers=[("127.0.0.1", {port})], reactor=reactor
+)
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.names import dns
 from twisted.names.error import DNSNameError, DNSServerError
 
@@ -61,7 +62,12 @@ class Lookups:
         self.said: list[str] = []
         self.asked_system = 0
         self._system = system or {}
-        self.names = Names(run_in_thread=self._run, warn=self.said.append, new_dns=lambda: self.dns)
+        self.names = Names(
+            run_in_thread=self._run,
+            warn=self.said.append,
+            new_dns=lambda: self.dns,
+            clock=Clock(),
+        )
 
     def _run(self, call: Callable[[], Any]) -> Deferred[Any]:
         self.asked_system += 1

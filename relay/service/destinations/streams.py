@@ -223,6 +223,7 @@ def new_targets(
         run_in_thread=parts.run_in_thread,
         warn=partial(parts.notices.warn, f"destination {configuration.id}", "names"),
         new_dns=partial(new_dns, reactor),
+        clock=reactor,
     )
 
     def new_target(url: Url, tls_upstream: TlsUpstream | None) -> Target:

@@ -23,7 +23,12 @@ def servers_of(name: str, seconds_max: float) -> Sequence[Place]:
         UpstreamError: There are none, or nobody says.
     """
     reactor = SelectReactor()  # of this thread alone; only its timers and sockets are used
-    names = Names(run_in_thread=_at_once, warn=lambda text: None, new_dns=partial(new_dns, reactor))
+    names = Names(
+        run_in_thread=_at_once,
+        warn=lambda text: None,
+        new_dns=partial(new_dns, reactor),
+        clock=reactor,
+    )
     results: list[Found | Failure] = []
     ensureDeferred(names.look_up(name, 0)).addBoth(results.append)
     deadline = time.monotonic() + seconds_max
