@@ -198,10 +198,10 @@ class HttpSession:
         if outcome.moves:
             self._move(outcome, batch)
             return
-        company = any(verdict.fate is Fate.DELIVERED for verdict in outcome.verdicts)
-        if company:
-            self._suspects.took()
-        pairs = zip(batch, outcome.verdicts, strict=True)
+        pairs = [*zip(batch, outcome.verdicts, strict=True)]
+        taken = {item.record.index for item, each in pairs if each.fate is Fate.DELIVERED}
+        if company := bool(taken):
+            self._suspects.took(taken)
         left = [pair for pair in pairs if not self._is_decided(*pair, company=company)]
         failing = [pair for pair in left if is_failure(pair[1])]
         if failing and self._are_suspects(failing, company):
@@ -246,7 +246,10 @@ class HttpSession:
         """Whether the server fails with these records and takes others; then they are apart."""
         items, verdicts = [item for item, _ in failing], [verdict for _, verdict in failing]
         is_each = all(verdict.cause.startswith("item ") for verdict in verdicts)
-        if not self._suspects.failed(items, others_taken=company, is_each=is_each):
+        faultless = {item for item, verdict in failing if verdict.is_of_index}
+        if not self._suspects.failed(
+            items, others_taken=company, is_each=is_each, faultless=faultless
+        ):
             return False
         for item, verdict in failing:
             if reason := self._suspects.reason_of(item, verdict.reason):

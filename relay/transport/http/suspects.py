@@ -3,11 +3,14 @@
 A server that fails at one document answers 502 for each request that brings it, as one does that
 is down.  What tells them apart is that others are taken in between: then the request is halved
 until one record is left, and that one is counted against until it is given up.
+
+An index may be down as well, while the server takes what goes to others.  So records of the same
+index are the better witnesses: others have to be taken for a longer time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from relay.model.clock import Clock
 from relay.model.text import counted
@@ -16,6 +19,9 @@ from relay.wire.http.bodies import Record
 
 FAILURES_MIN = 10
 """Before a record is given up."""
+OTHERS_FACTOR = 6
+"""How much longer it takes if only records of other indexes were taken."""
+_INDEXES_MAX = 4096  # of which is known when they took a record last
 _NO_RECORD = Record(b"")
 
 
@@ -28,6 +34,7 @@ class Item:
         fate: DELIVERED or REFUSED; None = not decided.
         reason: Why it was refused.
         failures: Of the server because of it alone, while it took others.
+        failures_of_index: Those of them that came while it took others of the same index.
         failing_since: The first of them, in the clock's seconds.
         seen: What was taken, and what had failed, when the server failed with it last.
         is_suspect: Others were taken between two of the server's failures with it.
@@ -35,7 +42,7 @@ class Item:
     """
 
     __slots__ = (
-        *("failing_since", "failures", "fate", "in_company", "is_suspect"),
+        *("failing_since", "failures", "failures_of_index", "fate", "in_company", "is_suspect"),
         *("number", "reason", "record", "seen", "size"),
     )
 
@@ -45,7 +52,7 @@ class Item:
         self.size = len(record.payload)
         self.fate: Fate | None = None
         self.reason = ""
-        self.failures = 0
+        self.failures = self.failures_of_index = 0
         self.failing_since = 0.0
         self.seen: tuple[int, int] | None = None
         self.is_suspect = False
@@ -62,7 +69,8 @@ class Suspects:
     """The evidence of a session, and the batches that are tried apart from the others.
 
     A failure counts if others were taken since the one before and nothing else has failed
-    meanwhile.  So neither an outage nor an overload, in which anything may fail, counts.
+    meanwhile.  So neither an outage nor an overload, in which anything may fail, counts.  Nor do
+    failures count of which the server says that the index is at fault.
 
     Args:
         seconds_min: How long a record has to fail before it is given up.
@@ -78,18 +86,32 @@ class Suspects:
         self._seconds_min = seconds_min
         self._clock = clock
         self._taken = 0  # requests
+        self._taken_of: dict[bytes, int] = {}  # their number when an index took something last
         self._failed = 0  # requests that were not under suspicion
 
-    def took(self) -> None:
-        """The server has taken something of a request."""
+    def took(self, indexes: Iterable[bytes]) -> None:
+        """The server has taken something of a request, for `indexes`."""
         self._taken += 1
+        for index in indexes:
+            self._taken_of.pop(index, None)  # so the first one is the oldest
+            self._taken_of[index] = self._taken
+        while len(self._taken_of) > _INDEXES_MAX:
+            del self._taken_of[next(iter(self._taken_of))]
 
-    def failed(self, items: Sequence[Item], *, others_taken: bool, is_each: bool) -> bool:
+    def failed(
+        self,
+        items: Sequence[Item],
+        *,
+        others_taken: bool,
+        is_each: bool,
+        faultless: Collection[Item] = (),
+    ) -> bool:
         """The server has failed with `items` of one request.
 
         Args:
             others_taken: It has taken others of the same request.
             is_each: It says so of each of them, not of the request.
+            faultless: Those of them whose index is at fault.
 
         Returns:
             Whether it has taken others meanwhile; then the items are in `batches`, or given up.
@@ -102,7 +124,8 @@ class Suspects:
             self._failed += 1
         elif is_news and (is_each or len(items) == 1):
             for item in items:
-                self._count(item)
+                if item not in faultless:
+                    self._count(item)
         for item in items:
             item.seen, item.is_suspect = (seen, self._failed), is_suspected
         if is_suspected:
@@ -114,7 +137,10 @@ class Suspects:
         if not self._is_enough(item):
             return ""
         seconds = self._clock.seconds() - item.failing_since
-        return f"{reason} ({counted(item.failures, 'time')} in {seconds:,.0f} s, others were taken)"
+        others = "others" if item.failures_of_index >= FAILURES_MIN else "others of other indexes"
+        return (
+            f"{reason} ({counted(item.failures, 'time')} in {seconds:,.0f} s, {others} were taken)"
+        )
 
     def take(self) -> list[list[Item]]:
         """The batches, which the caller tries now."""
@@ -128,10 +154,13 @@ class Suspects:
         if not item.failures:
             item.failing_since = self._clock.seconds()
         item.failures += 1
+        item.failures_of_index += self._taken_of.get(item.record.index, 0) > item.seen[0]
 
     def _is_enough(self, item: Item) -> bool:
         seconds = self._clock.seconds() - item.failing_since
-        return item.failures >= FAILURES_MIN and seconds >= self._seconds_min
+        if item.failures_of_index >= FAILURES_MIN:
+            return seconds >= self._seconds_min
+        return item.failures >= FAILURES_MIN and seconds >= OTHERS_FACTOR * self._seconds_min
 
     def _keep(self, items: list[Item], *, is_each: bool) -> None:
         if is_each or len(items) < 2:

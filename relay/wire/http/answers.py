@@ -34,8 +34,12 @@ _TOO_LARGE = 413
 _AT_FAULT = (400, 422)
 _LATER = (408, 429)
 _CONFLICT = 409  # of `create`: the document is there already, so it is a repeat
-# Of single documents: the index takes nothing at present.
-_LATER_TYPES = ("cluster_block_exception", "es_rejected_execution_exception")
+# Of single documents: their index takes nothing at present, whatever they are.
+_INDEX_TYPES = (
+    *("cluster_block_exception", "unavailable_shards_exception"),
+    *("no_shard_available_action_exception", "process_cluster_event_timeout_exception"),
+)
+_LATER_TYPES = (*_INDEX_TYPES, "es_rejected_execution_exception")
 # Their reasons quote names and values of the document, whose sender must not cause a hold.
 _QUOTING_TYPES = (
     *("document_parsing_exception", "mapper_parsing_exception", "mapper_exception"),
@@ -71,13 +75,20 @@ class Verdict:
     """Why, for people."""
     until_midnight: bool = False
     """Of a hold: midnight UTC ends it at the latest."""
+    is_of_index: bool = False
+    """Of a record that is to be sent later: its index is at fault, not the record."""
 
 
 DELIVERED = Verdict(Fate.DELIVERED)
 
 
 def is_failure(verdict: Verdict) -> bool:
-    """Whether the server has failed, perhaps because of a document: 5xx, or no proper answer."""
+    """Whether the server has failed, perhaps because of a document or its index.
+
+    That is 5xx, no proper answer, or an index that takes nothing.
+    """
+    if verdict.is_of_index:
+        return True
     kind, _, status = verdict.cause.partition(" ")
     if verdict.fate is not Fate.RETRY or verdict.cause == NO_CONNECTION:
         return False
@@ -224,7 +235,7 @@ def _of_item(item: object) -> Verdict:
         return account
     reason = f"{status} {_bounded(f'{kind}: {text}' if kind else text)}".rstrip()
     if status in _LATER or status >= 500 or kind in _LATER_TYPES:
-        return Verdict(Fate.RETRY, f"item {status}", reason)
+        return Verdict(Fate.RETRY, f"item {status}", reason, is_of_index=kind in _INDEX_TYPES)
     if status in (401, 403):
         return Verdict(Fate.HOLD, f"item {status}", reason)
     return Verdict(Fate.REFUSED, f"item {status}", reason)

@@ -57,7 +57,7 @@ class Dialogue:
         self.causes: Counter[str] = Counter()
         self.seqs: list[int] = []
         self.wall = 0.0
-        self.index = b""
+        self.index, self.indexes = b"", dict[str, bytes]()
         self.state = UpstreamState(
             target="es",
             clock=self.clock,
@@ -95,7 +95,7 @@ class Dialogue:
 
     def _record(self, seq: int, data: bytes) -> Record:
         self.seqs.append(seq)
-        return Record(data, index=self.index)
+        return Record(data, index=self.indexes.get(data.decode(), self.index))
 
     def send(self, text: str) -> None:
         """A record for each letter."""
@@ -395,6 +395,27 @@ def test_a_document_that_fails_by_itself_is_counted_where_others_are_taken() -> 
             d.answer(failed if d.asked[0] == "a" else DELIVERED)
     assert d.drain.judged == [(1, True)]
     assert d.acknowledged == 13 and d.state.ready
+
+
+def test_an_index_that_is_down_keeps_its_documents_and_others_go_on() -> None:
+    down = Verdict(Fate.RETRY, "item 503", "503 unavailable", is_of_index=True)
+    d = Dialogue(failing_seconds_min=600.0)
+    d.indexes = {"a": b"x"}
+    d.send("abcd")
+    d.answer(down, DELIVERED, DELIVERED, DELIVERED)
+    others = ""
+    for _ in range(200):  # more than three hours
+        if d.session.room:
+            d.send("e")
+            others += "e"
+        d.clock.advance(60)
+        while d.asked:
+            d.answer(*(down if letter == "a" else DELIVERED for letter in d.asked[0]))
+    assert d.drain.judged == [] and d.acknowledged == 0 and len(others) > 60
+    d.clock.advance(600)
+    while d.asked:
+        d.answer(DELIVERED)
+    assert d.acknowledged == 4 + len(others)
 
 
 def test_a_server_that_fails_at_everything_gets_everything_again() -> None:

@@ -24,7 +24,7 @@ def test_what_fails_first_is_no_suspect_and_neither_is_what_fails_in_an_outage()
 def test_what_fails_before_and_after_others_were_taken_is_halved() -> None:
     suspects, batch = Suspects(0.0, Clock()), items(3)
     assert not failed(suspects, batch)
-    suspects.took()
+    suspects.took([b""])
     assert failed(suspects, batch)
     assert suspects.batches == [batch[:1], batch[1:]] == suspects.take()
     assert suspects.rounds == 1
@@ -38,7 +38,7 @@ def test_a_lone_record_is_given_up_after_failures_that_count_and_its_time() -> N
     failed(suspects, [one])
     for number in range(FAILURES_MIN):
         assert suspects.reason_of(one, "503") == ""
-        suspects.took()
+        suspects.took([b""])
         failed(suspects, [one])
         failed(suspects, [one])  # nothing was taken since
         assert one.failures == number + 1
@@ -51,7 +51,7 @@ def test_a_failure_while_others_fail_does_not_count() -> None:
     suspects, (one, other) = Suspects(0.0, Clock()), items(2)
     failed(suspects, [one])
     for _ in range(5 * FAILURES_MIN):
-        suspects.took()
+        suspects.took([b""])
         failed(suspects, [Item(9, other.record)])
         failed(suspects, [one])
     assert one.failures == 0 and suspects.reason_of(one, "503") == ""
@@ -60,9 +60,50 @@ def test_a_failure_while_others_fail_does_not_count() -> None:
 def test_items_that_fail_by_themselves_are_counted_each() -> None:
     suspects, batch = Suspects(0.0, Clock()), items(2)
     for _ in range(2):
-        suspects.took()
+        suspects.took([b""])
         suspects.failed(batch, others_taken=True, is_each=True)
     assert suspects.batches == [batch] and [one.failures for one in batch] == [1, 1]
+
+
+def failures_in(suspects: Suspects, one: Item, taken: bytes) -> int:
+    """How many failures of `one` it takes to give it up, while `taken` takes others."""
+    failed(suspects, [one])
+    for number in range(1, 200):
+        suspects.took([taken])
+        failed(suspects, [one])
+        if suspects.reason_of(one, "503"):
+            return number
+        suspects._clock.advance(60)  # type: ignore[attr-defined]
+    return 0
+
+
+def test_others_of_the_same_index_are_the_better_witnesses() -> None:
+    suspects, one = Suspects(600.0, Clock()), Item(1, Record(b"a", index=b"x"))
+    assert failures_in(suspects, one, b"x") == 11
+    assert suspects.reason_of(one, "503") == "503 (11 times in 600 s, others were taken)"
+    suspects, one = Suspects(600.0, Clock()), Item(1, Record(b"a", index=b"x"))
+    assert failures_in(suspects, one, b"y") == 61
+    expected = "503 (61 times in 3,600 s, others of other indexes were taken)"
+    assert suspects.reason_of(one, "503") == expected
+
+
+def test_an_index_that_is_at_fault_does_no_harm_to_its_documents() -> None:
+    clock = Clock()
+    suspects, batch = Suspects(0.0, clock), items(2)
+    for _ in range(500):
+        suspects.took([b""])
+        suspects.failed(batch, others_taken=True, is_each=True, faultless=batch[:1])
+        clock.advance(600)
+    assert [one.failures for one in batch] == [0, 499]
+    assert suspects.reason_of(batch[0], "503") == ""
+    assert [batch[0]] in suspects.batches  # tried apart
+
+
+def test_of_how_many_indexes_is_known_what_they_took_is_bounded() -> None:
+    suspects = Suspects(0.0, Clock())
+    for number in range(10_000):
+        suspects.took([b"%d" % number])
+    assert len(suspects._taken_of) == 4096 and b"9999" in suspects._taken_of
 
 
 def test_what_is_decided_takes_no_memory() -> None:

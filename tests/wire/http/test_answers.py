@@ -14,6 +14,7 @@ from relay.wire.http.answers import (
     Fate,
     Read,
     Verdict,
+    is_failure,
     read_any,
     read_bulk,
     read_splunk_hec,
@@ -36,6 +37,21 @@ def verdict(answer: Answer, read: Read = read_bulk, records: int = 1) -> Verdict
     """The one that all records share."""
     (shared,) = set(verdicts_of(answer, records, read))
     return shared
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "is_of_index"),
+    [
+        ("unavailable_shards_exception", 503, True),
+        ("cluster_block_exception", 403, True),
+        ("null_pointer_exception", 500, False),
+        ("es_rejected_execution_exception", 429, False),
+    ],
+)
+def test_an_index_that_takes_nothing(kind: str, status: int, is_of_index: bool) -> None:
+    found = verdict(bulk_answer(item(status, kind, "not now")))
+    assert (found.fate, found.is_of_index) == (Fate.RETRY, is_of_index)
+    assert is_failure(found) == (status >= 500 or is_of_index)
 
 
 def test_each_document_has_its_own_verdict() -> None:
