@@ -244,12 +244,7 @@ class HttpSession:
 
     def _are_suspects(self, failing: list[tuple[Item, Verdict]], company: bool) -> bool:
         """Whether the server fails with these records and takes others; then they are apart."""
-        items, verdicts = [item for item, _ in failing], [verdict for _, verdict in failing]
-        is_each = all(verdict.cause.startswith("item ") for verdict in verdicts)
-        faultless = {item for item, verdict in failing if verdict.is_of_index}
-        if not self._suspects.failed(
-            items, others_taken=company, is_each=is_each, faultless=faultless
-        ):
+        if not self._suspects.failed(failing, others_taken=company):
             return False
         for item, verdict in failing:
             if reason := self._suspects.reason_of(item, verdict.reason):
@@ -257,7 +252,7 @@ class HttpSession:
         if self._suspects.batches and "suspects" not in self._timers:
             self._try_suspects_later()
         state = self._parts.state
-        what = f"{verdicts[0].reason}, with {counted(len(items), 'message')}; others are taken"
+        what = f"{failing[0][1].reason}, with {counted(len(failing), 'message')}; others are taken"
         state.remark(f"{state.target}: {what}")
         return True
 

@@ -10,11 +10,11 @@ index are the better witnesses: others have to be taken for a longer time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from relay.model.clock import Clock
 from relay.model.text import counted
-from relay.wire.http.answers import Fate
+from relay.wire.http.answers import Fate, Verdict
 from relay.wire.http.bodies import Record
 
 FAILURES_MIN = 10
@@ -98,24 +98,18 @@ class Suspects:
         while len(self._taken_of) > _INDEXES_MAX:
             del self._taken_of[next(iter(self._taken_of))]
 
-    def failed(
-        self,
-        items: Sequence[Item],
-        *,
-        others_taken: bool,
-        is_each: bool,
-        faultless: Collection[Item] = (),
-    ) -> bool:
-        """The server has failed with `items` of one request.
+    def failed(self, failing: Sequence[tuple[Item, Verdict]], *, others_taken: bool) -> bool:
+        """The server has failed with records of one request.
 
         Args:
+            failing: They, and what it says of each.
             others_taken: It has taken others of the same request.
-            is_each: It says so of each of them, not of the request.
-            faultless: Those of them whose index is at fault.
 
         Returns:
             Whether it has taken others meanwhile; then the items are in `batches`, or given up.
         """
+        items = [item for item, _ in failing]
+        is_each = all(verdict.cause.startswith("item ") for _, verdict in failing)
         seen = self._taken - others_taken
         known = [item.seen for item in items]
         is_news = all(each is not None and each[0] < self._taken for each in known)
@@ -123,8 +117,8 @@ class Suspects:
         if not is_suspected:
             self._failed += 1
         elif is_news and (is_each or len(items) == 1):
-            for item in items:
-                if item not in faultless:
+            for item, verdict in failing:
+                if not verdict.is_of_index:
                     self._count(item)
         for item in items:
             item.seen, item.is_suspect = (seen, self._failed), is_suspected

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.task import Clock
 
 from relay.transport.http.suspects import FAILURES_MIN, Item, Suspects, halves
-from relay.wire.http.answers import Fate
+from relay.wire.http.answers import Fate, Verdict
 from relay.wire.http.bodies import Record
 
 
@@ -11,8 +13,12 @@ def items(count: int) -> list[Item]:
     return [Item(number, Record(b"abc")) for number in range(count)]
 
 
+FAILED = Verdict(Fate.RETRY, "status 503", "503")
+EACH = Verdict(Fate.RETRY, "item 503", "503")
+
+
 def failed(suspects: Suspects, batch: list[Item], *, others_taken: bool = False) -> bool:
-    return suspects.failed(batch, others_taken=others_taken, is_each=False)
+    return suspects.failed([(item, FAILED) for item in batch], others_taken=others_taken)
 
 
 def test_what_fails_first_is_no_suspect_and_neither_is_what_fails_in_an_outage() -> None:
@@ -61,7 +67,7 @@ def test_items_that_fail_by_themselves_are_counted_each() -> None:
     suspects, batch = Suspects(0.0, Clock()), items(2)
     for _ in range(2):
         suspects.took([b""])
-        suspects.failed(batch, others_taken=True, is_each=True)
+        suspects.failed([(item, EACH) for item in batch], others_taken=True)
     assert suspects.batches == [batch] and [one.failures for one in batch] == [1, 1]
 
 
@@ -92,7 +98,9 @@ def test_an_index_that_is_at_fault_does_no_harm_to_its_documents() -> None:
     suspects, batch = Suspects(0.0, clock), items(2)
     for _ in range(500):
         suspects.took([b""])
-        suspects.failed(batch, others_taken=True, is_each=True, faultless=batch[:1])
+        suspects.failed(
+            [(batch[0], replace(EACH, is_of_index=True)), (batch[1], EACH)], others_taken=True
+        )
         clock.advance(600)
     assert [one.failures for one in batch] == [0, 499]
     assert suspects.reason_of(batch[0], "503") == ""
