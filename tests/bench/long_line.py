@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import math
 import os
 import select
 import socket
@@ -75,11 +76,19 @@ class Line(threading.Thread):
 
 
 class ProxyLine(Line):
-    """Delays what connections carry."""
+    """Delays what connections carry.
 
-    def __init__(self, to: int, *, bytes_per_second: float) -> None:
+    Args:
+        bytes_per_second: See `Line`; infinite = they are only delayed.
+        delay_seconds: In each direction.
+    """
+
+    def __init__(
+        self, to: int, *, bytes_per_second: float = math.inf, delay_seconds: float = DELAY_SECONDS
+    ) -> None:
         super().__init__(to, bytes_per_second=bytes_per_second)
         self.host, self.port = "127.0.0.1", free_port()
+        self._delay_seconds = delay_seconds
 
     def run(self) -> None:
         asyncio.run(self._serve())
@@ -100,12 +109,12 @@ class ProxyLine(Line):
         with suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK_BYTES):
                 free_at = max(free_at, loop.time()) + len(chunk) / self._bytes_per_second
-                loop.call_at(free_at + DELAY_SECONDS, writer.write, chunk)
+                loop.call_at(free_at + self._delay_seconds, writer.write, chunk)
                 setattr(self, way, getattr(self, way) + len(chunk))
                 await asyncio.sleep(
                     free_at - loop.time() - _UNDERWAY_BYTES_MAX / self._bytes_per_second
                 )
-        loop.call_at(max(free_at, loop.time()) + DELAY_SECONDS, writer.close)
+        loop.call_at(max(free_at, loop.time()) + self._delay_seconds, writer.close)
 
 
 class PacketLine(Line):

@@ -17,37 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from relay.cli.control_client import ask
+from tests.bench.long_line import ProxyLine
 from tests.processes import Programs, free_port, running_programs, wait_until
 from tests.relay_process import RelayProcess
 
 MESSAGE = b"<165>1 2026-11-21T05:00:00.000003Z web-1 app 123 ID47 - ".ljust(255, b"x") + b"\n"
-
-
-class Line(threading.Thread):
-    """Passes connections on to `port`, every octet `delay_seconds` late in each direction."""
-
-    def __init__(self, port: int, delay_seconds: float) -> None:
-        super().__init__(daemon=True)
-        self.port = free_port()
-        self._to = port
-        self._delay_seconds = delay_seconds
-
-    def run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
-        await server.serve_forever()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        loop = asyncio.get_running_loop()
-        while octets := await reader.read(65536):
-            loop.call_later(self._delay_seconds, writer.write, octets)
-        loop.call_later(self._delay_seconds, writer.close)
 
 
 async def feed(port: int, count: int, per_second: float) -> None:
@@ -74,7 +48,7 @@ def measure(
         destinations={"file": {"connect": f"file://{folder}/out.log"}},
     )
     programs.add(central)
-    line = Line(relp, delay / 2)
+    line = ProxyLine(relp, delay_seconds=delay / 2)
     edge = RelayProcess(
         folder / "edge",
         sources={"in": {"listen": f"tcp://127.0.0.1:{tcp}"}},

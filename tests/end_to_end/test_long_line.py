@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.cli.control_client import ask
-from tests.bench.round_trip import Line
+from tests.bench.long_line import ProxyLine
 from tests.end_to_end.central import Central, numbered, numbers
 from tests.end_to_end.test_stall import Mute
 from tests.processes import Programs, free_port, wait_until
@@ -57,7 +57,7 @@ def test_a_long_line_is_filled_with_more_and_more_records(
     """Only so can a backlog become shorter there; how fast is measured by tests/bench."""
     central = Central(programs, tmp_path / "central", free_port())
     central.start()
-    line = Line(central.port, 0.025)
+    line = ProxyLine(central.port, delay_seconds=0.025)
     relay = relay_with_backlog(programs, tmp_path, line.port, 30_000)
     line.start()
     wait_until(
