@@ -101,6 +101,10 @@ NETWORK_FAULTS = {
     "syslog-over-tls-to-relp": ("syslog-relp-port", "write relp+tls://"),
     "http-to-tls": ("http-no-answer", "is this a port for TLS"),
     "http-password": ("http-unauthorised", "compare user, password_file"),
+    "http-right": ("http-forbidden", "who asks may not do that"),
+    "http-limit": ("http-too-many", "set requests_max or drain_rate lower"),
+    "http-gateway": ("http-down", "see whether that one runs"),
+    "http-health": ("http-not-ready", "see whether its queues or its disk are full"),
     "http-token": ("token-unknown", "compare the token with the app's"),
     "http-clock": ("clock-differs", "synchronise both"),
     "https-expired": ("tls-expired", "has expired at 2025-02-01"),
@@ -127,6 +131,18 @@ FILE_FAULTS = {
     "token-missing": "No such file or directory",
     "token-open": "every user",
 }
+
+
+def _status(line: bytes) -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % line
+
+
+def _unwell(connection: socket.socket) -> None:
+    """Splunk's HEC, with full queues."""
+    asked = connection.recv(65536)
+    is_health = asked.startswith(b"GET /services/collector/health ")
+    connection.sendall(_status(b"503 Queues are full" if is_health else b"400 No data"))
+    connection.recv(1)
 
 
 def _network_setup(folder: Path, receivers: Receivers, programs: Programs) -> Setup:
@@ -181,6 +197,9 @@ def _network_setup(folder: Path, receivers: Receivers, programs: Programs) -> Se
     http = {
         "http-to-tls": receivers.tls(server),
         "http-password": receivers.saying(b"HTTP/1.1 401 Who?\r\nContent-Length: 0\r\n\r\n"),
+        "http-right": receivers.saying(_status(b"403 Not you")),
+        "http-limit": receivers.saying(_status(b"429 Too many")),
+        "http-gateway": receivers.saying(_status(b"502 Bad gateway")),
         "http-token": receivers.saying(
             b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n%b" % (len(unknown), unknown)
         ),
@@ -211,7 +230,9 @@ def _network_setup(folder: Path, receivers: Receivers, programs: Programs) -> Se
     }
     for id, keys in own.items():
         setup.destinations[id] = {"connect": url("tls", mutual), **keys}
+    health = url("http", receivers.serve(_unwell))
     setup.destinations |= {
+        "http-health": {"connect": health, "body": "splunk-hec"},
         "name": {"connect": "relp://nowhere.invalid:20514"},
         "bind": {"connect": url("tcp", lines["syslog-to-smtp"]), "bind": "192.0.2.1"},
         "unreachable": {"connect": "relp://255.255.255.255:20514"},

@@ -83,6 +83,15 @@ class _Body:
     content_type: str
     encode: Callable[[HttpConfiguration], bodies.Encode]
     read: answers.Read = answers.read_any
+    health: str = ""
+    """Where such servers say whether they take anything at present; empty = nowhere."""
+
+    def health_path(self, path: str) -> str:
+        """The same, given the path of requests; empty if that is of no known form."""
+        path = path.partition("?")[0]
+        if not self.health or not path.endswith(self.path):
+            return ""
+        return path.removesuffix(self.path) + self.health
 
 
 _BODIES: Mapping[str, _Body] = {
@@ -99,11 +108,13 @@ _BODIES: Mapping[str, _Body] = {
         "application/json",
         lambda _: bodies.splunk_hec,
         answers.read_splunk_hec,
+        health="/services/collector/health",
     ),
     "loki": _Body(
         "/loki/api/v1/push",
         "application/json",
         lambda configuration: bodies.loki(dict(configuration.labels)),
+        health="/ready",
     ),
 }
 
@@ -543,9 +554,10 @@ def _probe(configuration: HttpConfiguration, probe: Probe) -> None:
     method = "HEAD" if body in ("ndjson", "array") else "POST"
     for url in configuration.targets:
         path = url.path or _BODIES[body].path
+        health = _BODIES[body].health_path(path)
         if credentials.index and not url.path:  # only with its name does a server look at it
             path = f"/{quote(credentials.index)}{path}"
-        asking = Asking(method, path, headers, tuple(credentials.secrets))
+        asking = Asking(method, path, headers, tuple(credentials.secrets), health=health)
         probe_upstream(probe, url, configuration.tls, asking, bind=configuration.bind)
 
 

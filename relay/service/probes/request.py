@@ -29,26 +29,31 @@ class Asking:
         method: With `path`, what is asked for; the body is empty.
         headers: Those of the destination's requests, with the authorization.
         secrets: What is masked in what the server says.
+        health: Path where the server says whether it takes anything at present; empty = nowhere.
     """
 
     def __init__(
-        self, method: str, path: str, headers: Mapping[str, str], secrets: tuple[bytes, ...] = ()
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        secrets: tuple[bytes, ...] = (),
+        *,
+        health: str = "",
     ) -> None:
         self._method = method
         self._path = path
+        self._health = health
         self._headers = headers
         self._secrets = secrets
 
     def __call__(self, probe: Probe, upstream: Upstream, connection: Connection) -> None:
         began = time.monotonic()
         try:
-            connection.sendall(self._request(upstream))
-            data = _answered(connection, probe.seconds_max)
+            data = _asked(connection, self._request(upstream), probe.seconds_max)
         except TlsBroken as error:
             probe.findings.append(tls_finding(upstream, error))
             return
-        except OSError:
-            data = b""
         answer = _parsed(data)
         if answer is None:
             self._no_answer(probe, upstream, data)
@@ -58,33 +63,49 @@ class Asking:
             probe, f"{upstream.place} answers {answer.status} in {milliseconds:.1f} ms", answer
         )
         _compare_clocks(probe, answer)
+        if self._health:
+            self._ask_health(probe, upstream)
 
-    def _request(self, upstream: Upstream) -> bytes:
+    def _request(self, upstream: Upstream, method: str = "", path: str = "") -> bytes:
         # Of HTTP/1.0, so that the answer ends with the connection and has no chunks.
-        lines = [f"{self._method} {self._path} HTTP/1.0", f"Host: {upstream.url.host}"]
+        method = method or self._method
+        lines = [f"{method} {path or self._path} HTTP/1.0", f"Host: {upstream.url.host}"]
         lines += [f"{name}: {value}" for name, value in self._headers.items()]
-        if self._method == "POST":
+        if method == "POST":
             lines.append("Content-Length: 0")
         return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+
+    def _ask_health(self, probe: Probe, upstream: Upstream) -> None:
+        """Whether the server takes anything at present; a proxy before it may hide that."""
+        request = self._request(upstream, "GET", self._health)
+        try:
+            with upstream.connected(probe.seconds_max) as connection:
+                answer = _parsed(_asked(connection, request, probe.seconds_max))
+        except OSError:
+            return
+        if answer is None or (answer.status != 200 and not answer.is_server_error):
+            return
+        (verdict,) = verdicts_of(answer, 1, read_any)
+        text = f"{upstream.place} answers {answer.status} to GET {self._health}"
+        if not answer.is_server_error:
+            probe.passed("health", text)
+            return
+        remedy = "it runs, but takes nothing: see whether its queues or its disk are full"
+        shown = f"{text}: {self._masked(verdict.reason)}"
+        probe.warn("health", "http-not-ready", shown, remedy)
 
     def _judge(self, probe: Probe, text: str, answer: Answer) -> None:
         (verdict,) = verdicts_of(answer, 1, read_any)
         shown = f"{text}: {self._masked(verdict.reason)}" if verdict.reason else text
         is_other = self._method != "POST" and answer.status in _NO_SUCH_METHOD
         if verdict.fate is Fate.RETRY:
-            remedy = "see the log of the server; the relay tries again until it takes messages"
-            probe.warn("request", "http-busy", shown, remedy)
+            probe.warn("request", *_trouble_of(answer.status, shown))
         elif verdict.fate is not Fate.HOLD or is_other:
             probe.passed("request", text)
         elif verdict.cause == "unknown token":
             probe.fail("request", "token-unknown", shown, "compare the token with the app's")
-        elif answer.status in (401, 403):
-            remedy = "compare user, password_file, api_key_file or token_file with the server's"
-            probe.fail("request", "http-unauthorised", shown, remedy)
-        elif answer.status == 404:
-            probe.fail("request", "http-not-found", shown, "compare the path and `body`")
         else:
-            probe.fail("request", "http-refused", shown, "change the URL, or the server")
+            probe.fail("request", *_refusal_of(answer.status, shown))
 
     def _no_answer(self, probe: Probe, upstream: Upstream, data: bytes) -> None:
         if data:
@@ -102,6 +123,42 @@ class Asking:
         for secret in self._secrets:
             text = text.replace(secret.decode("latin-1"), "****")
         return text
+
+
+def _trouble_of(status: int, shown: str) -> tuple[str, str, str]:
+    """The fault, with its cause and remedy, of a server that may answer otherwise later."""
+    if status == 429:
+        remedy = "it limits requests: raise its limit, or set requests_max or drain_rate lower"
+        return "http-too-many", f"{shown}; it wants fewer requests", remedy
+    if status in (502, 504):
+        remedy = "a proxy answers for a server that it does not reach: see whether that one runs"
+        return "http-down", shown, remedy
+    remedy = "see the log of the server; the relay tries again until it takes messages"
+    return "http-busy", shown, remedy
+
+
+def _refusal_of(status: int, shown: str) -> tuple[str, str, str]:
+    """The same of one that refuses what it is asked."""
+    if status == 401:
+        remedy = "compare user, password_file, api_key_file or token_file with the server's"
+        return "http-unauthorised", f"{shown}; it does not know who asks", remedy
+    if status == 403:
+        remedy = "allow it to write there, or compare token_file or api_key_file with the server's"
+        return "http-forbidden", f"{shown}; who asks may not do that", remedy
+    if status == 404:
+        return "http-not-found", shown, "compare the path and `body`; does the index exist?"
+    return "http-refused", shown, "change the URL, or the server"
+
+
+def _asked(connection: Connection, request: bytes, seconds_max: float) -> bytes:
+    """What the server answers; empty = nothing.  TlsBroken: TLS has failed."""
+    try:
+        connection.sendall(request)
+        return _answered(connection, seconds_max)
+    except TlsBroken:
+        raise
+    except OSError:
+        return b""
 
 
 def _answered(connection: Connection, seconds_max: float) -> bytes:

@@ -427,3 +427,17 @@ def test_status_says_what_requests_did_not_deliver(
 def test_tls_is_that_of_all_upstreams(setup: Setup) -> None:
     setup.build(replace(URL, scheme="https"), index="a", tls=TlsConfiguration())
     assert [each.subject for each in setup.certificates._watched] == ["destination out"]
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "health"),
+    [
+        ("bulk", "/_bulk", ""),
+        ("splunk-hec", "/services/collector/event", "/services/collector/health"),
+        ("splunk-hec", "/a/services/collector/event?x=1", "/a/services/collector/health"),
+        ("loki", "/loki/api/v1/push", "/ready"),
+        ("loki", "/elsewhere", ""),
+    ],
+)
+def test_where_a_server_says_how_it_is(body: str, path: str, health: str) -> None:
+    assert http._BODIES[body].health_path(path) == health

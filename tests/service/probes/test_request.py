@@ -56,12 +56,13 @@ def test_the_request_has_no_body() -> None:
         ("200 OK", "", "request"),
         ("400 Bad Request", "request body is required", "request"),
         ("401 Unauthorized", "", "http-unauthorised"),
-        ("403 Forbidden", '{"text":"Invalid token s3cret","code":4}', "http-unauthorised"),
+        ("403 Forbidden", '{"text":"Invalid token s3cret","code":4}', "http-forbidden"),
         ("400 Bad Request", "Application not found for token s3cret", "token-unknown"),
         ("404 Not Found", "", "http-not-found"),
         ("301 Moved", "", "http-refused"),
         ("503 Unavailable", "", "http-busy"),
-        ("429 Too Many", "", "http-busy"),
+        ("429 Too Many", "", "http-too-many"),
+        ("502 Bad Gateway", "", "http-down"),
     ],
 )
 def test_what_the_server_says(status: str, body: str, fault: str) -> None:
@@ -69,6 +70,42 @@ def test_what_the_server_says(status: str, body: str, fault: str) -> None:
     probe, _ = asked((head + body).encode())
     assert faults(probe) == [fault]
     assert "s3cret" not in probe.findings[0].text
+
+
+@pytest.mark.parametrize(
+    ("health", "found"),
+    [
+        (b"200 OK", ["request", "health"]),
+        (b"503 HEC is unhealthy, queues are full", ["request", "http-not-ready"]),
+        (b"404 Not here", ["request"]),
+        (b"403 Not for you", ["request"]),
+        (b"", ["request"]),
+    ],
+)
+def test_a_server_is_asked_for_its_health(health: bytes, found: list[str]) -> None:
+    requests = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for status in (b"200 OK", health):
+                connection, _ = server.accept()
+                with connection:
+                    requests.append(connection.recv(65536).partition(b" HTTP")[0])
+                    connection.sendall(b"HTTP/1.1 %s\r\n\r\n" % status if status else b"")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = Url("http", host="127.0.0.1", port=server.getsockname()[1])
+        upstream = Upstream(url, socket.AF_INET, ("127.0.0.1", url.port), None)
+        probe = Probe("logs", 10)
+        asking = Asking(
+            "POST", "/services/collector/event", {}, health="/services/collector/health"
+        )
+        with upstream.connected(10) as connection:
+            asking(probe, upstream, connection)
+        thread.join()
+    assert faults(probe) == found
+    assert requests[1] == b"GET /services/collector/health"
 
 
 def test_a_server_that_takes_other_methods_is_there() -> None:
