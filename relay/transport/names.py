@@ -19,8 +19,15 @@ from typing import Protocol, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
-from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectBindError, ConnectError, DNSLookupError
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IProtocol,
+    IReactorPluggableNameResolver,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
 from twisted.names import client, dns
 from twisted.names.error import (
     AuthoritativeDomainError,
@@ -35,6 +42,7 @@ from zope.interface import implementer
 
 from relay.model.clock import Clock, Reactor
 from relay.model.errors import UpstreamError
+from relay.transport.sockets import bind_failure_text
 
 _QUERY_SECONDS = (1, 2)  # for the first and for the second name server, or the same one again
 _TCP_SECONDS = 2  # where an answer over UDP was cut
@@ -244,12 +252,14 @@ class HostResolver:
         arrange: Callable[[Sequence[Place]], Sequence[Place]] = list,
     ) -> None:
         self._names = names
-        self._host, self._port = host, port
+        self.host, self._port = host, port
         self._arrange = arrange
         self.found: Found | None = None
+        self.tried: Sequence[Place] | None = None
+        """What the endpoint has got last."""
 
     async def look_up(self) -> Found:
-        self.found = await self._names.look_up(self._host, self._port)
+        self.found = await self._names.look_up(self.host, self._port)
         return self.found
 
     def resolveHostName(
@@ -261,7 +271,8 @@ class HostResolver:
         transportSemantics: str = "TCP",
     ) -> object:
         def tell(found: Found) -> None:
-            for host, port in self._arrange(found.places):
+            self.tried = self._arrange(found.places)
+            for host, port in self.tried:
                 kind = IPv6Address if ":" in host else IPv4Address
                 resolutionReceiver.addressResolved(kind("TCP", host, port))
 
@@ -277,6 +288,31 @@ class HostResolver:
         looking.addErrback(failed)
         looking.addBoth(complete)  # or the endpoint would wait for ever
         return self
+
+
+@implementer(IStreamClientEndpoint)
+class BoundEndpoint:
+    """Connects through `wrapped` from the address `bind`, and says so if that is at fault."""
+
+    def __init__(self, wrapped: HostnameEndpoint, resolver: HostResolver, bind: str) -> None:
+        self._wrapped = wrapped
+        self._resolver = resolver
+        self._bind = bind
+
+    def connect(self, protocolFactory: Factory) -> Deferred[IProtocol]:
+        self._resolver.tried = None
+        connecting: Deferred[IProtocol] = self._wrapped.connect(protocolFactory)  # type: ignore[arg-type]  # zope
+        return connecting.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> Failure:
+        error = failure.value
+        if isinstance(error, ConnectBindError):
+            return Failure(UpstreamError(bind_failure_text(self._bind, error.osError or 0)))
+        if isinstance(error, DNSLookupError) and self._resolver.tried == []:
+            host = self._resolver.host
+            text = f"no address of {host} can be reached from {self._bind}; correct bind"
+            return Failure(UpstreamError(text))
+        return failure
 
 
 @implementer(IReactorPluggableNameResolver)

@@ -389,3 +389,12 @@ def _file_at(path: str) -> tuple[int, int] | None:
     except (OSError, ValueError):  # an abstract address is no path
         return None
     return found.st_dev, found.st_ino
+
+
+def bind_failure_text(bind: str, error_number: int) -> str:
+    """Why nothing can be sent from the address `bind`, and what to do."""
+    if error_number == errno.EADDRINUSE:
+        remedy = "look at `ss -s`, and at `sysctl net.ipv4.ip_local_port_range`"
+        return f"cannot send from {bind}: none of its ports is free; {remedy}"
+    what = os.strerror(error_number)
+    return f"cannot send from {bind}: {what}; compare bind with `ip address`"

@@ -45,6 +45,7 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.errors import RelayError, UpstreamError
 from relay.model.text import counted, printable
 from relay.transport.connections import notice_silence
+from relay.transport.names import BoundEndpoint
 from relay.transport.tls.failure import tls_failure
 
 TIMEOUT = "timeout"
@@ -498,7 +499,7 @@ class _CountingFactory(WrappingFactory):
 class CountingEndpoint:
     """Connects through `wrapped`, with a `CountingWrapper` right above TCP."""
 
-    def __init__(self, wrapped: HostnameEndpoint) -> None:
+    def __init__(self, wrapped: HostnameEndpoint | BoundEndpoint) -> None:
         self._wrapped = wrapped
 
     def connect(self, protocolFactory: Factory) -> Deferred[IProtocol]:

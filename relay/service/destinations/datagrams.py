@@ -25,6 +25,7 @@ from relay.service.probes.probe import Probe
 from relay.service.probes.upstream import probe_datagrams
 from relay.transport.datagram.dtls_outbound import DtlsConnection, DtlsSocket
 from relay.transport.datagram.outbound import DatagramSession
+from relay.transport.sockets import bind_failure_text
 from relay.wire.framing.dtls_records import FRAME_BYTES_MAX, PLAINTEXT_BYTES_MAX
 
 
@@ -162,8 +163,8 @@ def _bind(connected: socket.socket, bind: str) -> None:
     try:
         connected.bind((bind, 0))
     except OSError as error:
-        text = f"cannot send from {bind}: {error.strerror}; compare bind with `ip address`"
-        raise OSError(error.errno, text) from None
+        number = error.errno or 0
+        raise OSError(number, bind_failure_text(bind, number)) from None
 
 
 def _probe(configuration: DatagramUpstreamConfiguration, probe: Probe) -> None:

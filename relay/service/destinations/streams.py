@@ -26,7 +26,14 @@ from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.probes.upstream import greet_relp, greet_syslog, probe_upstream
 from relay.service.tls.files import read_options, read_policy
-from relay.transport.names import HostResolver, Names, Place, ReactorWithNames, new_dns
+from relay.transport.names import (
+    BoundEndpoint,
+    HostResolver,
+    Names,
+    Place,
+    ReactorWithNames,
+    new_dns,
+)
 from relay.transport.relp.outbound import RelpClientProtocol
 from relay.transport.stream.outbound import SyslogStreamOutProtocol
 from relay.transport.tls.endpoints import TlsMaterial, TlsUpstream
@@ -228,13 +235,15 @@ def new_targets(
 
     def new_target(url: Url, tls_upstream: TlsUpstream | None) -> Target:
         resolver = HostResolver(names, url.host, url.port, arrange=arrange)
-        endpoint = HostnameEndpoint(
+        plain = HostnameEndpoint(
             ReactorWithNames(reactor, resolver),
             _ANY_HOST,
             url.port,
             timeout=configuration.connect_seconds_max,
             bindAddress=configuration.bind or None,
         )
+        bind = configuration.bind
+        endpoint = BoundEndpoint(plain, resolver, bind) if bind else plain
         wrapped = CountingEndpoint(endpoint) if counts_bytes else endpoint
         return Target(url, wrapped, tls_upstream, resolver)
 
