@@ -27,11 +27,13 @@ class Zone:
             return fail(DNSNameError())
         ranks = ((2, 20516, b"b.example.com"), (1, 20515, b"a.example.com"))
         servers = [dns.Record_SRV(priority, 0, port, host) for priority, port, host in ranks]
-        return succeed(([dns.RRHeader(type=dns.SRV, payload=each) for each in servers], [], []))
+        return succeed(
+            ([dns.RRHeader(name, type=dns.SRV, payload=each) for each in servers], [], [])
+        )
 
     def lookupAddress(self, name: str, timeout: object) -> Deferred[Any]:
         address = {"a.example.com": "192.0.2.1", "b.example.com": "192.0.2.2"}[name]
-        return succeed(([dns.RRHeader(payload=dns.Record_A(address))], [], []))
+        return succeed(([dns.RRHeader(name, payload=dns.Record_A(address))], [], []))
 
     def lookupIPV6Address(self, name: str, timeout: object) -> Deferred[Any]:
         return succeed(([], [], []))
