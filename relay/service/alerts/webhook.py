@@ -85,6 +85,7 @@ def new_webhook(
         run_in_thread=run_in_thread,
         warn=partial(notices.warn, SUBJECT, "names"),
         new_dns=partial(new_dns, reactor),
+        clock=reactor,
     )
     seconds_max = configuration.webhook_seconds_max
     endpoint: Endpoint = HostnameEndpoint(  # type: ignore[assignment]  # zope
