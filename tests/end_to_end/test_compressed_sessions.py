@@ -121,7 +121,7 @@ def test_more_connections_than_may_compress(receiver: Receiver) -> None:
     assert "may send compressed messages already" not in receiver.relay.log()
     late = Peer(receiver.port)
     assert not late.takes_blocks
-    late.socket.sendall(b"2 syslog 12 <13>app: late\n")
+    late.socket.sendall(b"2 syslog 13 <13>app: late\n")
     late.wait_answered(2)
     # Who goes in the middle of a block makes room, and what it had not finished is not there.
     for peer in peers:
