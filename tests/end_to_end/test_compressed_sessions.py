@@ -135,8 +135,8 @@ def test_more_connections_than_may_compress(receiver: Receiver) -> None:
 HOSTILE = {
     "garbage": block(b"\x28\xb5\x2f\xfd" + bytes(range(200))),
     "no frame": block(b"\0" * 100),
-    "a bomb": block(packed(b"x" * 10**8 + b"\n")),
-    "a bomb of short messages": block(packed(b"x\n" * 10**7)),
+    "a bomb": block(packed(b"x" * 10**7 + b"\n")),
+    "a bomb of short messages": block(packed(b"x\n" * 10**6)),
     "a window of 2 GiB": block(b"\x28\xb5\x2f\xfd\x00\xa8" + b"\0" * 100),
     "an endless block": b"2 syslogrelayz 999999999 " + b"\x28\xb5\x2f\xfd" + b"\0" * 2**20,
     "an endless header": b"2 syslogrelayz " + b"9" * 2**20,
