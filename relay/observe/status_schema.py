@@ -335,6 +335,9 @@ class Web(Struct, forbid_unknown_fields=True):
     state: str
     readers: Annotated[int, Meta(description="Pages that are open.")]
     wrong_tokens: Annotated[int, Meta(description="Requests with a wrong token, since the start.")]
+    requests_refused: Annotated[
+        ByName, Meta(description="Requests that got an error, by reason, since the start.")
+    ]
 
 
 class Alert(Struct, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -107,6 +108,28 @@ def queries() -> dict[str, str]:
             assert "$" not in text, text
             found[f"{panel['title']} {target['refId']}"] = text
     return found
+
+
+def test_names_and_units_keep_the_conventions(
+    binaries: Path, programs: Programs, tmp_path: Path
+) -> None:
+    port, web = watched(programs, tmp_path)
+    feed_lines(port, [b"<11>host app: text", b"<15>host app: debug", b"<13>" + b"x" * 600])
+
+    def metrics() -> str:
+        with urlopen(f"http://{web}/metrics", timeout=10) as answer:
+            return str(answer.read(), "utf-8")
+
+    shown = ("dropped_messages_total{", "destination_failures_total{", "commit_seconds_bucket{")
+    wait_until(lambda: all(name in metrics() for name in shown), "there is something of each", 40)
+    done = subprocess.run(
+        [str(binaries / "promtool"), "check", "metrics"],
+        input=metrics(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_every_panel_shows_something(binaries: Path, programs: Programs, tmp_path: Path) -> None:

@@ -57,13 +57,14 @@ def test_alerts_and_rules_of_watch() -> None:
 def samples(
     found: dict[str, Any], peers: dict[str, PeerTable] | None = None
 ) -> dict[tuple[str, ...], float]:
-    """Each sample by its name and the values of its labels, in the order of `METRICS`."""
+    """Each sample by its name and the values of its labels: first whose it is."""
     return scraped(RelayCollector(lambda: found, peers or {}))
 
 
 def scraped(collector: RelayCollector) -> dict[tuple[str, ...], float]:
     text = exposition(collector, content_type(""))
-    order = [*dict.fromkeys(label for metric in METRICS for label in metric.labels), "le"]
+    labels = ("source", "destination", *(label for metric in METRICS for label in metric.labels))
+    order = [*dict.fromkeys(labels), "le"]
     return {
         (
             sample.name.removeprefix("syslogrelay_"),
@@ -81,6 +82,23 @@ def test_the_relay_and_its_build() -> None:
     assert found["uptime_seconds",] == 12.5
     assert found["admission_open",] == 0
     assert found["expression_timeouts_total", "x+"] == 3
+
+
+def test_how_late_the_relay_is() -> None:
+    late = Histogram([0.1])
+    late.observe(0.05, 2)
+    names = ("reactor_delay_seconds", "commit_seconds", "commit_writing_seconds")
+    found = samples(document(**dict.fromkeys(names, late.report())))
+    for name in names:
+        assert (found[f"{name}_count",], found[f"{name}_bucket", "0.1"]) == (2, 2)
+
+
+def test_the_web_server() -> None:
+    found = samples(document(web={"readers": 2, "requests_refused": {"token": 3, "host": 1}}))
+    assert found["web_readers",] == 2
+    assert found["web_refused_requests_total", "token"] == 3
+    assert found["web_refused_requests_total", "host"] == 1
+    assert ("web_readers",) not in samples(document(web=None))
 
 
 def test_a_source() -> None:
@@ -114,6 +132,7 @@ def test_a_destination() -> None:
         "ready": False,
         "queued_records": 4,
         "oldest_seconds": None,
+        "failures_by_cause": {"refused": 5, "dns": 2},
         "limit": {"used_bytes": 80, "queue_bytes_max": 100, "seconds_to_full": 9.5},
     }
     found = samples(document(destinations=[destination]))
@@ -121,6 +140,8 @@ def test_a_destination() -> None:
     assert found["destination_queued_messages", "out"] == 4
     assert found["destination_full_in_seconds", "out"] == 9.5
     assert ("destination_oldest_seconds", "out") not in found
+    assert found["destination_failures_total", "out", "refused"] == 5
+    assert found["destination_failures_total", "out", "dns"] == 2
     destination["limit"] = None
     assert ("destination_full_in_seconds", "out") not in samples(
         document(destinations=[destination])

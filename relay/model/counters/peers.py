@@ -85,10 +85,13 @@ class PeerTable:
 
     Attributes:
         others: Counters of the peers that are not in the table any more, together.
+        uses: How often `of` was called.  Sums over all peers stay right until it is called again.
     """
 
     def __init__(self, peers_max: int = PEERS_MAX) -> None:
         self.others = PeerCounters()
+        self.uses = 0
+        self._severities = (0, [0] * 8)  # as of so many uses
         self._peers: dict[str, PeerCounters] = {}
         self._peers_max = peers_max
 
@@ -100,14 +103,18 @@ class PeerTable:
 
     def of(self, origin: Origin) -> PeerCounters:
         """The counters of the peer that `origin` names."""
+        self.uses += 1
         name = origin.peer_host or LOCAL_PEER
         found = self._peers.get(name)
         return self._new(name) if found is None else found
 
     def severities(self) -> list[int]:
         """Frames of all peers by severity, 0 to 7."""
-        rows = [peer.severities for peer in self._peers.values()]
-        return [sum(column) for column in zip(self.others.severities, *rows, strict=True)]
+        if self._severities[0] != self.uses:
+            rows = [peer.severities for peer in self._peers.values()]
+            found = [sum(column) for column in zip(self.others.severities, *rows, strict=True)]
+            self._severities = (self.uses, found)
+        return list(self._severities[1])
 
     def _new(self, name: str) -> PeerCounters:
         if len(self._peers) >= 2 * self._peers_max:

@@ -12,6 +12,7 @@ No script, frame or form of another site has a place in what it answers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -182,6 +183,7 @@ class WebRequest(Request):
     def _refuse_body(self) -> None:
         if not self._is_too_large:
             self._is_too_large = True
+            self._factory.refused["body"] += 1
             self.channel.end(_TOO_LARGE)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -295,6 +297,8 @@ class WebFactory(Factory):
 
     Attributes:
         connections: Those that are open.
+        refused: How many requests got an error instead of what they asked for, by reason;
+            docs/web.md lists the reasons.
     """
 
     noisy = False
@@ -308,6 +312,7 @@ class WebFactory(Factory):
         notices: Notices,
     ) -> None:
         self.connections: set[WebChannel] = set()
+        self.refused = Counter[str]()
         self.clock = clock
         self.access = access
         self._pages = pages
@@ -392,6 +397,7 @@ class WebFactory(Factory):
         return answer
 
     def _warn(self, address: IAddress | None, kind: str, text: str) -> None:
+        self.refused[kind] += 1
         host = getattr(address, "host", "")
         self._notices.warn(f"{_SUBJECT}, {host}", kind, text, group=_SUBJECT)
 

@@ -99,6 +99,7 @@ class WebService(Service):
             "state": state,
             "readers": len(self._events),
             "wrong_tokens": self._factory.access.wrong.count,
+            "requests_refused": dict(self._factory.refused),
         }
 
     def _bind(self) -> socket.socket:

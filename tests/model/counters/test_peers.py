@@ -56,3 +56,12 @@ def test_an_error_is_kept_on_one_line_and_short() -> None:
     assert report["last_error"].startswith("bad \\x1b[31m\\n")
     assert len(report["last_error"]) <= 300
     assert report["last_error_seconds"] == 6.0
+
+
+def test_sums_are_added_up_anew_after_each_use() -> None:
+    table = PeerTable()
+    for count in (1, 2):
+        table.of(origin("a")).severities[6] += 1
+        assert table.severities()[6] == table.severities()[6] == table.uses == count
+    table.severities().clear()
+    assert len(table.severities()) == 8

@@ -135,3 +135,11 @@ def test_wrong_tokens_are_counted(tmp_path: Path) -> None:
     client = Client(tmp_path, admin=True)
     assert client.act("pause", "wrong", destination="all")[0] == 401
     assert client.relay.ask("status")["web"]["wrong_tokens"] == 1
+
+
+def test_refused_requests_are_counted_by_reason(tmp_path: Path) -> None:
+    client = Client(tmp_path, admin=True)
+    assert client.get("/nowhere")[0] == 404
+    assert client.act("pause", "wrong", destination="all")[0] == 401
+    assert client.relay.ask("status")["web"]["requests_refused"] == {"path": 1, "token": 1}
+    assert 'web_refused_requests_total{reason="path"} 1.0' in client.get("/metrics")[1]

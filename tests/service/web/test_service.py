@@ -108,8 +108,9 @@ def test_without_its_certificate_it_waits(tmp_path: Path) -> None:
     assert not [text for text in document["degraded"] if "web server: " in text]
 
 
-LEFT_OUT = {"since", "paused_since", "exactly_once", "receive_buffer_bytes"}
-"""Numbers of sources and destinations that are a setting, a stamp or a promise."""
+LEFT_OUT = {"since", "paused_since", "exactly_once", "receive_buffer_bytes", "failures"}
+"""Numbers of sources and destinations that are a setting, a stamp, a promise, or the sum of others:
+of failures by cause."""
 
 
 def test_every_count_of_the_status_is_a_metric(tmp_path: Path) -> None:
