@@ -18,6 +18,7 @@ from relay.service.configuration.model import Configuration
 from relay.service.kinds import KINDS
 from relay.service.probes.host import probe_host
 from relay.service.probes.probe import Finding, Probe, Severity, run_probes
+from relay.service.probes.web import probe_web
 from relay.service.queue.state_dir import running_relay
 from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import failures_of
@@ -66,6 +67,9 @@ def _planned(
     planned: list[tuple[Probe, Callable[[Probe], None]]] = [
         (Probe("relay", seconds_max, pid), host)
     ]
+    if configuration.web is not None:
+        web = partial(probe_web, web=configuration.web)
+        planned.append((Probe("web server", seconds_max, pid), web))
     for source in configuration.sources:
         probe = Probe(f"source {source.id}", seconds_max, pid)
         if try_source := KINDS.source(source.listen.scheme).probe:

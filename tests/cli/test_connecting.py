@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from relay.cli import connecting
 from relay.cli.main import main
 from relay.service.probes.probe import Probe
+from tests.processes import free_port
 
 FILE = """
 [relay]
@@ -54,6 +55,13 @@ def test_the_worst_finding_is_the_status(path: Path, monkeypatch: pytest.MonkeyP
     assert "relay: warning: disk-nearly-full: little room; make room" in result.stdout
     (path.parent / "received.log").mkdir()
     assert check(path).exit_code == 2
+
+
+def test_the_web_server_is_tried(path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with path.open("a") as file:
+        file.write(f'[web]\nlisten = "{url}"\n')
+    assert f"web server: ok: port: {url} is free" in check(path).stdout
 
 
 def test_json(path: Path) -> None:
