@@ -326,7 +326,10 @@ def exposition(collector: Collector, kind: str) -> bytes:
         return generate_latest(registry)
     # Our names need no escaping; its default looks at each character of each name, which takes
     # two thirds of the time.
-    return openmetrics.generate_latest(registry, escaping=openmetrics.ALLOWUTF8)
+    text: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]
+        registry, escaping=openmetrics.ALLOWUTF8
+    )
+    return text
 
 
 _Counts = tuple[int, int]  # messages and bytes, in the order of PEERS
