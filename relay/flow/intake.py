@@ -238,7 +238,7 @@ class Intake:
 
     def _keep(self, reason: str, frames: Sequence[bytes], peer: str) -> None:
         """Keep samples of frames that are dropped or could not be parsed."""
-        self._counters.samples.note(reason, frames, peer=peer, at=self._wall.now())
+        self._counters.samples.note(reason, frames, peer=peer)
 
     def _authorised(
         self,

@@ -17,6 +17,7 @@ from relay.flow.routing import GROUPS, Route
 from relay.flow.sequences import SequenceCheck
 from relay.model.clock import Now, Reactor, WallClock
 from relay.model.counters.kept import KeptCounters
+from relay.model.counters.samples import Samples
 from relay.model.counters.source import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.fleet import FleetTable
 from relay.model.text import counted
@@ -244,7 +245,7 @@ class _Relay:
     def _receiving(self, source: SourceConfiguration, answers: bool) -> Receiving:
         fed = [each.id for each in self.configuration.destinations if source.id in each.sources]
         marks = [mark for id in fed if (mark := self.limits[id].watermark) is not None]
-        counters = SourceCounters()
+        counters = SourceCounters(samples=Samples(self.wall.now))
         kept = KeptCounters(source.id, counters)
         authorise = new_authorise(source, self.configuration.apps, notices=self.notices)
         intake = Intake(

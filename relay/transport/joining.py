@@ -214,7 +214,7 @@ class JoinedIntake:
                 text = whole_characters(text, self._policy.frame_bytes_max)
                 cut = {0: message.whole_bytes}
             if cut and not message.has_cut_line:
-                settled = self._policy.settle([text], cut, {})
+                settled = self._policy.settle([text], cut, {}, message.origin)
                 self._reception.warn_of(message.origin, settled.kind, settled.text)
                 if not settled.frames:
                     continue

@@ -90,9 +90,17 @@ class OversizePolicy:
         self._counters = counters
 
     def settle(
-        self, frames: Sequence[bytes], cut: Mapping[int, int], pieces: Mapping[int, int]
+        self,
+        frames: Sequence[bytes],
+        cut: Mapping[int, int],
+        pieces: Mapping[int, int],
+        origin: Origin | None = None,
     ) -> Settled:
-        """Apply the policy to the frames that a decoder returned together."""
+        """Apply the policy to the frames that a decoder returned together.
+
+        Args:
+            origin: Theirs, if somebody has sent them.
+        """
         counters = self._counters
         split = list(pieces.values()).count(1)
         counters.split_records += split
@@ -103,6 +111,8 @@ class OversizePolicy:
             counters.received_records += len(dropped)
             counters.received_bytes += sum(map(len, dropped))
             counters.dropped["too-long"] += len(dropped)
+            peer = origin.peer if origin is not None else ""
+            counters.samples.note("too-long", dropped, peer=peer)
             frames = [frame for index, frame in enumerate(frames) if index not in cut]
         if not cut and not split:
             return Settled(frames, cut, pieces)
@@ -177,7 +187,7 @@ class ConvertedIntake:
             elif len(parts[0]) > self._frame_bytes_max:
                 new_cut[at] = len(text)
             frames += [whole_characters(part, self._frame_bytes_max) for part in parts]
-        settled = self._policy.settle(frames, new_cut, new_pieces)
+        settled = self._policy.settle(frames, new_cut, new_pieces, origin)
         if settled.kind:
             self._reception.warn_of(origin, settled.kind, settled.text)
         return settled.frames, Marks({**cut, **settled.cut}, {**pieces, **settled.pieces})

@@ -410,6 +410,28 @@ def check_peers(site: Site, seen: Numbers) -> None:
     wait_until(lambda: page() == expected, "the page names the senders", 7.0)
 
 
+def check_samples(site: Site, seen: Numbers) -> None:
+    """The last of each reason, wherever the bytes are known."""
+    samples = ask(str(site.relay.state_dir), "samples")
+    for source in site.sent:
+        dropped = seen[f"source {source}"]["dropped_records"].keys() - {"kernel-buffer"}
+        assert samples[source].keys() == dropped, source
+    texts = {
+        reason: [each["text"] for each in kept]
+        for source in ("tcp", "unix", "limited")
+        for reason, kept in samples[source].items()
+    }
+    assert len(texts["too-long"]) == 16
+    assert all(" tcp - - - xxx" in text for text in texts["too-long"])
+    assert texts["no-destination"][-1].endswith("unix - - - number 79")
+    assert [text.rpartition(" ")[2] for text in texts["not-allowed"]] == [
+        str(number) for number in range(10, 30)
+    ]
+    assert len(texts["rate-limit"]) == 20
+    assert samples["limited"]["not-allowed"][-1]["at"] > 1e9
+    assert samples["limited"]["not-allowed"][-1]["peer"].startswith(f"{STRANGER}:")
+
+
 def charted(seen: Numbers) -> Counter[str]:
     """What the charts have to show of numbers since the start."""
     sources = [each for owner, each in seen.items() if owner.startswith("source")]
@@ -430,6 +452,7 @@ def test_all_views_agree_with_what_was_sent_and_has_arrived(site: Site) -> None:
     check_sources(site, seen)
     check_destinations(site, seen)
     check_peers(site, seen)
+    check_samples(site, seen)
     site.feed_tcp(800)
     site.wait_quiet()
     seen = in_document(site.status())

@@ -515,8 +515,7 @@ def test_batches_of_several_origins_are_stored_by_one_append_in_their_order(
 def test_samples_are_kept_of_what_cannot_be_parsed_and_of_nothing_else(
     queue: Queue, counters: SourceCounters
 ) -> None:
-    wall = WallClock(now=lambda: 1e9, elapsed=lambda: 5.0)
-    own = intake(queue, counters, Route("loud", SHOUT), wall=wall)
+    own = intake(queue, counters, Route("loud", SHOUT))
     bad = [b"<999>bad", b"<13>1 - h - - - [] cut"]
     batches = [
         Received([b"<13>1 - host app - - - good"], Origin("in", Transport.UDP, "192.0.2.1", 1)),
@@ -525,7 +524,7 @@ def test_samples_are_kept_of_what_cannot_be_parsed_and_of_nothing_else(
     own.accept_all(batches)
     kept = [sample for _, samples in counters.samples for sample in samples]
     assert {sample.start for sample in kept} == set(bad)
-    assert {(sample.peer, sample.at) for sample in kept} == {(ORIGIN.peer, 1e9)}
+    assert {sample.peer for sample in kept} == {ORIGIN.peer}
     assert all(reason.startswith("syslog.") for reason, _ in counters.samples)
     assert counters.parse_failures == 2
 

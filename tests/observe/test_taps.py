@@ -59,7 +59,7 @@ class Relay:
             noted([Received(list(frames), Origin(source, Transport.TCP, host, 7))])
 
     def drop(self, source: str, reason: str, *frames: bytes) -> None:
-        self.sources[source].samples.note(reason, frames, peer="192.0.2.9:1", at=5.0)
+        self.sources[source].samples.note(reason, frames, peer="192.0.2.9:1")
 
     def is_quiet(self) -> bool:
         drains = [drain for drains in self.drains.values() for drain in drains]

@@ -261,7 +261,7 @@ class DatagramReader:
         pieces: dict[int, int] = {}
         if self._oversize.splits:
             frames, long, pieces = self._split(frames, long)
-        settled = self._oversize.settle(frames, long, pieces)
+        settled = self._oversize.settle(frames, long, pieces, self._origin_of(sender))
         text = f"{settled.text}, the last from {_shown(sender)}"
         self._warn(settled.kind, text, peer=sender[0])
         return list(settled.frames), settled.cut, settled.pieces
@@ -291,7 +291,9 @@ class DatagramReader:
         self._counters.received_records += len(frames)
         self._counters.received_bytes += total_bytes(frames)
         self._counters.dropped[reason] += len(frames)
-        text = f"{counted(len(frames), 'datagram')} dropped, the last from {_shown(sender)}: {why}"
+        shown = _shown(sender)
+        self._counters.samples.note(reason, frames, peer=shown)
+        text = f"{counted(len(frames), 'datagram')} dropped, the last from {shown}: {why}"
         self._warn(reason, text, peer=sender[0] if reason in _REASONS_OF_PEERS else "")
 
     def _not_stored(self, failure: Failure) -> None:

@@ -152,7 +152,9 @@ class OwnLog:
             if admission.closed or len(self._waiting) >= _WAITING_MAX:
                 counters.received_records += 1
                 counters.received_bytes += len(frame)
-                counters.dropped["admission-closed" if admission.closed else "own-log"] += 1
+                reason = "admission-closed" if admission.closed else "own-log"
+                counters.dropped[reason] += 1
+                counters.samples.note(reason, [frame])
                 continue
             if not self._waiting:
                 self._reactor.callLater(0, self.flush)

@@ -244,14 +244,14 @@ class InboundProtocol(Protocol):
         """
         factory = self.factory
         if self._dropping:
-            frames, (cut, pieces), refused = factory.let_in(frames, Marks(cut, pieces))
-            if refused:
-                why = f"{self._dropping}: {factory.admission.reason}"
-                self.warn("admission-closed", f"{refused} dropped, {why}")
+            frames, (cut, pieces), lost = factory.let_in(frames, Marks(cut, pieces), self.origin)
+            if lost:
+                lost += f" dropped, {self._dropping}: {factory.admission.reason}"
+                self.warn("admission-closed", lost)
         if cut or pieces:
-            frames, cut, pieces, kind, text = factory.oversize.settle(frames, cut, pieces)
-            if kind:
-                self.warn(kind, text)
+            frames, cut, pieces, *notice = factory.oversize.settle(frames, cut, pieces, self.origin)
+            if any(notice):
+                self.warn(*notice)
         if not frames and not positions:
             if stored is not None:
                 stored()
@@ -490,7 +490,9 @@ class InboundFactory(Factory):
             return f"it has as many open as connections_per_peer_max allows ({of_peer_max:,})"
         return ""
 
-    def let_in(self, frames: Sequence[bytes], marks: Marks) -> tuple[Sequence[bytes], Marks, str]:
+    def let_in(
+        self, frames: Sequence[bytes], marks: Marks, origin: Origin
+    ) -> tuple[Sequence[bytes], Marks, str]:
         """Drop and count what admission refuses of a sender that does not wait.
 
         Returns:
@@ -504,6 +506,9 @@ class InboundFactory(Factory):
         self.counters.received_records += refused  # the intake counts the rest
         self.counters.received_bytes += total_bytes(frames) - total_bytes(rest)
         self.counters.dropped["admission-closed"] += refused
+        let_in = set(taken)
+        lost = [frame for index, frame in enumerate(frames) if index not in let_in]
+        self.counters.samples.note("admission-closed", lost, peer=origin.peer)
         return rest, marks.picked(taken), counted(refused, "message")
 
     def origin_of(self, transport: Any) -> Origin:

@@ -38,9 +38,9 @@ def test_an_unknown_source_is_refused_with_those_that_there_are(tools: SourceToo
 
 
 def shown(tools: SourceTools, frame: bytes) -> str:
-    tools._sources["in"].counters.samples.note("late", [frame], peer="192.0.2.1", at=5.0)
+    tools._sources["in"].counters.samples.note("late", [frame], peer="192.0.2.1")
     sample = tools.samples(WantedSamples("in"))["in"]["late"][-1]
-    assert (sample["at"], sample["peer"], sample["size"]) == (5.0, "192.0.2.1", len(frame))
+    assert (sample["at"], sample["peer"], sample["size"]) == (0.0, "192.0.2.1", len(frame))
     text: str = sample["text"]
     return text
 

@@ -118,7 +118,7 @@ def test_history_has_what_the_recorder_noted(tmp_path: Path) -> None:
 def test_samples_are_those_of_the_control_socket(tmp_path: Path) -> None:
     client = Client(tmp_path)
     app = client.app
-    app.counters.samples.note("too-long", [b"\x1b[2J<script>"], peer="local", at=1.0)
+    app.counters.samples.note("too-long", [b"\x1b[2J<script>"], peer="local")
     status, found = client.get("/samples")
     assert status == 200
     assert found == client.relay.ask("samples")
