@@ -30,7 +30,7 @@ from relay.service.alerts.watching import WatchRules
 from relay.service.clock_watch import ClockWatch
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.commands import DestinationTools
-from relay.service.destinations.kind import DestinationParts
+from relay.service.destinations.kind import DestinationParts, in_thread
 from relay.service.destinations.service import DestinationService, fleet_report_of
 from relay.service.destinations.stall_detector import StallDetector
 from relay.service.kinds import KINDS, RelayKinds
@@ -122,7 +122,7 @@ class _Relay:
             configuration, self.admission, self.limits, notices, wall, reactor
         )
         self.certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
-        self.lookups = LookupFiles(notices=notices, clock=reactor)
+        self.lookups = _new_lookups(notices, reactor)
         self.routes, rewriting = self._routes()
         self.fleet = FleetTable()
         self.destinations = self._destinations(rewriting, kinds)
@@ -388,6 +388,10 @@ def _warn_at_start(configuration: Configuration, systemd: Systemd, notices: Noti
     for unused in systemd.unused(source.listen for source in configuration.sources):
         text = f"passed the socket {unused}, and no source listens on it"
         notices.warn("systemd", unused, text)
+
+
+def _new_lookups(notices: Notices, reactor: Reactor) -> LookupFiles:
+    return LookupFiles(notices=notices, run_in_thread=partial(in_thread, reactor), clock=reactor)
 
 
 def _waiting_in_groups(routes: Mapping[str, Route]) -> dict[str, int]:

@@ -27,6 +27,11 @@ T = TypeVar("T")
 C = TypeVar("C", bound=DestinationConfiguration)
 
 
+def in_thread(reactor: Reactor, call: Callable[[], T]) -> Deferred[T]:
+    """Run what may wait in one of the reactor's threads."""
+    return deferToThreadPool(reactor, reactor.getThreadPool(), call)  # type: ignore[arg-type]  # zope
+
+
 @dataclass(frozen=True, slots=True)
 class DestinationParts:
     """What all destinations are made with."""
@@ -45,8 +50,7 @@ class DestinationParts:
 
     def run_in_thread(self, call: Callable[[], T]) -> Deferred[T]:
         """What may wait for a disk or a name server; fires with its result."""
-        pool = self.reactor.getThreadPool()
-        return deferToThreadPool(self.reactor, pool, call)  # type: ignore[arg-type]  # zope
+        return in_thread(self.reactor, call)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

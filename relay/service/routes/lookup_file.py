@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from relay.rewrite.steps.changes import Row
@@ -60,7 +61,7 @@ class LookupFile:
         return self._table.damage
 
     def read_again(self) -> bool:
-        """Use the file as it is now; whether it had changed.
+        """Use the file as it is now; whether it had changed.  May be called in a thread.
 
         Raises:
             ValueError: It cannot be used.  What was read before still is.
@@ -146,16 +147,19 @@ def _text(cell: str) -> bytes:
 class LookupFiles(PeriodicService):
     """All tables of the relay, each read once, and looked at every minute.
 
-    A file that has changed and cannot be used leaves the old values in use.
+    A file that has changed and cannot be used leaves the old values in use.  It is read in a
+    thread: 64 MiB of CSV take ten seconds, and a network's file system may hang for ever.
     """
 
     name = "lookups"
     _log = Logger(namespace="relay")
 
     notices: Notices
+    run_in_thread: Callable[[Callable[[], bool]], Awaitable[bool]]
     interval_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        self._is_looking = False
         self._files: dict[tuple[str, Sequence[str] | None], LookupFile] = {}
         self._troubles: dict[str, str] = {}  # by path
 
@@ -170,20 +174,29 @@ class LookupFiles(PeriodicService):
         return [{"path": path, "problem": problem} for path, problem in self._troubles.items()]
 
     def look(self) -> None:
-        """Look at all files now."""
-        self._troubles.clear()
-        for file in self._files.values():
-            try:
-                if file.read_again():
-                    self._log.info(
-                        "{path}: read again, {extent}", path=file.path, extent=file.extent
-                    )
-                trouble = file.damage
-            except ValueError as error:
-                trouble = f"{error}; what was read before is still used"
-            if trouble:
-                self._troubles[file.path] = trouble
-                self.notices.warn("map", file.path, trouble)
+        """Look at all files now, unless that is being done."""
+        if not self._is_looking:
+            self._is_looking = True
+            ensureDeferred(self._look_at_all())
+
+    async def _look_at_all(self) -> None:
+        troubles: dict[str, str] = {}
+        try:
+            for file in self._files.values():
+                if trouble := await self._look_at(file):
+                    troubles[file.path] = trouble
+                    self.notices.warn("map", file.path, trouble)
+        finally:
+            self._troubles, self._is_looking = troubles, False
+
+    async def _look_at(self, file: LookupFile) -> str:
+        """Returns what is wrong with it; empty = nothing."""
+        try:
+            if await self.run_in_thread(file.read_again):
+                self._log.info("{path}: read again, {extent}", path=file.path, extent=file.extent)
+        except ValueError as error:
+            return f"{error}; what was read before is still used"
+        return file.damage
 
 
 def _read(path: str, columns: Sequence[str] | None) -> _Csv | AddressFile:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
@@ -86,7 +87,9 @@ def test_a_file_that_is_none_or_not_there(path: Path) -> None:
 
 def test_a_new_file_is_used_and_a_broken_one_is_not(path: Path) -> None:
     clock = Clock()
-    files = LookupFiles(notices=Notices(clock=clock, log=Logger()), clock=clock)
+    files = LookupFiles(
+        notices=Notices(clock=clock, log=Logger()), run_in_thread=maybeDeferred, clock=clock
+    )
     file = files.open(str(path), ("country",))
     write(path, {"192.0.2.0/24": {"country": {"iso_code": "AT"}}})
     files.look()
@@ -105,7 +108,9 @@ def test_damage_inside_is_reported_and_no_row_is_made_up(path: Path) -> None:
     data[at - 2 : at + 40] = b"\xff" * 42
     path.write_bytes(data)
     clock = Clock()
-    files = LookupFiles(notices=Notices(clock=clock, log=Logger()), clock=clock)
+    files = LookupFiles(
+        notices=Notices(clock=clock, log=Logger()), run_in_thread=maybeDeferred, clock=clock
+    )
     file = files.open(str(path), ())
     assert file.get(b"192.0.2.1") is None
     files.look()

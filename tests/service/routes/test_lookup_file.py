@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
@@ -81,7 +83,9 @@ def test_what_is_no_table_with_names(table: Path, data: bytes, problem: str) -> 
 def test_a_file_is_read_once_for_each_choice_of_columns(table: Path) -> None:
     table.write_bytes(NAMED)
     clock = Clock()
-    files = LookupFiles(notices=Notices(clock=clock, log=Logger()), clock=clock)
+    files = LookupFiles(
+        notices=Notices(clock=clock, log=Logger()), run_in_thread=maybeDeferred, clock=clock
+    )
     every = files.open(str(table), ())
     assert files.open(str(table), ()) is every
     assert files.open(str(table), ("site",)) is not every
@@ -114,6 +118,7 @@ def test_a_changed_file_is_used_and_a_broken_one_is_not(table: Path, capture: li
     clock = Clock()
     files = LookupFiles(
         notices=Notices(clock=clock, log=Logger(namespace="relay", observer=_to(capture))),
+        run_in_thread=maybeDeferred,
         clock=clock,
     )
     lookup = files.open(str(table), None)
@@ -173,3 +178,26 @@ def _to(lines: list[str]) -> object:
         lines.append(str(event))
 
     return observe
+
+
+def test_a_file_that_takes_its_time_is_waited_for_once(table: Path) -> None:
+    clock = Clock()
+    calls: list[tuple[Callable[[], bool], Deferred[bool]]] = []
+
+    def run_in_thread(call: Callable[[], bool]) -> Deferred[bool]:
+        calls.append((call, Deferred()))
+        return calls[-1][1]
+
+    files = LookupFiles(
+        notices=Notices(clock=clock, log=Logger()), run_in_thread=run_in_thread, clock=clock
+    )
+    lookup = files.open(str(table), None)
+    replace(table, b"web,new\n")
+    for _ in range(3):
+        files.look()
+    ((call, done),) = calls
+    assert lookup.get(b"web") == (b"blog",)
+    done.callback(call())
+    assert lookup.get(b"web") == (b"new",)
+    files.look()
+    assert len(calls) == 2
