@@ -54,6 +54,9 @@ class Queue(AllRoles):
     def acknowledge(self, destination: str, upto: int) -> None:
         self.upto = upto
 
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
+        raise NotImplementedError
+
 
 def no_form(rewrite: RewriteConfiguration) -> Any:
     raise AssertionError("it has no token")

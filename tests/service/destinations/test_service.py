@@ -77,6 +77,9 @@ class Queue(AllRoles):
     def acknowledge(self, destination: str, upto: int) -> None:
         self.events.append(upto)
 
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
+        raise NotImplementedError
+
     def set_aside(self, destination: str, seqs: SeqRange, reason: str) -> None:
         self.events.append((seqs, reason))
 

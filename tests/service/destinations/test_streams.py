@@ -202,7 +202,7 @@ def test_a_session_is_told_what_is_configured(
     session = sessions[0].keywords
     assert session.pop("software").startswith(b"syslogrelay,")
     assert isinstance(session.pop("packer"), Packer)
-    assert session == {"window_records": 7, "offer": b"offer", "hop": b""}
+    assert session == {"window_records": 7, "offer": b"offer", "hop": b"", "report": None}
     assert keywords.pop("secure") is (scheme == "relp+tls")
     assert keywords == {
         "packs_from": 0.005,

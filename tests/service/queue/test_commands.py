@@ -56,6 +56,9 @@ class Queue(AllRoles):
     def acknowledge(self, destination: str, upto: int) -> None:
         self.store.commit(Transaction(100.0, removals={destination: Removal(upto)}))
 
+    def acknowledge_late(self, destination: str, count: int, reason: str) -> None:
+        raise NotImplementedError
+
     def set_aside(self, *_: object) -> None:
         raise AssertionError
 
