@@ -38,7 +38,7 @@ from relay.transport.files.writer import FileSession
 
 T = TypeVar("T")
 
-_TIDY_SECONDS = 60.0
+_TIDY_SECONDS = 10.0
 
 
 class _Target(Path):
@@ -281,7 +281,7 @@ class _Files:
         self._parts.reactor.callFromThread(self._parts.notices.warn, self._subject, kind, text)
 
     def _look(self) -> None:
-        """Tidy up every minute."""
+        """Tidy up every ten seconds."""
         now = self._parts.reactor.seconds()
         if self._has_closed and not self._is_tidying and now >= self._tidies_at:
             self._is_tidying = True

@@ -174,7 +174,7 @@ def test_files_are_not_closed_while_a_thread_may_write_to_them(
     assert service.status.details() == ["0 files open, 1 made since the start"]
 
 
-def test_once_a_minute_files_are_closed_compressed_and_removed(
+def test_every_ten_seconds_files_are_closed_compressed_and_removed(
     setup: Setup, tmp_path: Path
 ) -> None:
     path = tmp_path / "log"
