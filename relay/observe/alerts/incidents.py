@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
 
 from relay.model.text import Document, printable
 
@@ -21,6 +23,7 @@ _BREAK_SECONDS = 15.0  # a shorter one does not interrupt what has to last
 _PENDING_MAX = 1000
 _HOUR_SECONDS = 3600.0
 _TEXT_MAX = 500  # characters
+_Time = Annotated[float, Meta(ge=0, lt=253402300800)]  # to the year 9999: people can be told it
 
 
 class Finding(NamedTuple):
@@ -45,9 +48,9 @@ class Alert:
     text: str
     """The last thing that was found."""
     severity: str
-    since: float
+    since: _Time
     """When it began, in seconds since 1970-01-01 UTC."""
-    ended: float | None = None
+    ended: _Time | None = None
     """When it ended; None = it runs."""
 
     @property
@@ -102,6 +105,7 @@ class Incidents:
         self._holds = holds
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._begun: dict[str, deque[float]] = {}
+        self._running = Counter[str]()  # by rule: each finding asks for it
 
     @property
     def running(self) -> list[Alert]:
@@ -120,8 +124,9 @@ class Incidents:
             now: Seconds on a clock that is never set, as in `look`.
         """
         for alert in running:
-            if self._running_of(alert.rule) < RUNNING_MAX:
+            if alert.key not in self._seen and self._running[alert.rule] < RUNNING_MAX:
                 self._seen[alert.key] = _Seen(now, now, alert)
+                self._running[alert.rule] += 1
         self.ended.extend(ended)
 
     def look(self, now: float, unix: float, findings: Iterable[Finding]) -> list[Alert]:
@@ -164,6 +169,7 @@ class Incidents:
             self.left_out[finding.rule] += 1
             return None
         self._begun[finding.rule].append(now)
+        self._running[finding.rule] += 1
         seen.alert = Alert(finding.rule, subject, "", finding.severity, unix)
         seen.alert.note(finding)
         self._seen[key] = seen
@@ -172,10 +178,7 @@ class Incidents:
     def _may_begin(self, rule: str, now: float) -> bool:
         begun = self._begun.setdefault(rule, deque(maxlen=BEGINS_MAX))
         is_early = len(begun) >= BEGINS_MAX and now - begun[0] < _HOUR_SECONDS
-        return not is_early and self._running_of(rule) < RUNNING_MAX
-
-    def _running_of(self, rule: str) -> int:
-        return sum(key[0] == rule and seen.alert is not None for key, seen in self._seen.items())
+        return not is_early and self._running[rule] < RUNNING_MAX
 
     def _over(self, now: float, unix: float) -> Iterator[Alert]:
         for key, seen in list(self._seen.items()):
@@ -184,6 +187,7 @@ class Incidents:
                 continue
             del self._seen[key]
             if seen.alert is not None:
+                self._running[seen.alert.rule] -= 1
                 seen.alert.ended = unix
                 self.ended.append(seen.alert)
                 yield seen.alert

@@ -7,7 +7,8 @@ peers send: at most 4,096 senders, 50 running alerts of each rule, 100 ended one
 each receiver.
 
 It is written as a whole under another name and then renamed, so a process that is killed leaves the
-old or the new one.  A file that is damaged, or of another version, is no reason not to start.
+old or the new one.  A file that is damaged, or of another version, is no reason not to start;
+nor is a named pipe or a folder in its place.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 from relay.model.text import Document
 from relay.observe.alerts.baseline import Baseline
 from relay.observe.alerts.incidents import Alert
+from relay.service.configuration.reading import content_of
 
 VERSION = 1
 _BYTES_MAX = 16 * 2**20  # far above what it can be
@@ -43,8 +45,7 @@ def load(path: str) -> Memory:
         ValueError: It is damaged, or cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(_BYTES_MAX)
+        data = content_of(path, bytes_max=_BYTES_MAX)
     except FileNotFoundError:
         return Memory()
     except OSError as error:
@@ -66,6 +67,8 @@ def save(path: str, memory: Memory) -> None:
     """
     new = f"{path}.new"
     try:
+        with suppress(FileNotFoundError):
+            os.unlink(new)  # what stands there may be anything
         with open(new, "wb", opener=_for_its_owner) as file:
             file.write(msgspec.json.encode(memory))
         os.replace(new, path)
@@ -76,4 +79,4 @@ def save(path: str, memory: Memory) -> None:
 
 
 def _for_its_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    return os.open(path, flags | os.O_EXCL, 0o600)

@@ -16,7 +16,8 @@ class AlertProgram:
     """Runs a program with the JSON of one alert on its standard input.
 
     The program has it when it ends with status 0.  One that runs for too long is ended, with all
-    that it has started.
+    that it has started.  So is what it leaves behind that still has its standard error; then its
+    own status counts.
 
     Args:
         command: Its path and arguments.
@@ -80,8 +81,9 @@ class _Run:
             self.done.callback(None)
 
     def _end(self, why: str) -> None:
-        self._why = why
         if self._program is not None:
+            if not self._program.has_exited:
+                self._why = why
             self._program.end(patience_seconds=0)
 
     def _cancelled(self, _: Deferred[None]) -> None:

@@ -34,7 +34,10 @@ class Program(ProcessProtocol):
 
     Args:
         on_text: Called with what it writes to its standard error.
-        on_end: Called once with how it ended.
+        on_end: Called once with how it ended, when its files are closed as well.
+
+    Attributes:
+        has_exited: It has ended, though perhaps not what it has started.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Program(ProcessProtocol):
     ) -> None:
         self._on_text = on_text
         self._on_end = on_end
-        self._ended = False
+        self._ended = self.has_exited = False
         self._group = 0
         self._ending: Deferred[None] | None = None
         self._next: DelayedCall | None = None
@@ -142,6 +145,9 @@ class Program(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         if text := data.strip():
             self._on_text(f"standard error: {printable(text, length_max=_STDERR_MAX)}")
+
+    def processExited(self, reason: Failure) -> None:
+        self.has_exited = True
 
     def processEnded(self, reason: Failure) -> None:
         self._ended = True

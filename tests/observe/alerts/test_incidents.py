@@ -191,3 +191,12 @@ def test_of_ended_alerts_the_last_hundred_are_kept_and_say_when() -> None:
     assert [alert.subject for alert in setup.incidents.ended] == [str(n) for n in range(30, 130)]
     report = setup.incidents.ended[-1].report()
     assert (report["since"], report["ended"]) == (1e9 + setup.now - 60, 1e9 + setup.now)
+
+
+def test_an_incident_that_is_restored_twice_is_one() -> None:
+    setup = Setup()
+    alert = Alert("down", "destination out", "refused", "error", 1e9)
+    setup.incidents.restore([alert, alert], [], setup.now)
+    setup.looks(QUIET_SECONDS)
+    others = [TROUBLE._replace(subject=str(number)) for number in range(RUNNING_MAX + 1)]
+    assert len(setup.look(*others)) == RUNNING_MAX

@@ -64,3 +64,31 @@ def test_a_file_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Is a directory"):
         save(str(path), MEMORY)
     assert os.listdir(tmp_path) == ["alerts.json"]
+
+
+def test_a_named_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.json"
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="cannot be read: it is not a regular file"):
+        load(str(path))
+    os.mkfifo(f"{path}.new")
+    save(str(path), MEMORY)
+    assert load(str(path)) == MEMORY
+
+
+def test_a_link_in_place_of_the_new_file_is_not_followed(tmp_path: Path) -> None:
+    path, other = tmp_path / "alerts.json", tmp_path / "other"
+    other.write_text("of somebody else")
+    os.symlink(other, f"{path}.new")
+    save(str(path), MEMORY)
+    assert load(str(path)) == MEMORY
+    assert other.read_text() == "of somebody else"
+
+
+@pytest.mark.parametrize("times", ['"since": 1e300', '"since": -5', '"since": 1, "ended": 1e12'])
+def test_a_time_that_cannot_be_told_is_damage(times: str, tmp_path: Path) -> None:
+    path = tmp_path / "alerts.json"
+    alert = '"rule": "x", "subject": "y", "text": "z", "severity": "error"'
+    path.write_text(f'{{"ended": [{{{alert}, {times}}}]}}')
+    with pytest.raises(ValueError, match="is damaged: Expected `float`"):
+        load(str(path))

@@ -110,3 +110,17 @@ def test_a_program_that_is_not_there(host: Host, tmp_path: Path) -> None:
     (error,) = fired(program(b"{}"))
     assert str(error) == "cannot be started: No such file or directory"
     assert host.getDelayedCalls() == []
+
+
+def test_one_that_has_ended_well_has_the_alert_though_what_it_left_behind_goes_on(
+    host: Host,
+) -> None:
+    results = fired(host.program(b"{}"))
+    host.protocol.processExited(Failure(ProcessDone(0)))
+    host.advance(29.9)
+    assert host.signals == [] and results == []
+    host.advance(0.2)
+    host.advance(0.7)
+    assert [each for each in host.signals if each] == [signal.SIGTERM, signal.SIGKILL]
+    host.ended(ProcessDone(0))
+    assert results == [None]
