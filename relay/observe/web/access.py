@@ -117,6 +117,8 @@ class WebAccess:
         host = "" if found is None else found[1].strip("[]").lower()
         if host in self._host_names or _is_address(host):
             return
+        if not header:
+            raise Denied(421, "host", "the request has no Host; send the address of this server")
         raise Denied(
             421,
             "host",

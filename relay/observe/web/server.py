@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -163,9 +164,12 @@ class WebRequest(Request):
         self._outlet: Outlet | None = None
 
     def header(self, name: str) -> str:
-        """The value of a header; empty = it is not there, or several are."""
+        """The value of a header, or values with commas between them; empty = it is not there.
+
+        So two of a header that has one value are never the value that is allowed.
+        """
         values = self.requestHeaders.getRawHeaders(name.encode()) or []
-        return values[0].decode("latin-1") if len(values) == 1 else ""
+        return b", ".join(values).decode("latin-1")
 
     def parseCookies(self) -> None:
         """There are none."""
@@ -244,7 +248,7 @@ class WebRequest(Request):
         self.finish()  # type: ignore[no-untyped-call]
 
     def _begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
-        self.setResponseCode(status)
+        self.setResponseCode(status, HTTPStatus(status).phrase.encode())
         for name, value in {"Content-Type": content_type, **_HEADERS, **headers}.items():
             self.responseHeaders.setRawHeaders(name.encode(), [value.encode()])
 

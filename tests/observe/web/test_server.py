@@ -96,6 +96,17 @@ def test_a_query_does_not_matter() -> None:
     assert Server().ask("/page?x=1")[0] == 200
 
 
+def test_a_host_that_is_not_ours_is_told_in_words() -> None:
+    server = Server()
+    assert server.ask(Host="127.0.0.1\r\nHost: evil.example.com")[0] == 421
+    assert server.head.startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
+    status, body = server.ask(Host="")
+    assert (status, body) == (
+        421,
+        b"the request has no Host; send the address of this server\n",
+    )
+
+
 def test_head_has_the_length_and_no_body() -> None:
     server = Server()
     assert server.ask(method="HEAD") == (200, b"")
@@ -341,6 +352,8 @@ def test_an_action_needs_its_token_and_our_own_page() -> None:
     assert server.act(b"{}", **{**right, "Content-Type": "text/plain"})[0] == 415
     assert server.act(b"{}", **{**right, "Host": "evil.example.com"})[0] == 421
     assert server.ask("/action", Authorization=f"Bearer {TOKEN}")[0] == 405
+    twice = "http://127.0.0.1:8514\r\nOrigin: http://evil.example.com"
+    assert server.act(b"{}", Origin=twice, **right)[0] == 403
     assert server.bodies == []
     own = {"Origin": "http://127.0.0.1:8514", "Sec-Fetch-Site": "same-origin"}
     assert server.act(b"{}", **right, **own)[0] == 200
