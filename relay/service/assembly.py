@@ -129,9 +129,8 @@ class _Relay:
         self.token_watch = TokenWatch(tokens=rewriting.tokens, notices=notices, clock=reactor)
         self.watch_rules = WatchRules(configuration, zone=local_zone())
         self.sources = self._sources(kinds)
-        self.taps = new_taps(
-            self.sources, self.destinations, rewriting, configuration, wall, reactor
-        )
+        self.secrets = rewriting.secrets
+        self.taps = new_taps(self.sources, self.destinations, self.secrets, wall, reactor)
         accounts = [each.status for each in self.destinations]
         rules = self.watch_rules.counters
         self.rates = RateSampler(
@@ -331,9 +330,7 @@ class _Relay:
             limits=self.limits,
         )
         asked = {**tools.commands(), **self.compaction.commands()}
-        sources = SourceTools(
-            self.sources, elapsed=self.reactor.seconds, secrets=self.configuration.secrets
-        )
+        sources = SourceTools(self.sources, elapsed=self.reactor.seconds, secrets=self.secrets)
         return {
             "status": self.status.document,
             "alerts": lambda: self.alerts and self.alerts.report(),
@@ -370,6 +367,7 @@ def _web(relay: _Relay) -> WebService | None:
             rates=relay.rates,
             view=relay.queue.view,
             taps=relay.taps,
+            secrets=relay.secrets,
             commands=relay.commands,
             certificates=relay.certificates,
             notices=relay.notices,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -14,9 +14,7 @@ from relay.observe.control import Command, Stream, Streamed
 from relay.observe.taps import RATE_MAX, Taps, Wanted
 from relay.rewrite.conditions import glob, regex, substring
 from relay.service.configuration.filter_table import numbers_in
-from relay.service.configuration.model import Configuration
 from relay.service.destinations.service import DestinationService
-from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.service import SourceService
 from relay.wire.parse import parse
 
@@ -121,16 +119,11 @@ def tap_commands(taps: Taps) -> dict[str, Command]:
 def new_taps(
     sources: Sequence[SourceService],
     destinations: Sequence[DestinationService],
-    rewriting: Rewriting,
-    configuration: Configuration,
+    secrets: Callable[[], Collection[bytes]],
     wall: WallClock,
     clock: Clock,
 ) -> Taps:
-    """Make what messages can be seen through."""
-    configured, late = configuration.secrets, rewriting.tokens.values()
-
-    def secrets() -> set[bytes]:  # a file may have come meanwhile
-        return {*configured, *(secret for each in late for secret in each.secrets)}
+    """Make what messages can be seen through; `secrets` are those that `Taps` masks."""
 
     def drains(id: str) -> list[Drain]:
         found = (each for each in destinations if each.id == id)

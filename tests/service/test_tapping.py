@@ -177,5 +177,11 @@ def test_a_token_that_is_known_late_is_masked(tmp_path: Path) -> None:
     (item,) = tap.shown()
     assert b"hello" in (payload := b64decode(item["payload"]))
     assert b"a-to\xe2\x80\xa6late" in payload
+    dropped = Tap(relay, "dropped")
+    relay.send("system", b"<13>a-token-that-comes-late")
+    assert len(dropped.shown()) == 1
+    (samples,) = relay.ask("samples", source="system")["system"].values()
+    assert samples[0]["text"] == "<13>a-to…late"
+    dropped.close()
     tap.close()
     relay.stop()

@@ -96,6 +96,11 @@ class Rewriting:
         self._app_tokens = [token for app in self.configuration.apps for token in app.tokens]
         self._conditions = Conditions(relay_name=self._relay_name, zone=self.zone)
 
+    def secrets(self) -> set[bytes]:
+        """All tokens that are known by now, to mask them."""
+        late = (secret for each in self.tokens.values() for secret in each.secrets)
+        return {*self.configuration.secrets, *late}
+
     def route(self, destination: DestinationConfiguration) -> Route:
         """The way into the queue of `destination`."""
         drops = Drops()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -42,7 +42,7 @@ class SourceTools:
 
     Args:
         elapsed: Seconds on a clock that is never set.
-        secrets: Known tokens, which are masked.
+        secrets: Returns the known tokens, which are masked.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SourceTools:
         sources: Sequence[SourceService],
         *,
         elapsed: Callable[[], float],
-        secrets: Sequence[bytes] = (),
+        secrets: Callable[[], Collection[bytes]],
     ) -> None:
         self._sources = {each.id: each for each in sources}
         self._elapsed = elapsed
@@ -78,16 +78,17 @@ class SourceTools:
         Raises:
             RelayError: There is no such source.
         """
+        secrets = self._secrets()
         return {
             id: {
-                reason: [self._shown(sample) for sample in kept]
+                reason: [self._shown(sample, secrets) for sample in kept]
                 for reason, kept in self._sources[id].counters.samples
             }
             for id in self._chosen(wanted.source)
         }
 
-    def _shown(self, sample: Sample) -> Document:
-        text = printable(redacted(sample.start, self._secrets), length_max=None)
+    def _shown(self, sample: Sample, secrets: Collection[bytes]) -> Document:
+        text = printable(redacted(sample.start, secrets), length_max=None)
         if sample.size > len(sample.start):
             # Its end may be a part of a token, which nothing can find.
             text = text[:-SECRET_BYTES_MAX] + "…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,6 +60,8 @@ class WebParts:
     rates: RateSampler
     view: QueueView
     taps: Taps
+    secrets: Callable[[], Collection[bytes]]
+    """The known tokens, which are masked."""
     commands: Mapping[str, Command]
     """Those of the control socket."""
     certificates: CertificateWatch
@@ -156,7 +158,7 @@ def _recorder(parts: WebParts) -> Recorder:
 
 
 def _search(parts: WebParts) -> Search:
-    return Search(view=parts.view, secrets=parts.configuration.secrets, clock=parts.reactor)
+    return Search(view=parts.view, secrets=parts.secrets, clock=parts.reactor)
 
 
 def _span(query: Query) -> str:

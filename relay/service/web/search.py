@@ -7,7 +7,7 @@ are masked first, so nobody finds one by trying its parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -50,11 +50,11 @@ class Search:
     """Answers ``/search?in=queue&of=ID&text=…&start=…``; `in` may be ``quarantine``.
 
     Attributes:
-        secrets: Known tokens, which are masked.
+        secrets: Returns the known tokens, which are masked.
     """
 
     view: QueueView
-    secrets: Sequence[bytes]
+    secrets: Callable[[], Collection[bytes]]
     clock: Clock
     _running: int = field(default=0, init=False)
 
@@ -107,7 +107,7 @@ class Search:
                 found.matches.append(shown)
 
     def _test_of(self, text: str) -> _Test:
-        wanted = text.casefold()
+        wanted, secrets = text.casefold(), self.secrets()
         # What is escaped where it is shown cannot be told from the bytes.
         plain = text.lower().encode() if text.isascii() and "\\" not in text else b""
 
@@ -115,12 +115,12 @@ class Search:
             if plain and plain not in candidate.payload.lower():
                 return None
             key, payload = split_key(candidate.payload)
-            shown = printable(redacted(payload, self.secrets), length_max=None)
+            shown = printable(redacted(payload, secrets), length_max=None)
             if wanted not in shown.casefold():
                 return None
             found = {"seq": candidate.seq, "at": candidate.at, "text": _cut(shown)}
             if key is not None:
-                found["key"] = _cut(printable(redacted(key, self.secrets), length_max=None))
+                found["key"] = _cut(printable(redacted(key, secrets), length_max=None))
             return {**found, **candidate.notes}
 
         return fits

@@ -19,7 +19,7 @@ def tools() -> SourceTools:
     for host, records in (("192.0.2.1", 3), ("192.0.2.2", 9)):
         peer = source.counters.peers.of(Origin("in", Transport.UDP, host, 1))
         peer.records, peer.last_seen = records, 5.0
-    return SourceTools([source], elapsed=lambda: 7.0, secrets=[SECRET])
+    return SourceTools([source], elapsed=lambda: 7.0, secrets=lambda: [SECRET])
 
 
 def test_the_peers_that_have_sent_most_come_first(tools: SourceTools) -> None:

@@ -7,7 +7,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from relay.service.configuration.model import RewriteConfiguration, UnreadToken, Url
 from relay.service.web.search import MATCHES_MAX
+from tests.configurations import new_destination
 from tests.service.web.test_pages import Client
 
 pytestmark = pytest.mark.usefixtures("relays_end")
@@ -18,8 +20,8 @@ TOKEN = "12345678-9abc-4def-8123-456789abcdef"
 class Searched:
     """A relay with a paused destination, and what lies in its queue."""
 
-    def __init__(self, folder: Path, payloads: list[bytes]) -> None:
-        self.client = Client(folder)
+    def __init__(self, folder: Path, payloads: list[bytes], **keywords: Any) -> None:
+        self.client = Client(folder, **keywords)
         self.client.relay.ask("pause", destination="all")
         encoded = [base64.b64encode(payload).decode() for payload in payloads]
         for start in range(0, len(encoded), 5000):
@@ -114,3 +116,16 @@ def test_few_search_at_a_time(tmp_path: Path) -> None:
 def test_a_quarantine_without_entries_is_unknown(tmp_path: Path) -> None:
     status, text = Searched(tmp_path, []).ask(**{"in": "quarantine", "of": "nope"})
     assert (status, "there is no quarantine 'nope'" in text) == (409, True)
+
+
+def test_a_token_that_is_known_late_is_masked(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    late = RewriteConfiguration("cee", UnreadToken("it is not there", file=str(token)))
+    url = Url("file", path=str(tmp_path / "all.log"))
+    destinations = (new_destination("all", url, ("app",), rewrite=late),)
+    searched = Searched(tmp_path, [b"<13>with a-token-that-comes-late"], destinations=destinations)
+    token.write_text("a-token-that-comes-late")
+    token.chmod(0o600)
+    searched.client.relay.service.getServiceNamed("tokens").look()
+    assert searched.find("with") == ["<13>with a-to…late"]
+    assert searched.find("comes") == []
