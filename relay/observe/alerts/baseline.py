@@ -28,7 +28,7 @@ import msgspec
 
 from relay.model.text import Document
 from relay.observe.alerts.incidents import Finding
-from relay.observe.alerts.rules import has_rates, is_own_log
+from relay.observe.alerts.rules import GOES_ON, has_rates, is_own_log
 
 HOURS = 24
 MEMORY_SAMPLES = 300
@@ -37,7 +37,6 @@ ALL_SAMPLES_MIN = 60
 SAMPLE_SECONDS = 60.0
 _DISTANCES = 6.0
 _EDGE_SECONDS = 300.0  # before and after a full hour
-_GOES_ON = 0.7  # of the limit: an alert goes on down to this
 
 
 class Level(msgspec.Struct, array_like=True):
@@ -130,7 +129,7 @@ class Increase:
             baseline = self.baselines[id] = known.get(id) or Baseline()
             limit = max(self._limit(baseline, each) for each in hours)
             usual = baseline.usual(hour)
-            if usual is not None and rate > _GOES_ON * limit:
+            if usual is not None and rate > GOES_ON * limit:
                 text = (
                     f"{rate:,.1f} messages a second; usual at this hour are {usual.mean:,.1f}, and "
                     f"up to {limit:,.1f}"

@@ -17,7 +17,8 @@ Rule = Callable[[Document], Iterator[Finding]]
 
 RATES_SECONDS = 60.0
 """Rates are those over the last minute; before that a burst would look like one."""
-_GOES_ON = 0.7  # of a limit: an alert goes on down to this
+GOES_ON = 0.7
+"""Of a limit: an alert goes on down to this."""
 _NOT_LOST = {"empty", "not-allowed"}  # at a source
 _LOST = {"too-old", "not-stored", "too-long", "type-cast", "quarantine-full"}
 _LOST_BEGIN = "queue-full"  # and by severity
@@ -61,7 +62,7 @@ def watch_rate(document: Document) -> Iterator[Finding]:
 
 
 def _above(rule: str, subject: str, rate: float, limit: float, text: str) -> Iterator[Finding]:
-    if rate > _GOES_ON * limit:
+    if rate > GOES_ON * limit:
         text = f"{text} a second, more than {limit:g}" if rate > limit else f"{text} a second"
         yield Finding(rule, subject, text, "error", begins=rate > limit)
 
