@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from relay.model.clock import Now, Reactor
 from relay.model.counters.peers import PeerTable
-from relay.model.text import Document, counted, duration
+from relay.model.text import Document, counted, duration, printable
 from relay.observe.alerts.baseline import Increase
 from relay.observe.alerts.incidents import BEGINS_MAX, RUNNING_MAX, Alert, Finding, Incidents
 from relay.observe.alerts.rules import (
@@ -81,7 +81,11 @@ class AlertService(PeriodicService):
         self._silence.restore(memory.idle, now)
         self._incidents.restore(memory.running, memory.ended, now)
         for outlet in self.outlets:
-            outlet.start(memory.waiting.get(outlet.name, ()))
+            outlet.start(memory.waiting.pop(outlet.name, ()))
+        for name, messages in memory.waiting.items():
+            count = counted(len(messages), "alert")
+            text = f"{printable(name)} is not configured any more; {count} for it are dropped"
+            self.notices.warn(SUBJECT, "telling", text)
         self._saved_at = now
         super().startService()
 

@@ -324,3 +324,14 @@ def test_whatever_peers_send_alerts_and_the_file_stay_small(
     assert all(each["subject"].isprintable() for each in setup.told)
     setup.service.stopService()
     assert (folder / "alerts.json").stat().st_size < 2**20
+
+
+def test_what_waits_for_a_receiver_that_is_gone_is_warned_of(tmp_path: Path) -> None:
+    waiting = {"program \x1by": [{"rule": "down"}] * 2, "program x": [{"rule": "full"}]}
+    (tmp_path / "alerts.json").write_text(json.dumps({"version": 1, "waiting": waiting}))
+    setup = Setup(tmp_path)
+    setup.service.startService()
+    ((_, _, text),) = setup.notices.said
+    assert text == "program \\x1by is not configured any more; 2 alerts for it are dropped"
+    assert setup.told == [{"rule": "full"}]
+    setup.service.stopService()
