@@ -272,7 +272,7 @@ class TapReader:
                 if fits is not None:
                     if not self._looks.spend(1 + len(start) // _LOOK_BYTES):
                         break
-                    if not fits(_key_and_payload(start)[1]):
+                    if not fits(key_and_payload(start)[1]):
                         looked += 1
                         continue
                 if self.is_full or not self._allowed.spend(1):
@@ -337,8 +337,8 @@ def _spread(count: int, some: int) -> Iterable[int]:
     return (number * count // some for number in range(some))
 
 
-def _key_and_payload(record: bytes) -> tuple[bytes | None, bytes]:
-    """What a record is without all that stands before it in a queue."""
+def key_and_payload(record: bytes) -> tuple[bytes | None, bytes]:
+    """What a record is without all that stands before it in a queue; a slot is masked."""
     if record.startswith(b"\0"):  # perhaps its token is not known yet
         record = fill_slots([record], lambda key: b"****")[0]
     return split_key(record)
@@ -346,7 +346,7 @@ def _key_and_payload(record: bytes) -> tuple[bytes | None, bytes]:
 
 def _document(tapped: Tapped, what: str, secrets: Collection[bytes]) -> Document:
     """What a reader is told, with tokens masked."""
-    key, payload = _key_and_payload(tapped.start)
+    key, payload = key_and_payload(tapped.start)
     payload = redacted(payload, secrets)
     if tapped.size > len(tapped.start):
         payload = payload[:-SECRET_BYTES_MAX]  # the end may be a part of a token

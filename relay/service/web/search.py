@@ -16,11 +16,11 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from relay.model.clock import Clock
 from relay.model.text import Document, printable
+from relay.observe.taps import key_and_payload
 from relay.observe.web.access import Denied
 from relay.observe.web.server import JSON, Answer, Query
 from relay.queue.inspect.queries import Read, ReadEntries, read, read_entries
 from relay.queue.view import TransactionView
-from relay.rewrite.forms.record_key import split_key
 from relay.rewrite.forms.token import redacted
 from relay.service.queue.view import QueueView
 
@@ -114,7 +114,7 @@ class Search:
         def fits(candidate: _Candidate) -> Document | None:
             if plain and plain not in candidate.payload.lower():
                 return None
-            key, payload = split_key(candidate.payload)
+            key, payload = key_and_payload(candidate.payload)
             shown = printable(redacted(payload, secrets), length_max=None)
             if wanted not in shown.casefold():
                 return None

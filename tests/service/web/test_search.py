@@ -129,3 +129,8 @@ def test_a_token_that_is_known_late_is_masked(tmp_path: Path) -> None:
     searched.client.relay.service.getServiceNamed("tokens").look()
     assert searched.find("with") == ["<13>with a-to…late"]
     assert searched.find("comes") == []
+
+
+def test_a_token_that_is_not_known_yet_is_masked(tmp_path: Path) -> None:
+    searched = Searched(tmp_path, [b"\0TOKEN - 8\n<13>app=: hello"])
+    assert searched.find("hello") == ["<13>app=****: hello"]
