@@ -152,7 +152,7 @@ export class Charts {
     return {
       width: Math.max(100, each.plot.clientWidth),
       height: HEIGHT,
-      padding: [8, 4, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "traffic" }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {
