@@ -118,7 +118,7 @@ def _show_samples(samples: Document, screen: Screen) -> None:
                 length = f"{sample['size']:,} B"
                 screen.say(f"  {stamp(sample['at'])}{peer}, {length}: {sample['text']}")
     if not any(samples.values()):
-        screen.say("nothing was dropped by a source, and everything could be parsed")
+        screen.say("nothing was dropped on the way to a queue, and everything could be parsed")
 
 
 def _watch(state_dir: str, seconds: float, *, as_json: bool) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from relay.codec import Lines
-from relay.flow.shedding import let_in, severities_let_in
+from relay.flow.shedding import let_in, severities_let_in, shed_reason
+from relay.model.counters.samples import SAMPLES_MAX, Samples
 from relay.model.origin import Arrival
 from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import Condition, chosen
@@ -60,6 +62,8 @@ class Route:
     """The destination sends on which way messages have come."""
     has_hops: bool = False
     """Its records have hops before them (`relay.wire.hops`)."""
+    samples: Samples | None = field(default=None, compare=False)
+    """Keeps the last messages that its limit has dropped; None = nothing does."""
 
     def records(self, frames: Sequence[bytes]) -> Sequence[bytes]:
         """The records of frames that have come without hops."""
@@ -133,7 +137,9 @@ class Routes:
         for route in self._routes:
             passed: Sequence[bytes] = frames
             if route.destination in let:
-                indexes = _let_in(routed, route, severities, let[route.destination])
+                indexes = _let_in(
+                    routed, route, severities, let[route.destination], frames.__getitem__
+                )
                 if len(indexes) < len(frames):
                     passed = [frames[index] for index in indexes]
             if passed:
@@ -154,7 +160,10 @@ class Routes:
             if route.destination in let:
                 indexes = range(len(lines)) if indexes is None else indexes
                 own = [severities[index] for index in indexes]
-                kept = _let_in(routed, route, own, let[route.destination])
+                kept = _let_in(
+                    *(routed, route, own, let[route.destination]),
+                    partial(_frame_of, lines, indexes),
+                )
                 indexes = [indexes[index] for index in kept]
             if indexes is not None and not indexes:
                 continue
@@ -219,10 +228,23 @@ def _without(taken: set[int], left: Sequence[int] | None, lines: Lines) -> list[
     return [index for index in every if index not in taken]
 
 
+def _frame_of(lines: Lines, indexes: Sequence[int], at: int) -> bytes:
+    return lines.frames[indexes[at]]
+
+
 def _let_in(
-    routed: Routed, route: Route, severities: Sequence[int], severity_max: int
+    routed: Routed,
+    route: Route,
+    severities: Sequence[int],
+    severity_max: int,
+    frame_at: Callable[[int], bytes],
 ) -> list[int]:
+    """The indexes of `severities` that get into the queue; the others are counted."""
     indexes, drops = let_in(route, severities, severity_max)
     if drops:
         routed.drops[route.destination] = drops
+        if route.samples is not None:
+            lost = [at for at, severity in enumerate(severities) if severity > severity_max]
+            for at in lost[-SAMPLES_MAX:]:
+                route.samples.note(shed_reason(route, severities[at]), [frame_at(at)])
     return indexes

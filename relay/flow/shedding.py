@@ -58,11 +58,17 @@ def let_in(
     taken = [index for index, severity in enumerate(severities) if severity <= severity_max]
     if len(taken) == len(severities) or route.limit is None:
         return taken, Counter()
-    if route.limit.when_full == "drop-by-severity":
-        refused = Counter(severity for severity in severities if severity > severity_max)
-        drops = Counter({queue_full_reason(severity): n for severity, n in refused.items()})
-    else:
-        drops = Counter({QUEUE_FULL: len(severities) - len(taken)})
+    drops = Counter[str]()
+    refused = Counter(severity for severity in severities if severity > severity_max)
+    for severity, count in refused.items():
+        drops[shed_reason(route, severity)] += count
     for reason, count in drops.items():
         route.limit.dropped(count, reason)
     return taken, drops
+
+
+def shed_reason(route: _LimitedRoute, severity: int) -> str:
+    """Why a message of this severity does not get into the queue of `route`, which has a limit."""
+    assert route.limit is not None
+    by_severity = route.limit.when_full == "drop-by-severity"
+    return queue_full_reason(severity) if by_severity else QUEUE_FULL

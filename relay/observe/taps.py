@@ -3,7 +3,8 @@
     received     frames of a source, before anything is done with them
     rewritten    payloads for a destination, as they were stored
     delivered    payloads that a destination has acknowledged
-    dropped      frames that a source has dropped or could not parse, as `Samples` has them
+    dropped      frames that a source has dropped or could not parse, or that were dropped on the
+                 way into a queue, as `Samples` has them
 
 While nobody reads, each of these places tests one attribute per batch and does nothing else.  A
 reader never holds anything up: it has a rate, a buffer and, with a filter, a number of messages
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 from relay.codec import total_bytes
 from relay.flow.drain import Drain, Watch
 from relay.model.clock import Clock, DelayedCall, Now
+from relay.model.counters.samples import Samples
 from relay.model.counters.source import SourceCounters
 from relay.model.errors import RelayError
 from relay.model.origin import Received
@@ -35,6 +37,7 @@ RECEIVED, REWRITTEN, DELIVERED, DROPPED = "received", "rewritten", "delivered", 
 STAGES = {RECEIVED: "source", REWRITTEN: "destination", DELIVERED: "destination", DROPPED: "source"}
 """Where messages can be seen, and whether that is at a source or at a destination."""
 READERS_MAX = 8
+_DESTINATION = "destination "  # before the ids of those whose drops are seen; no id has a space
 RATE_MAX = 1000.0
 """Messages per second that one reader may be shown."""
 MESSAGE_BYTES_MAX = 16 * 1024
@@ -100,6 +103,7 @@ class Taps:
         sources: Counters by id.
         drains: Returns the senders of a destination by its id.
         destinations: Ids of the destinations.
+        shed: Samples of what was dropped on the way into a queue, by destination.
         secrets: Returns the known tokens, which are masked.
     """
 
@@ -112,7 +116,10 @@ class Taps:
         secrets: Callable[[], Collection[bytes]],
         now: Now,
         clock: Clock,
+        shed: Mapping[str, Samples] | None = None,
     ) -> None:
+        self._samples = {id: each.samples for id, each in sources.items()}
+        self._samples |= {_DESTINATION + id: each for id, each in (shed or {}).items()}
         self._sources = sources
         self._destinations = destinations
         self._drains = drains
@@ -138,6 +145,10 @@ class Taps:
             raise RelayError(f"found stage {wanted.stage!r}, expected one of {', '.join(STAGES)}")
         what = STAGES[wanted.stage]
         known: Collection[str] = self._sources if what == "source" else self._destinations
+        if wanted.stage == DROPPED:
+            known = self._samples
+            if wanted.id not in known and _DESTINATION + wanted.id in known:
+                wanted = replace(wanted, id=_DESTINATION + wanted.id)
         if wanted.id and wanted.id not in known:
             others = ", ".join(sorted(known)) or "none"
             raise RelayError(f"there is no {what} {wanted.id!r}; there is: {others}")
@@ -167,7 +178,7 @@ class Taps:
                 self._sources[id].on_received = received
             elif stage == DROPPED:
                 dropped = partial(_note_dropped, id, readers) if readers else None
-                self._sources[id].samples.on_note = dropped
+                self._samples[id].on_note = dropped
             else:
                 for drain in self._drains(id):
                     drain.watch = _watch(drain.watch, stage, id, readers)
@@ -350,7 +361,9 @@ def _document(tapped: Tapped, what: str, secrets: Collection[bytes]) -> Document
     payload = redacted(payload, secrets)
     if tapped.size > len(tapped.start):
         payload = payload[:-SECRET_BYTES_MAX]  # the end may be a part of a token
-    document: Document = {"at": tapped.at, what: tapped.id}
+    if tapped.id.startswith(_DESTINATION):
+        what = "destination"
+    document: Document = {"at": tapped.at, what: tapped.id.removeprefix(_DESTINATION)}
     more: Mapping[str, object] = {
         "peer": tapped.peer,
         "reason": tapped.reason,

@@ -130,7 +130,7 @@ class _Relay:
         self.watch_rules = WatchRules(configuration, zone=local_zone())
         self.sources = self._sources(kinds)
         self.secrets = rewriting.secrets
-        self.taps = new_taps(self.sources, self.destinations, self.secrets, wall, reactor)
+        self.taps = new_taps(self.sources, self.destinations, rewriting, wall, reactor)
         accounts = [each.status for each in self.destinations]
         rules = self.watch_rules.counters
         self.rates = RateSampler(
@@ -330,7 +330,12 @@ class _Relay:
             limits=self.limits,
         )
         asked = {**tools.commands(), **self.compaction.commands()}
-        sources = SourceTools(self.sources, elapsed=self.reactor.seconds, secrets=self.secrets)
+        sources = SourceTools(
+            self.sources,
+            elapsed=self.reactor.seconds,
+            secrets=self.secrets,
+            shed={id: each.samples for id, each in self.routes.items() if each.samples is not None},
+        )
         return {
             "status": self.status.document,
             "alerts": lambda: self.alerts and self.alerts.report(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -15,6 +15,7 @@ from relay.observe.taps import RATE_MAX, Taps, Wanted
 from relay.rewrite.conditions import glob, regex, substring
 from relay.service.configuration.filter_table import numbers_in
 from relay.service.destinations.service import DestinationService
+from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.service import SourceService
 from relay.wire.parse import parse
 
@@ -119,11 +120,11 @@ def tap_commands(taps: Taps) -> dict[str, Command]:
 def new_taps(
     sources: Sequence[SourceService],
     destinations: Sequence[DestinationService],
-    secrets: Callable[[], Collection[bytes]],
+    rewriting: Rewriting,
     wall: WallClock,
     clock: Clock,
 ) -> Taps:
-    """Make what messages can be seen through; `secrets` are those that `Taps` masks."""
+    """Make what messages can be seen through."""
 
     def drains(id: str) -> list[Drain]:
         found = (each for each in destinations if each.id == id)
@@ -132,8 +133,9 @@ def new_taps(
     return Taps(
         sources={each.id: each.counters for each in sources},
         destinations=[each.id for each in destinations],
+        shed=rewriting.samples,
         drains=drains,
-        secrets=secrets,
+        secrets=rewriting.secrets,
         now=wall.now,
         clock=clock,
     )

@@ -26,12 +26,13 @@ from relay.model.token import Token
 from relay.queue.block import BLOCK_BYTES_TARGET, decode_block, encode_block
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.conditions import Condition, chosen, field_in
+from relay.rewrite.drops import Drops
 from relay.rewrite.forms.ewmm import ewmm
 from relay.rewrite.forms.form import Form, form_of, format_program
 from relay.rewrite.forms.formats import new_format
 from relay.rewrite.forms.token import cee
 from relay.rewrite.steps.changes import add_tags, set_values
-from relay.rewrite.steps.pipeline import Constant, Drops, Pipeline, stage_of
+from relay.rewrite.steps.pipeline import Constant, Pipeline, stage_of
 from relay.service.process.settings import set_for_batches
 from relay.service.routes.rewriting import token_form
 from relay.wire.framing.decoders import AutoDecoder

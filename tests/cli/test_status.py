@@ -448,7 +448,7 @@ def test_samples_are_shown_by_source_and_reason(monkeypatch: pytest.MonkeyPatch)
     assert json.loads(printed)["net"]["syslog.invalid_pri"][0]["size"] == 1200
     monkeypatch.setattr("relay.cli.status.ask", lambda *_: {"net": {}})
     printed = CliRunner().invoke(main, ["status", "--samples"]).output
-    assert printed == "nothing was dropped by a source, and everything could be parsed\n"
+    assert printed == "nothing was dropped on the way to a queue, and everything could be parsed\n"
 
 
 @pytest.mark.parametrize("option", ["--check", "--watch"])

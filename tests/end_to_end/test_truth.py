@@ -416,6 +416,8 @@ def check_samples(site: Site, seen: Numbers) -> None:
     for source in site.sent:
         dropped = seen[f"source {source}"]["dropped_records"].keys() - {"kernel-buffer"}
         assert samples[source].keys() == dropped, source
+    assert samples["destination quiet"].keys() == {"noise"}
+    assert samples["destination quiet"]["noise"][-1]["text"].startswith("<15>1 ")
     texts = {
         reason: [each["text"] for each in kept]
         for source in ("tcp", "unix", "limited")

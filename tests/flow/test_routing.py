@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from relay.codec import Lines
 from relay.flow.routing import Route, Routed, Routes
+from relay.model.counters.samples import Samples
 from relay.model.origin import Arrival, Origin, Transport
 from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import field_in, source_in
@@ -116,10 +117,28 @@ def test_plain_routes_below_their_limit_copy_nothing() -> None:
 
 
 def test_a_plain_route_at_its_limit_goes_by_the_pri_alone() -> None:
-    routes = Routes([Route("a", None, limit=limit("a", "drop-by-severity", 810)), Route("b", None)])
+    samples = Samples()
+    a = Route("a", None, limit=limit("a", "drop-by-severity", 810), samples=samples)
+    routes = Routes([a, Route("b", None)])
     payloads, drops, unrouted = routes.pass_on(FRAMES)
     assert payloads["a"] == FRAMES[:2] and payloads["b"] is FRAMES
     assert (drops, unrouted) == ({"a": {"queue-full-debug": 1}}, ())
+    assert kept(samples) == {"queue-full-debug": [FRAMES[2]]}
+
+
+def kept(samples: Samples) -> dict[str, list[bytes]]:
+    return {reason: [each.start for each in found] for reason, found in samples}
+
+
+def test_what_a_limit_drops_of_parsed_messages_is_kept_as_it_came() -> None:
+    samples = Samples()
+    full = limit("a", "drop-newest", 1000)
+    debug = Route("a", None, match=field_in("severity", [7]), limit=full, samples=samples)
+    routes = Routes([debug, Route("b", None)])
+    lines = read_lines([*FRAMES, *FRAMES])
+    drops = routes.route(lines, Arrival.of_one(len(lines), ORIGIN)).drops
+    assert drops == {"a": {"queue-full": 2}}
+    assert kept(samples) == {"queue-full": [FRAMES[2], FRAMES[2]]}
 
 
 def test_limits_choose_after_the_filter_and_what_they_drop_is_not_unrouted() -> None:

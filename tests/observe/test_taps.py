@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from relay.model.counters.samples import Samples
 from relay.model.counters.source import SourceCounters
 from relay.model.errors import RelayError
 from relay.model.origin import Origin, Received, Transport
@@ -38,6 +39,7 @@ class Relay:
         self.drains: dict[str, list[Any]] = {"up": [Sender()], "two": [Sender(), Sender()]}
         self.secrets = [b"configured-secret-token"]
         self.ready = 0
+        self.shed = {"up": Samples(), "app": Samples()}
         self.taps = Taps(
             sources=self.sources,
             destinations=list(self.drains),
@@ -45,6 +47,7 @@ class Relay:
             secrets=lambda: self.secrets,
             now=lambda: 1000.0 + self.clock.seconds(),
             clock=self.clock,
+            shed=self.shed,
         )
 
     def open(self, stage: str, id: str = "", **given: Any) -> TapReader:
@@ -70,6 +73,7 @@ class Relay:
                 *(drain.watch for drain in drains),
                 *(source.on_received for source in sources),
                 *(source.samples.on_note for source in sources),
+                *(samples.on_note for samples in self.shed.values()),
             )
         )
 
@@ -143,6 +147,19 @@ def test_what_is_dropped_comes_with_its_reason(relay: Relay) -> None:
     relay.drop("app", "unauthorised", b"<13>x")
     (item,) = reader.take()
     assert (item["reason"], item["peer"]) == ("unauthorised", "192.0.2.9:1")
+
+
+def test_what_is_kept_out_of_a_queue_names_the_destination(relay: Relay) -> None:
+    every, up, app = (relay.open("dropped", id) for id in ("", "up", "app"))
+    relay.shed["up"].note("noise", [b"<13>x"])
+    relay.shed["app"].note("noise", [b"<13>y"])
+    (item,) = up.take()
+    assert (item["destination"], item["reason"], item["payload"]) == ("up", "noise", b"<13>x")
+    assert [item["destination"] for item in every.take()] == ["up", "app"]
+    assert app.take() == []  # that is the source, where one has the name as well
+    for reader in (every, up, app):
+        reader.close()
+    assert relay.is_quiet()
 
 
 def test_what_is_stored_has_its_number(relay: Relay) -> None:

@@ -79,7 +79,7 @@ def _filters(command: Callable[..., object]) -> Callable[..., object]:
     type=click.Choice([name for name in STAGES if name != DROPPED]),
     help="Where to look; default: received, and rewritten for a destination.",
 )
-@click.option("--dropped", is_flag=True, help="What sources drop or cannot parse, with reasons.")
+@click.option("--dropped", is_flag=True, help="What is dropped or cannot be parsed, with reasons.")
 @_filters
 @click.option("-n", "--count", type=click.IntRange(1), help="End after so many messages.")
 @click.option("--for", "seconds", callback=_seconds, metavar="TIME", help="End after 30s, 5m, 1h.")

@@ -16,6 +16,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.model.output import SizeLimit
 from relay.model.text import counted
+from relay.rewrite.drops import Drops
 from relay.rewrite.forms.form import Form, messages_of_each
 from relay.rewrite.forms.token import TOKEN_KEY, has_token
 from relay.rewrite.json.text import find_object, json_string, text_of_string
@@ -49,7 +50,7 @@ class Sized(Form):
     """
 
     def __init__(
-        self, form: Form, limit: SizeLimit, *, drops: Counter[str], on_long: Callable[[str], None]
+        self, form: Form, limit: SizeLimit, *, drops: Drops, on_long: Callable[[str], None]
     ) -> None:
         self.changed: Counter[str] = Counter()
         self._form = form
@@ -85,8 +86,9 @@ class Sized(Form):
             pieces = self._pieces(*long[at]) if at in long else [payload]
             kept += at in long and bool(pieces)
             settled += pieces
-        if len(long) > kept:
-            self._drops[TOO_LONG] += len(long) - kept
+            if not pieces:
+                message, origin = long[at]
+                self._drops.drop(TOO_LONG, [message], origin.peer)
         if kept:
             how = "split" if self._limit.policy == "split" else "truncated"
             self.changed[how] += kept

@@ -20,8 +20,8 @@ from relay.model.hops import longer_hops
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.conditions import Condition, fitting
+from relay.rewrite.drops import Drops
 from relay.rewrite.steps.changes import Template
-from relay.rewrite.steps.pipeline import Drops
 from relay.rewrite.steps.sampling import short_key
 from relay.wire.hops import HOPS_NAME, hops_of
 

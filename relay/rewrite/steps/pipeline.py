@@ -15,7 +15,6 @@ can keep the account in the transaction that stores the rest of the batch.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -26,6 +25,7 @@ from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin
 from relay.rewrite.conditions import Condition, always, chosen, fitting
+from relay.rewrite.drops import Drops
 from relay.rewrite.forms.form import Form, messages_of_each
 from relay.rewrite.forms.token import Writer
 from relay.wire.ewmm import APP_NAME as EWMM_APP_NAME
@@ -97,8 +97,6 @@ class EditStage:
         return lines.edited(fits, dict(edit.values), tuple(edit.tags), edit.change)
 
 
-Drops = Counter[str]
-"""Messages dropped since the count was last taken, by reason."""
 Change = Callable[[Sequence[SyslogMessage], Origin], Sequence[SyslogMessage | None]]
 Stage = Callable[[Sequence[SyslogMessage], Origin], Sequence[SyslogMessage]]
 
@@ -313,7 +311,8 @@ def without_empty(writer: Writer, reason: str, drops: Drops) -> Writer:
         if b"" not in payloads:
             return payloads
         taken = [payload for payload in payloads if payload]
-        drops[reason] += len(payloads) - len(taken)
+        each = zip(messages, payloads, strict=True)
+        drops.drop(reason, [message for message, payload in each if not payload], origin.peer)
         return taken
 
     return write

@@ -14,8 +14,9 @@ from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
 from relay.rewrite.conditions import Condition, fitting
+from relay.rewrite.drops import Drops
 from relay.rewrite.steps.changes import Template
-from relay.rewrite.steps.pipeline import Change, Drops, per_message
+from relay.rewrite.steps.pipeline import Change, per_message
 from relay.wire.headers.hostname import HOSTNAME_BYTES_MAX
 from relay.wire.headers.rfc5424 import APP_NAME_BYTES_MAX, PROCID_BYTES_MAX
 
@@ -27,10 +28,11 @@ _DIGEST_BYTES = 16
 def drop(reason: str, drops: Drops) -> Change:
     """Drop everything, under `reason`."""
 
-    def change(message: SyslogMessage) -> None:
-        drops[reason] += 1
+    def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[None]:
+        drops.drop(reason, messages, origin.peer)
+        return [None] * len(messages)
 
-    return per_message(change)
+    return change
 
 
 def sample(one_of: int, drops: Drops) -> Change:
@@ -42,7 +44,7 @@ def sample(one_of: int, drops: Drops) -> Change:
         seen = (seen + 1) % one_of
         if seen == 1 % one_of:
             return message
-        drops["sampled"] += 1
+        drops.drop("sampled", [message])
         return None
 
     return per_message(change)
@@ -69,16 +71,14 @@ def limit_rate(
         buckets[key] = (tokens - 1 if enough else tokens, now)
         if len(buckets) > _BUCKETS_MAX:
             buckets.popitem(last=False)
-        if not enough:
-            drops["rate-limit"] += 1
         return enough
 
     def change(messages: Sequence[SyslogMessage], origin: Origin) -> list[SyslogMessage | None]:
         keys = per(messages, origin) if per is not None else [b""] * len(messages)
-        return [
-            message if passes(key, origin.monotonic_at) else None
-            for message, key in zip(messages, keys, strict=True)
-        ]
+        passed = [passes(key, origin.monotonic_at) for key in keys]
+        each = list(zip(messages, passed, strict=True))
+        drops.drop("rate-limit", [message for message, passes in each if not passes], origin.peer)
+        return [message if passes else None for message, passes in each]
 
     return change
 
@@ -132,7 +132,7 @@ class RepeatSuppression:
         now = origin.monotonic_at
         last, known, count, since = self._last.pop(key, (None, b"", 0, now))
         if last is not None and known == digest:
-            self._drops["repeated"] += 1
+            self._drops.drop("repeated", [message], origin.peer)
             count += 1
             since = now if count == 1 else since
             if now - since >= self._seconds_max:

@@ -11,6 +11,7 @@ from itertools import count
 
 from relay.flow.routing import GROUPS, Route
 from relay.model.clock import Now
+from relay.model.counters.samples import Samples
 from relay.model.hops import NO_HOP, OwnHop
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin
@@ -19,6 +20,7 @@ from relay.model.text import counted
 from relay.model.token import HEADERS_OF, Token
 from relay.rewrite.batch import Batch, MacroContext
 from relay.rewrite.conditions import Condition, all_of, always, any_of, field_in, negated
+from relay.rewrite.drops import Drops
 from relay.rewrite.forms.form import Form, form_of, format_program, token_program
 from relay.rewrite.forms.formats import bsd_stamps, new_format
 from relay.rewrite.forms.record_key import Keyed, WithHops
@@ -28,7 +30,6 @@ from relay.rewrite.macros import compile_template
 from relay.rewrite.steps.changes import Template, put_hops
 from relay.rewrite.steps.pipeline import (
     Constant,
-    Drops,
     FirstFitting,
     Pipeline,
     Stage,
@@ -71,6 +72,7 @@ class Rewriting:
         problems: One line for each thing that keeps a route from being made.
         tokens: Those of the forms, by destination.
         sized: The forms with a limit for their payloads, by destination.
+        samples: The last messages that were dropped on the way into a queue, by destination.
     """
 
     configuration: Configuration
@@ -90,6 +92,7 @@ class Rewriting:
         self.problems: list[str] = []
         self.tokens: dict[str, LateTokens] = {}
         self.sized: dict[str, Sized] = {}
+        self.samples: dict[str, Samples] = {}
         self._relay_name = self.configuration.name.encode("ascii", "replace")
         self._hostid, self._runid = _random_number(), _random_number()
         self._receipts = count(1)
@@ -104,6 +107,7 @@ class Rewriting:
     def route(self, destination: DestinationConfiguration) -> Route:
         """The way into the queue of `destination`."""
         drops = Drops()
+        drops.samples = self.samples[destination.id] = Samples(self.now)
         context = self._context(destination)
         stages = self._stages(destination, context, drops)
         self.tokens[destination.id] = LateTokens(
@@ -119,6 +123,7 @@ class Rewriting:
             fallback=destination.routing.fallback,
             carries_hops=destination.carries_hops,
             has_hops=destination.has_hops,
+            samples=drops.samples,
         )
         if form is None:
             return route

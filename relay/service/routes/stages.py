@@ -9,11 +9,12 @@ from datetime import tzinfo
 from relay.model.expression import Expression
 from relay.rewrite import conditions as filters
 from relay.rewrite.conditions import Condition, glob, regex, substring
+from relay.rewrite.drops import Drops
 from relay.rewrite.macros import check_settable
 from relay.rewrite.steps import changes as steps
 from relay.rewrite.steps import message_parsers, redaction, sampling
 from relay.rewrite.steps.grouping import GroupBy
-from relay.rewrite.steps.pipeline import Change, Drops, Stage, stage_of
+from relay.rewrite.steps.pipeline import Change, Stage, stage_of
 from relay.service.configuration import filter_table as table
 from relay.service.configuration import step_table as asked
 from relay.service.configuration.filter_table import Filter, TextTest

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from relay.model.counters.samples import Sample
+from relay.model.counters.samples import Sample, Samples
 from relay.model.errors import RelayError
 from relay.model.text import Document, printable
 from relay.model.token import SECRET_BYTES_MAX
@@ -43,6 +43,7 @@ class SourceTools:
     Args:
         elapsed: Seconds on a clock that is never set.
         secrets: Returns the known tokens, which are masked.
+        shed: Samples of what was dropped on the way into a queue, by destination.
     """
 
     def __init__(
@@ -51,10 +52,13 @@ class SourceTools:
         *,
         elapsed: Callable[[], float],
         secrets: Callable[[], Collection[bytes]],
+        shed: Mapping[str, Samples] | None = None,
     ) -> None:
         self._sources = {each.id: each for each in sources}
         self._elapsed = elapsed
         self._secrets = secrets
+        self._samples = {each.id: each.counters.samples for each in sources}
+        self._samples |= {f"destination {id}": samples for id, samples in (shed or {}).items()}
 
     def commands(self) -> dict[str, Command]:
         """By name."""
@@ -73,7 +77,8 @@ class SourceTools:
         return {id: self._of(self._sources[id], wanted.count) for id in chosen}
 
     def samples(self, wanted: WantedSamples) -> dict[str, Document]:
-        """The last messages that were dropped or could not be parsed, by source and reason.
+        """The last messages that were dropped or could not be parsed, by source and reason; those
+        that were dropped on the way into a queue by ``destination ID``.
 
         Raises:
             RelayError: There is no such source.
@@ -82,9 +87,9 @@ class SourceTools:
         return {
             id: {
                 reason: [self._shown(sample, secrets) for sample in kept]
-                for reason, kept in self._sources[id].counters.samples
+                for reason, kept in self._samples[id]
             }
-            for id in self._chosen(wanted.source)
+            for id in (self._chosen(wanted.source) if wanted.source else self._samples)
         }
 
     def _shown(self, sample: Sample, secrets: Collection[bytes]) -> Document:

@@ -13,6 +13,7 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Transport
 from relay.model.output import SizeLimit
 from relay.model.token import Token
+from relay.rewrite.drops import Drops
 from relay.rewrite.forms.form import form_of, token_program
 from relay.rewrite.forms.sized import Sized
 from relay.rewrite.forms.token import app_name, cee, tag
@@ -30,7 +31,7 @@ class Setup:
     """Forms with a limit of 1,000 bytes, and what they tell."""
 
     def __init__(self, policy: str, writer: Any = cee) -> None:
-        self.drops: Counter[str] = Counter()
+        self.drops = Drops()
         self.told: list[str] = []
         mode = {cee: "cee", tag: "tag", app_name: "app-name"}[writer]
         self.form = Sized(

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from relay.model.message import JsonText, SyslogMessage
 from relay.model.origin import Origin, Transport
 from relay.rewrite.conditions import always, field_in
+from relay.rewrite.drops import Drops
 from relay.rewrite.steps import grouping
 from relay.rewrite.steps.grouping import RECORDS_NAME, GroupBy, decode_members, encode_members
-from relay.rewrite.steps.pipeline import Drops, Keeps
+from relay.rewrite.steps.pipeline import Keeps
 from relay.wire.hops import HOPS_NAME, hops_of
 from relay.wire.parse import parse
 

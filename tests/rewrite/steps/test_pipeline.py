@@ -9,11 +9,11 @@ from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Transport
 from relay.rewrite import conditions as filters
 from relay.rewrite.conditions import glob
+from relay.rewrite.drops import Drops
 from relay.rewrite.forms.form import Form, form_of
 from relay.rewrite.steps.changes import add_tags, unset
 from relay.rewrite.steps.pipeline import (
     Change,
-    Drops,
     FirstFitting,
     Pipeline,
     per_message,

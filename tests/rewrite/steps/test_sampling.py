@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin, Transport
 from relay.rewrite import conditions as filters
+from relay.rewrite.drops import Drops
 from relay.rewrite.fields import getter
 from relay.rewrite.steps import sampling
-from relay.rewrite.steps.pipeline import Change, Drops
+from relay.rewrite.steps.pipeline import Change
 from relay.wire.parse import parse
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from relay.model.message import SyslogMessage
 from relay.model.origin import Origin, Transport
+from relay.rewrite.drops import Drops
 from relay.rewrite.fields import getter
 from relay.rewrite.steps.changes import Lookup, Template
-from relay.rewrite.steps.pipeline import Drops, Stage
+from relay.rewrite.steps.pipeline import Stage
 from relay.service.configuration.reading import Reading, Reported
 from relay.service.configuration.step_table import Step, StepTable
 from relay.service.routes.stages import Conditions, Stages

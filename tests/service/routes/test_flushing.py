@@ -11,9 +11,10 @@ from relay.model.errors import QueueError
 from relay.model.origin import Origin, Transport
 from relay.queue.admission.limits import QueueLimit
 from relay.rewrite.conditions import always
+from relay.rewrite.drops import Drops
 from relay.rewrite.forms.form import form_of
 from relay.rewrite.steps.grouping import GroupBy, decode_members, encode_members
-from relay.rewrite.steps.pipeline import Drops, Pipeline, per_message, stage_of
+from relay.rewrite.steps.pipeline import Pipeline, per_message, stage_of
 from relay.rewrite.steps.sampling import RepeatSuppression
 from relay.service.routes.flushing import FlushService
 from relay.wire.parse import parse

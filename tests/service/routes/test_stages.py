@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from relay.model.origin import Origin, Transport
-from relay.rewrite.steps.pipeline import Drops
+from relay.rewrite.drops import Drops
 from relay.rewrite.steps.redaction import KINDS
 from relay.service.configuration.step_table import PERSONAL_DATA, Action
 from relay.service.routes.lookup_file import LookupFile

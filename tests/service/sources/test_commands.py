@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.testing import MemoryReactorClock as Clock
 
+from relay.model.counters.samples import Samples
 from relay.model.errors import RelayError
 from relay.model.origin import Origin, Transport
 from relay.service.configuration.model import Url
@@ -11,6 +12,7 @@ from relay.service.sources.service import SourceService
 from tests.configurations import new_source, receiving
 
 SECRET = b"a-secret-of-twenty-b"
+SHED = Samples()
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def tools() -> SourceTools:
     for host, records in (("192.0.2.1", 3), ("192.0.2.2", 9)):
         peer = source.counters.peers.of(Origin("in", Transport.UDP, host, 1))
         peer.records, peer.last_seen = records, 5.0
-    return SourceTools([source], elapsed=lambda: 7.0, secrets=lambda: [SECRET])
+    return SourceTools([source], elapsed=lambda: 7.0, secrets=lambda: [SECRET], shed={"in": SHED})
 
 
 def test_the_peers_that_have_sent_most_come_first(tools: SourceTools) -> None:
@@ -46,7 +48,7 @@ def shown(tools: SourceTools, frame: bytes) -> str:
 
 
 def test_samples_are_printable_and_their_tokens_masked(tools: SourceTools) -> None:
-    assert tools.samples(WantedSamples()) == {"in": {}}
+    assert tools.samples(WantedSamples()) == {"in": {}, "destination in": {}}
     text = shown(tools, b"<13>x\x1b[2J\r\n" + SECRET + b" y\xff")
     assert text == r"<13>x\x1b[2J\r\na-se…ty-b y\xff"
 
