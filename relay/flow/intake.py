@@ -225,7 +225,8 @@ class Intake:
             self._not_routed(len(unrouted))
             for indexes, origin in arrival.chosen(unrouted):
                 lost = [lines.frames[index] for index in indexes[-SAMPLES_MAX:]]
-                self._keep("no-destination", lost, origin.peer)
+                others = len(indexes) - len(lost)
+                self._keep("no-destination", lost, origin.peer, others)
         return payloads, drops, len(lines) - len(unrouted)
 
     def _note_failures(self, lines: Lines, odd: Sequence[int], arrival: Arrival) -> None:
@@ -236,9 +237,9 @@ class Intake:
                     self._counters.parse_failures += 1
                     self._keep(tag, [message.raw], origin.peer)
 
-    def _keep(self, reason: str, frames: Sequence[bytes], peer: str) -> None:
+    def _keep(self, reason: str, frames: Sequence[bytes], peer: str, others: int = 0) -> None:
         """Keep samples of frames that are dropped or could not be parsed."""
-        self._counters.samples.note(reason, frames, peer=peer)
+        self._counters.samples.note(reason, frames, peer=peer, others=others)
 
     def _authorised(
         self,

@@ -245,6 +245,9 @@ def _let_in(
         routed.drops[route.destination] = drops
         if route.samples is not None:
             lost = [at for at, severity in enumerate(severities) if severity > severity_max]
+            others = max(0, len(lost) - SAMPLES_MAX)
             for at in lost[-SAMPLES_MAX:]:
-                route.samples.note(shed_reason(route, severities[at]), [frame_at(at)])
+                reason = shed_reason(route, severities[at])
+                route.samples.note(reason, [frame_at(at)], others=others)
+                others = 0
     return indexes

@@ -384,9 +384,15 @@ def _note_received(id: str, readers: Sequence[TapReader], batches: Sequence[Rece
 
 
 def _note_dropped(
-    id: str, readers: Sequence[TapReader], reason: str, frames: Sequence[bytes], peer: str
+    id: str,
+    readers: Sequence[TapReader],
+    reason: str,
+    frames: Sequence[bytes],
+    peer: str,
+    others: int,
 ) -> None:
     for reader in readers:
+        reader.skip(others)
         reader.offer(frames, id, peer=peer, reason=reason)
 
 

@@ -24,4 +24,5 @@ class Drops(Counter[str]):
             self[reason] += len(messages)
             if self.samples is not None:
                 last = [message.raw for message in messages[-SAMPLES_MAX:]]
-                self.samples.note(reason, last, peer=peer)
+                others = len(messages) - len(last)
+                self.samples.note(reason, last, peer=peer, others=others)

@@ -17,6 +17,7 @@ from relay.cli.control_client import ask
 from relay.model.counters.peers import SEVERITIES
 from tests.end_to_end.central import Central, numbers
 from tests.end_to_end.test_command_line import run
+from tests.end_to_end.test_tap import Tap
 from tests.end_to_end.test_udp_destination import Receiver
 from tests.end_to_end.test_web import get, samples_of
 from tests.plain_senders import feed_lines
@@ -434,6 +435,22 @@ def check_samples(site: Site, seen: Numbers) -> None:
     assert samples["limited"]["not-allowed"][-1]["peer"].startswith(f"{STRANGER}:")
 
 
+def check_tap(tap: Tap, seen: Numbers) -> None:
+    """What is shown and what is left out are together all drops whose bytes are known."""
+    reasons = Counter[str]()
+    for counters in seen.values():
+        reasons.update(counters["dropped_records"])
+    del reasons["kernel-buffer"], reasons["queue-full"]  # evicted
+
+    def is_told() -> bool:
+        return bool(tap.items[-1]["left_out"] + len(tap.payloads) == reasons.total())
+
+    wait_until(is_told, f"all of {reasons} are told of")
+    shown = Counter(item["reason"] for item in tap.items if "payload" in item)
+    assert shown <= reasons and set(shown) >= {"no-destination", "noise"}
+    assert "left out" in tap.end()
+
+
 def charted(seen: Numbers) -> Counter[str]:
     """What the charts have to show of numbers since the start."""
     sources = [each for owner, each in seen.items() if owner.startswith("source")]
@@ -448,8 +465,15 @@ def charted(seen: Numbers) -> Counter[str]:
 
 
 def test_all_views_agree_with_what_was_sent_and_has_arrived(site: Site) -> None:
-    feed_all(site)
-    seen = agreed(site)
+    tap = Tap(site.relay, "--dropped")
+    try:
+        tap.wait_open()
+        feed_all(site)
+        seen = agreed(site)
+        check_tap(tap, seen)
+    finally:
+        tap.process.kill()
+        tap.process.wait()
     check_commands(site, seen)
     check_sources(site, seen)
     check_destinations(site, seen)

@@ -149,6 +149,13 @@ def test_what_is_dropped_comes_with_its_reason(relay: Relay) -> None:
     assert (item["reason"], item["peer"]) == ("unauthorised", "192.0.2.9:1")
 
 
+def test_drops_that_are_only_counted_are_left_out(relay: Relay) -> None:
+    reader = relay.open("dropped", "app")
+    relay.sources["app"].samples.note("loop", [b"<13>x"], others=5)
+    assert [item["left_out"] for item in reader.take()] == [5]
+    assert (reader.shown, reader.left_out) == (1, 5)
+
+
 def test_what_is_kept_out_of_a_queue_names_the_destination(relay: Relay) -> None:
     every, up, app = (relay.open("dropped", id) for id in ("", "up", "app"))
     relay.shed["up"].note("noise", [b"<13>x"])

@@ -38,7 +38,7 @@ class Samples:
         on_note: Called with the arguments of `note`; None = nobody looks.
     """
 
-    on_note: Callable[[str, Sequence[bytes], str], None] | None = None
+    on_note: Callable[[str, Sequence[bytes], str, int], None] | None = None
 
     def __init__(self, now: Now = float) -> None:
         self._now = now
@@ -47,10 +47,16 @@ class Samples:
     def __iter__(self) -> Iterator[tuple[str, Sequence[Sample]]]:
         return iter(self._by_reason.items())
 
-    def note(self, reason: str, frames: Sequence[bytes], *, peer: str = "") -> None:
-        """`frames` share the fate that `reason` names; of reasons above the limit none is kept."""
+    def note(
+        self, reason: str, frames: Sequence[bytes], *, peer: str = "", others: int = 0
+    ) -> None:
+        """`frames` share the fate that `reason` names; of reasons above the limit none is kept.
+
+        Args:
+            others: How many more do, which came before them.
+        """
         if self.on_note is not None:
-            self.on_note(reason, frames, peer)
+            self.on_note(reason, frames, peer, others)
         kept = self._by_reason.get(reason)
         if kept is None:
             if len(self._by_reason) >= _REASONS_MAX:
