@@ -16,6 +16,7 @@ from relay.model.text import Document
 from relay.service.configuration.file import examine_file
 from relay.service.configuration.model import Configuration
 from relay.service.kinds import KINDS
+from relay.service.probes.alerts import probe_alerts
 from relay.service.probes.host import probe_host
 from relay.service.probes.probe import Finding, Probe, Severity, run_probes
 from relay.service.probes.web import probe_web
@@ -70,6 +71,9 @@ def _planned(
     if configuration.web is not None:
         web = partial(probe_web, web=configuration.web)
         planned.append((Probe("web server", seconds_max, pid), web))
+    if configuration.alerts is not None:
+        alerts = partial(probe_alerts, alerts=configuration.alerts)
+        planned.append((Probe("alerts", seconds_max, pid), alerts))
     for source in configuration.sources:
         probe = Probe(f"source {source.id}", seconds_max, pid)
         if try_source := KINDS.source(source.listen.scheme).probe:

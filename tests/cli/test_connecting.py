@@ -64,6 +64,12 @@ def test_the_web_server_is_tried(path: Path) -> None:
     assert f"web server: ok: port: {url} is free" in check(path).stdout
 
 
+def test_who_is_told_of_alerts_is_tried(path: Path) -> None:
+    with path.open("a") as file:
+        file.write('[alerts]\nprogram = ["/nonexistent/notify"]\n')
+    assert "alerts: error: program-missing: alerts.program:" in check(path).stdout
+
+
 def test_json(path: Path) -> None:
     result = check(path, "--json")
     document = json.loads(result.stdout)

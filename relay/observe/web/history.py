@@ -12,8 +12,8 @@ A header, then 8,640 slots of one size.  Numbers are big endian.
                         bytes at its end (8 each); CRC-32 of these 92 bytes (4)
 
 The sample of the time t lies in slot t / 10 modulo 8,640.  So a day is overwritten by the next
-one, whatever the clock does: after it was set back, new samples replace those of the same time.
-A second sample of the same slot, as after a restart, is added to the first.
+one, whatever the clock does.  A sample is added to an earlier one of the same ten seconds, as after
+a restart, and replaces a later one, as after the clock was set back.
 A slot counts if its sum is right and its time is that of the slot, within the last 24 hours.  A
 sample is written with one pwrite and not synced, because a crash may take some of them.
 """

@@ -114,7 +114,7 @@ def probe_upstream(
     found = _servers(probe, url) if url.service_domain else addresses_of(probe, url)
     endpoint = endpoint_of(probe, url, tls) if found else None
     if tls is not None and endpoint is None:
-        greet = _nothing  # TCP is worth a look all the same
+        greet = greet_nothing  # TCP is worth a look all the same
     parts = []
     for family, address in reached_from(bind, probe, url, found):
         upstream = Upstream(url, family, address, endpoint, bind)
@@ -153,7 +153,7 @@ def reached_from(
     return fitting
 
 
-def _nothing(probe: Probe, upstream: Upstream, connection: Connection) -> None:
+def greet_nothing(probe: Probe, upstream: Upstream, connection: Connection) -> None:
     pass
 
 

@@ -12,8 +12,8 @@ from relay.service.probes.probe import Probe
 def probe_web(probe: Probe, web: WebConfiguration) -> None:
     """Its port, its certificate and the files of its tokens."""
     probe_stream_port(probe, web.listen, web.tls if web.is_encrypted else None)
-    reader = _probe_token(probe, "token_file", web.token_file)
-    admin = _probe_token(probe, "admin_token_file", web.admin_token_file)
+    reader = probe_token(probe, "web.token_file", web.token_file)
+    admin = probe_token(probe, "web.admin_token_file", web.admin_token_file)
     if reader is not None and reader == admin:
         probe.fail(
             "token",
@@ -23,15 +23,15 @@ def probe_web(probe: Probe, web: WebConfiguration) -> None:
         )
 
 
-def _probe_token(probe: Probe, key: str, file: str) -> Token | None:
-    """The token; None where there is none."""
+def probe_token(probe: Probe, key: str, file: str) -> Token | None:
+    """The token of the file that `key` names; None where there is none."""
     if not file:
         return None
     try:
         token = token_from_file(file)
     except ValueError as error:
         remedy = "write a file that this user may read and that holds nothing but the token"
-        probe.fail("token", "token-unusable", f"web.{key}: {error}", remedy)
+        probe.fail("token", "token-unusable", f"{key}: {error}", remedy)
         return None
     probe.passed("token", f"{key} {file} holds a token")
     return token
