@@ -37,6 +37,17 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture
+def small_heap() -> Iterator[None]:
+    """Collections go through what the test makes, and not through what others have left."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def no_global_reactor(request: pytest.FixtureRequest) -> Iterator[None]:
     """Time and sockets are arguments: a unit test that gets a real reactor is none."""

@@ -83,6 +83,7 @@ def test_an_error_of_the_checksum_is_passed_on() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_heap")
 def test_nothing_is_kept_of_what_went_through() -> None:
     row = [b"%d" % number * 7 for number in range(500)]
 

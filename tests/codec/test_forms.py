@@ -647,6 +647,7 @@ def test_more_origins_than_are_kept() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_heap")
 def test_nothing_is_kept_of_what_went_through() -> None:
     frames = [*WHOLE, *lines_of_all_kinds(60)]
     arrival = arrival_of(spread(len(frames)), 1.0e9)

@@ -132,6 +132,7 @@ def test_the_rest_of_a_line_is_missing_whatever_its_limit_is() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_heap")
 def test_nothing_is_kept_of_what_went_through() -> None:
     payloads = [b"%d" % number * 7 for number in range(500)]
     stream = reference.encode_syslog(1, payloads)

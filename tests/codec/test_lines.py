@@ -418,6 +418,7 @@ def test_an_error_of_what_changes_a_message_is_passed_on() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_heap")
 def test_nothing_is_kept_of_what_went_through() -> None:
     frames = [b"<34>Oct 11 22:14:15 h su[%d]: x" % number for number in range(250)]
     frames += [b"<34>1 2026-11-21T05:00:00Z h su %d - - x" % number for number in range(250)]

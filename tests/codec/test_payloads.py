@@ -86,6 +86,7 @@ def test_what_is_not_bytes_is_a_type_error(wrong: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_heap")
 def test_nothing_is_kept_of_what_went_through() -> None:
     row = [b"%d" % number * 7 for number in range(500)]
 

@@ -241,16 +241,19 @@ def test_lookup_tables_are_read_again(tmp_path: Path, logged: list[str], how: st
     mapped = away(tmp_path, rewrite=RewriteConfiguration(steps=steps_of(looks)))
     relay = Relay(tmp_path, destinations=(mapped,))
     relay.start()
+    relay.reactor.run_handed_over()  # the first look
     table.write_text("web,1\ndb,2\n")
     if how == "SIGHUP":
         os.kill(os.getpid(), signal.SIGHUP)
         relay.reactor.run_handed_over()
     else:
         relay.reactor.advance(60)
+    relay.reactor.run_handed_over()
     assert f"{table}: read again, 2 keys" in logged
     assert relay.ask("status")["tables"] == []
     table.write_text("web\n")
     relay.reactor.advance(60)
+    relay.reactor.run_handed_over()
     assert [each["path"] for each in relay.ask("status")["tables"]] == [str(table)]
     relay.stop()
 
