@@ -196,6 +196,8 @@ while True:
     connected, _ = listener.accept()
     with connected.makefile("rb", buffering=0) as lines:
         for line in io.BufferedReader(lines):
+            if not line.endswith(b"\\n"):
+                break  # the relay was killed within it, and sends it again
             size = os.fstat(out).st_size
             while True:
                 try:
