@@ -29,7 +29,7 @@ APART = {"queue": {"wire", "rewrite"}}
 SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect"],
     "service": [
-        *("configuration", "checks", "probes", "routes", "process", "tls", "queue"),
+        *("configuration", "tables", "checks", "probes", "routes", "process", "tls", "queue"),
         *("destinations", "sources", "alerts", "web"),
     ],
     "observe": ["alerts", "web", "page"],
@@ -120,7 +120,7 @@ def test_sub_packages_import_down(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "relay/service/configuration").glob("*.py")), ids=name_of
+    "path", sorted((ROOT / "relay/service/configuration").rglob("*.py")), ids=name_of
 )
 def test_the_configuration_knows_nothing_of_what_it_configures(path: Path) -> None:
     known = ("relay.model.", "relay.service.configuration.")

@@ -20,11 +20,11 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli.main import main
-from relay.service.configuration.format_table import FORMAT
 from relay.service.configuration.keys import keys_of
-from relay.service.configuration.parse_table import PARSE
-from relay.service.configuration.rewrite_table import REWRITE_MODES
-from relay.service.configuration.step_table import Action
+from relay.service.configuration.tables.format import FORMAT
+from relay.service.configuration.tables.parse import PARSE
+from relay.service.configuration.tables.rewrite import REWRITE_MODES
+from relay.service.configuration.tables.step import Action
 from relay.service.options import Options
 from tests.documents import DOCUMENTS, ROOT, Block, blocks, make_stand_ins, with_stand_ins
 

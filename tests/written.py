@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.model.token import Token
-from relay.service.configuration.filter_table import MATCH, Filter
 from relay.service.configuration.model import TokenChoice, UnreadToken
 from relay.service.configuration.reading import Reading
-from relay.service.configuration.rewrite_table import slot_of
-from relay.service.configuration.step_table import Step, StepTable
+from relay.service.configuration.tables.filter import MATCH, Filter
+from relay.service.configuration.tables.rewrite import slot_of
+from relay.service.configuration.tables.step import Step, StepTable
 
 ERRORS = {"errors": {"severity": "..err"}}
 

@@ -21,11 +21,11 @@ from relay.model.origin import Arrival, Origin, Transport
 from relay.model.parse_options import OPTION_NAMES, ParseOptions
 from relay.model.text import Document, printable
 from relay.service.configuration.file import examine_file
-from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.model import Configuration
-from relay.service.configuration.parse_table import ParseTable
 from relay.service.configuration.reading import Reading, Reported
 from relay.service.configuration.table import AnAddress
+from relay.service.configuration.tables.format import TimeZone
+from relay.service.configuration.tables.parse import ParseTable
 from relay.service.kinds import KINDS
 from relay.service.relay_service import local_zone
 from relay.service.routes.explanation import Explainer, Explanation, described, with_placeholders

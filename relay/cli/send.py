@@ -24,7 +24,7 @@ from relay.cli.traffic import generator
 from relay.model.clock import Reactor
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 from relay.model.text import counted, size
-from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
+from relay.service.configuration.tables.filter import FACILITIES, SEVERITIES
 from relay.service.relay_service import local_zone
 from relay.wire.headers.rfc5424 import format_header, format_message
 from relay.wire.headers.timestamp import format_epoch

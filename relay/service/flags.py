@@ -22,8 +22,8 @@ from relay.service.configuration.model import (
     Url,
 )
 from relay.service.configuration.reading import Reading, Reported
-from relay.service.configuration.rewrite_table import REWRITE_MODES, TOKEN_MODES, read_token
 from relay.service.configuration.table import Choice
+from relay.service.configuration.tables.rewrite import REWRITE_MODES, TOKEN_MODES, read_token
 from relay.service.configuration.url import Role, id_from_url, url_shown
 
 

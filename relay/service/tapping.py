@@ -13,7 +13,7 @@ from relay.model.expression import Expression
 from relay.observe.control import Command, Stream, Streamed
 from relay.observe.taps import RATE_MAX, Taps, Wanted
 from relay.rewrite.conditions import glob, regex, substring
-from relay.service.configuration.filter_table import numbers_in
+from relay.service.configuration.tables.filter import numbers_in
 from relay.service.destinations.service import DestinationService
 from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.service import SourceService

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relay.service.configuration.rewrite_table import TOKEN_MODES
+from relay.service.configuration.tables.rewrite import TOKEN_MODES
 from tests.bench.load import BenchError
 from tests.bench.usage import counting_syncs, sync_count, traced_pid
 from tests.certificate_files import CertificateFiles

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from relay.service.configuration.rewrite_table import TOKEN_MODES
+from relay.service.configuration.tables.rewrite import TOKEN_MODES
 from tests.bench.corpora import Corpora
 from tests.bench.load import BenchError
 from tests.bench.measuring import Bench, Choice, latenesses, verified

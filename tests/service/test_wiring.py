@@ -19,7 +19,6 @@ from relay.queue.admission.watermark import Watermark
 from relay.queue.ledger import Ledger
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Removal, SetAside, Transaction
-from relay.service.configuration.filter_table import AllOf, FieldFits, TextTest
 from relay.service.configuration.model import (
     AlertLimits,
     AlertsConfiguration,
@@ -29,6 +28,7 @@ from relay.service.configuration.model import (
     Url,
     WatchConfiguration,
 )
+from relay.service.configuration.tables.filter import AllOf, FieldFits, TextTest
 from relay.service.exit_status import ExitStatus
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue import compaction

@@ -13,7 +13,7 @@ from relay import __version__
 from relay.model.clock import Reactor
 from relay.model.errors import UpstreamError
 from relay.service.configuration.model import AlertsConfiguration, TlsConfiguration, Url
-from relay.service.configuration.rewrite_table import token_from_file
+from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.prerequisite import Prerequisite
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.tls.files import read_options, read_policy

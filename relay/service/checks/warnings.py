@@ -18,7 +18,6 @@ from relay.model.expression import Expression
 from relay.model.template import macros_of
 from relay.rewrite.macros import ALIASES, FIELD_NAMES, HARD_MACROS
 from relay.service.checks.conflicts import is_loopback
-from relay.service.configuration import step_table as steps
 from relay.service.configuration.keys import entries_of
 from relay.service.configuration.kinds import Places
 from relay.service.configuration.model import (
@@ -28,8 +27,9 @@ from relay.service.configuration.model import (
     TlsConfiguration,
 )
 from relay.service.configuration.reading import TableOf, Template
-from relay.service.configuration.step_table import Action
 from relay.service.configuration.table import did_you_mean, join_path, shown
+from relay.service.configuration.tables import step as steps
+from relay.service.configuration.tables.step import Action
 from relay.service.configuration.url import address_of
 from relay.service.tls.files import certificates_in
 

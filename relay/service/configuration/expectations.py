@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.keys import Table, key
 from relay.service.configuration.reading import Entries, Reading, TableOf
 from relay.service.configuration.table import Named, Text, Texts, join_path, shown, unknown_name
+from relay.service.configuration.tables.filter import FACILITIES, SEVERITIES
 
 
 def bytes_of(text: str) -> bytes:

@@ -17,10 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
-from relay.service.configuration.apps_table import read_apps
 from relay.service.configuration.expectations import read_tests
-from relay.service.configuration.filter_table import Match
-from relay.service.configuration.format_table import format_problem
 from relay.service.configuration.keys import Table, compose, groups_of, keys_of, read_record
 from relay.service.configuration.kinds import AnyKinds, AnyUrlKind, ListenerSet, Places, UrlKind
 from relay.service.configuration.model import (
@@ -38,8 +35,11 @@ from relay.service.configuration.model import (
     WebConfiguration,
 )
 from relay.service.configuration.reading import Entries, Reading, Reported
-from relay.service.configuration.rewrite_table import names_a_form, token_from_file
 from relay.service.configuration.table import Anything, Leaf, join_path, shown, unknown_name
+from relay.service.configuration.tables.apps import read_apps
+from relay.service.configuration.tables.filter import Match
+from relay.service.configuration.tables.format import format_problem
+from relay.service.configuration.tables.rewrite import names_a_form, token_from_file
 from relay.service.configuration.toml_text import (
     TomlSlip,
     line_of,

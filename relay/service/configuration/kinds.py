@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from relay.service.configuration.format_table import TemplateOnly
 from relay.service.configuration.keys import Key, compose, keys_of
 from relay.service.configuration.model import (
     Configuration,
@@ -23,6 +22,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.reading import OneOrMore, Readable, Reading
 from relay.service.configuration.table import Text, Whole, join_path
+from relay.service.configuration.tables.format import TemplateOnly
 from relay.service.configuration.url import Address, Host, Role, url_shown
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")

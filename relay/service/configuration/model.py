@@ -20,17 +20,8 @@ from relay.model.parse_options import ParseOptions
 from relay.model.policy import POLICIES, WAYS, DrainRate
 from relay.model.token import Token
 from relay.service.configuration.expectations import MessageTest
-from relay.service.configuration.filter_table import MATCH, Filter
-from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
 from relay.service.configuration.keys import group, key, keys_of
-from relay.service.configuration.parse_table import ParseTable
 from relay.service.configuration.reading import FilePath, Reading, SecretFile
-from relay.service.configuration.rewrite_table import (
-    RewriteConfiguration,
-    Rewrites,
-    TokenChoice,
-    UnreadToken,
-)
 from relay.service.configuration.table import (
     Choice,
     Choices,
@@ -45,6 +36,15 @@ from relay.service.configuration.table import (
     Whole,
     plain,
     shown,
+)
+from relay.service.configuration.tables.filter import MATCH, Filter
+from relay.service.configuration.tables.format import FORMAT_TABLE, FormatConfiguration
+from relay.service.configuration.tables.parse import ParseTable
+from relay.service.configuration.tables.rewrite import (
+    RewriteConfiguration,
+    Rewrites,
+    TokenChoice,
+    UnreadToken,
 )
 from relay.service.configuration.url import HostPort, Url, address_of
 

@@ -21,12 +21,12 @@ from relay.model.template import macros_of, split_template
 from relay.model.text import counted
 from relay.model.token import has_token_form
 from relay.rewrite.forms.record_key import split_key
-from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import KiB, MiB, TlsConfiguration, Url, Where
 from relay.service.configuration.reading import SecretFile, Template
-from relay.service.configuration.rewrite_table import token_from_file
 from relay.service.configuration.table import Choice, Flag, Seconds, Size, Text, Whole, shown
+from relay.service.configuration.tables.format import FORMAT_TABLE, FormatConfiguration
+from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.configuration.url import HostPort, Role, url_shown
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet

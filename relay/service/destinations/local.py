@@ -16,10 +16,10 @@ from twisted.internet.defer import DeferredLock
 
 from relay.model.output import KeyTemplate, SizeLimit
 from relay.service.checks.warnings import directory_warnings
-from relay.service.configuration.format_table import FORMAT_TABLE, FormatConfiguration
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import DestinationConfiguration, Where
 from relay.service.configuration.table import Texts
+from relay.service.configuration.tables.format import FORMAT_TABLE, FormatConfiguration
 from relay.service.configuration.url import SOCKET_PATH, Bare, Path
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet

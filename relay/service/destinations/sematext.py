@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 from relay.model.errors import UpstreamError
 from relay.model.output import SizeLimit
 from relay.model.token import Token
-from relay.service.configuration.format_table import FormatConfiguration
 from relay.service.configuration.keys import group, key, keys_of
 from relay.service.configuration.model import (
     DestinationConfiguration,
@@ -23,7 +22,9 @@ from relay.service.configuration.model import (
     Where,
 )
 from relay.service.configuration.reading import Reading, Reported
-from relay.service.configuration.rewrite_table import (
+from relay.service.configuration.table import Choice, Text, Whole
+from relay.service.configuration.tables.format import FormatConfiguration
+from relay.service.configuration.tables.rewrite import (
     TOKEN_MODES,
     FormKeys,
     Rewrites,
@@ -31,7 +32,6 @@ from relay.service.configuration.rewrite_table import (
     names_a_form,
     read_token,
 )
-from relay.service.configuration.table import Choice, Text, Whole
 from relay.service.configuration.url import Role, is_host
 from relay.service.destinations.datagrams import UDP
 from relay.service.destinations.http import (

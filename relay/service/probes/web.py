@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.model.token import Token
 from relay.service.configuration.model import WebConfiguration
-from relay.service.configuration.rewrite_table import token_from_file
+from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.probes.listener import probe_stream_port
 from relay.service.probes.probe import Probe
 

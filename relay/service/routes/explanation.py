@@ -19,7 +19,6 @@ from relay.rewrite.forms.record_key import split_key
 from relay.rewrite.forms.token import redacted
 from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.configuration.expectations import Expectation, bytes_of
-from relay.service.configuration.filter_table import AllOf
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
@@ -27,6 +26,7 @@ from relay.service.configuration.model import (
     UnreadToken,
 )
 from relay.service.configuration.table import unknown_name
+from relay.service.configuration.tables.filter import AllOf
 from relay.service.routes.late_tokens import with_tokens
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting

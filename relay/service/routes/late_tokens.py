@@ -22,7 +22,7 @@ from relay.rewrite.forms.form import Form
 from relay.rewrite.forms.token import fill_slots, with_slots
 from relay.rewrite.json.text import json_string
 from relay.service.configuration.model import RewriteConfiguration, UnreadToken
-from relay.service.configuration.rewrite_table import read_token
+from relay.service.configuration.tables.rewrite import read_token
 from relay.service.periodic import PeriodicService
 from relay.service.prerequisite import Prerequisite, Reminder
 from relay.transport.notices import Notices

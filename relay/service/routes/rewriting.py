@@ -36,13 +36,13 @@ from relay.rewrite.steps.pipeline import (
     stage_of,
     without_empty,
 )
-from relay.service.configuration.filter_table import ALWAYS
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
     RewriteConfiguration,
 )
 from relay.service.configuration.table import join_path
+from relay.service.configuration.tables.filter import ALWAYS
 from relay.service.routes.late_tokens import LateTokens
 from relay.service.routes.stages import Conditions, OpenLookup, Stages
 

@@ -15,12 +15,12 @@ from relay.rewrite.steps import changes as steps
 from relay.rewrite.steps import message_parsers, redaction, sampling
 from relay.rewrite.steps.grouping import GroupBy
 from relay.rewrite.steps.pipeline import Change, Stage, stage_of
-from relay.service.configuration import filter_table as table
-from relay.service.configuration import step_table as asked
-from relay.service.configuration.filter_table import Filter, TextTest
 from relay.service.configuration.reading import content_of
-from relay.service.configuration.step_table import Action, Step
 from relay.service.configuration.table import shown
+from relay.service.configuration.tables import filter as table
+from relay.service.configuration.tables import step as asked
+from relay.service.configuration.tables.filter import Filter, TextTest
+from relay.service.configuration.tables.step import Action, Step
 
 _TESTS = {"glob": glob, "substring": substring, "regex": regex}
 

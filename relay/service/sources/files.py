@@ -10,10 +10,10 @@ from twisted.application.service import Service
 
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY
 from relay.model.text import Document, counted
-from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import SourceConfiguration, Url, Where, reserved_key
 from relay.service.configuration.table import Choice, Flag, Named, Text, Whole
+from relay.service.configuration.tables.filter import FACILITIES, SEVERITIES
 from relay.service.configuration.url import Path
 from relay.service.probes.files import probe_read
 from relay.service.probes.probe import Probe

@@ -19,10 +19,10 @@ from relay.model.origin import Transport
 from relay.model.text import Document
 from relay.observe.log_lines import as_message
 from relay.service.checks.warnings import directory_warnings
-from relay.service.configuration.filter_table import SEVERITIES
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import SourceConfiguration, Where, reserved_key
 from relay.service.configuration.table import Named, Permissions, Texts
+from relay.service.configuration.tables.filter import SEVERITIES
 from relay.service.configuration.url import Bare, Path
 from relay.service.probes.files import probe_runnable
 from relay.service.probes.local import probe_pipe_to_read

@@ -33,7 +33,7 @@ from relay.observe.web.server import (
 )
 from relay.queue.transaction import is_of_source
 from relay.service.configuration.model import Configuration, WebConfiguration
-from relay.service.configuration.rewrite_table import token_from_file
+from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.queue.view import QueueView
 from relay.service.sampling import RateSampler
 from relay.service.sources.service import SourceService

@@ -7,7 +7,7 @@ import pytest
 
 from relay.model.origin import Origin, Transport
 from relay.rewrite.conditions import holds
-from relay.service.configuration.filter_table import (
+from relay.service.configuration.tables.filter import (
     ALWAYS,
     AllOf,
     CameWithin,

@@ -8,7 +8,7 @@ import pytest
 from relay.model.origin import Origin, Transport
 from relay.rewrite.drops import Drops
 from relay.rewrite.steps.redaction import KINDS
-from relay.service.configuration.step_table import PERSONAL_DATA, Action
+from relay.service.configuration.tables.step import PERSONAL_DATA, Action
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.stages import Conditions, Stages
 from relay.wire.parse import parse

@@ -10,8 +10,8 @@ from relay.model.token import Token
 from relay.service.configuration.keys import key, keys_of, read_record
 from relay.service.configuration.model import ID, AppConfiguration
 from relay.service.configuration.reading import Reading, Reported, SecretFile, TokenVariable
-from relay.service.configuration.rewrite_table import token_from_environment, token_from_file
 from relay.service.configuration.table import Networks, Texts, join_path, shown
+from relay.service.configuration.tables.rewrite import token_from_environment, token_from_file
 
 
 class _TokenFiles:

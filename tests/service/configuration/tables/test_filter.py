@@ -14,8 +14,8 @@ from relay.codec.messages import Messages
 from relay.model.message import SyslogMessage
 from relay.model.origin import Arrival, Origin, Transport
 from relay.rewrite.conditions import Condition, Predicate, chosen, fitting
-from relay.service.configuration.filter_table import MATCH, AllOf, CameWithin, Match
 from relay.service.configuration.reading import Reading, Reported
+from relay.service.configuration.tables.filter import MATCH, AllOf, CameWithin, Match
 from relay.service.routes.stages import Conditions
 from relay.wire.parse import parse, parse_all, read_lines
 from tests.any_messages import many_examples

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from relay.model.output import FORMATS, Pair, Pattern, Rekey, Selection
 from relay.rewrite.batch import MacroContext
 from relay.rewrite.forms.formats import new_format
-from relay.service.configuration.format_table import (
+from relay.service.configuration.model import FormatConfiguration
+from relay.service.configuration.reading import Readable, Reading
+from relay.service.configuration.tables.format import (
     FORMAT,
     FormatTable,
     TemplateOnly,
     format_problem,
 )
-from relay.service.configuration.model import FormatConfiguration
-from relay.service.configuration.reading import Readable, Reading
-from relay.service.configuration.rewrite_table import names_a_form
+from relay.service.configuration.tables.rewrite import names_a_form
 from relay.wire.parse import parse_all
 from tests.any_messages import NETWORK
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from relay.model.token import Token
-from relay.service.configuration.apps_table import read_apps
 from relay.service.configuration.model import AppConfiguration
 from relay.service.configuration.reading import Reading
+from relay.service.configuration.tables.apps import read_apps
 from tests.certificate_files import make_certificate_files
 
 SECRET = "web-token-0123456789"

@@ -7,8 +7,8 @@ from datetime import UTC
 import pytest
 
 from relay.model.parse_options import ParseOptions
-from relay.service.configuration.parse_table import PARSE, ParseTable
 from relay.service.configuration.reading import Reading, Reported
+from relay.service.configuration.tables.parse import PARSE, ParseTable
 
 
 def read(values: object) -> tuple[ParseOptions, list[str]]:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from relay.model.parse_options import ParseOptions
-from relay.service.configuration.filter_table import FACILITIES, SEVERITIES
-from relay.service.configuration.format_table import TimeZone
 from relay.service.configuration.reading import Reading
 from relay.service.configuration.table import Choice, Expression, Flag, Leaf, Named, Text, Texts
+from relay.service.configuration.tables.filter import FACILITIES, SEVERITIES
+from relay.service.configuration.tables.format import TimeZone
 
 
 class _Bytes:

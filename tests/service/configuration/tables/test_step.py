@@ -16,7 +16,7 @@ from relay.rewrite.fields import getter
 from relay.rewrite.steps.changes import Lookup, Template
 from relay.rewrite.steps.pipeline import Stage
 from relay.service.configuration.reading import Reading, Reported
-from relay.service.configuration.step_table import Step, StepTable
+from relay.service.configuration.tables.step import Step, StepTable
 from relay.service.routes.stages import Conditions, Stages
 from relay.wire.parse import parse
 

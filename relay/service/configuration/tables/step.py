@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
 from relay.model.expression import Expression as Regex
-from relay.service.configuration.filter_table import ALWAYS, FACILITIES, MATCH, SEVERITIES, Filter
 from relay.service.configuration.keys import key, keys_of, read_record
 from relay.service.configuration.reading import (
     FilePath,
@@ -47,6 +46,7 @@ from relay.service.configuration.table import (
     unknown_name,
 )
 from relay.service.configuration.table import Number as Real
+from relay.service.configuration.tables.filter import ALWAYS, FACILITIES, MATCH, SEVERITIES, Filter
 
 PERSONAL_DATA = ("ipv4", "ipv6", "email", "card", "token")
 """What `relay.rewrite.steps.redaction` knows how to find."""

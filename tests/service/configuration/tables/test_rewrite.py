@@ -8,7 +8,7 @@ import pytest
 from relay.model.token import Token
 from relay.service.configuration.model import RewriteConfiguration, TokenChoice
 from relay.service.configuration.reading import Reported
-from relay.service.configuration.rewrite_table import (
+from relay.service.configuration.tables.rewrite import (
     Rewrites,
     names_a_form,
     token_from_environment,

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from hashlib import blake2s
 
 from relay.model.token import HEADERS, HEADERS_OF, Token, check_place, redacted_secret
-from relay.service.configuration.filter_table import MATCH, Filter
 from relay.service.configuration.keys import Table, group, key, read_record
 from relay.service.configuration.reading import (
     Entries,
@@ -25,8 +24,9 @@ from relay.service.configuration.reading import (
     TokenVariable,
     content_of,
 )
-from relay.service.configuration.step_table import Step, StepTable
 from relay.service.configuration.table import Choice, Flag, shown
+from relay.service.configuration.tables.filter import MATCH, Filter
+from relay.service.configuration.tables.step import Step, StepTable
 
 TOKEN_MODES = tuple(HEADERS_OF)
 REWRITE_MODES = ("none", *TOKEN_MODES, "ewmm")
