@@ -43,6 +43,18 @@ All keys of `relay.toml`.  This file is made by `make reference` from the declar
 A size is a number of bytes, or a text with a unit, KiB to TiB or kB to TB: `"64 KiB"` is 65,536
 bytes, `"4 GB"` is 4,000,000,000.  A key without a default may be left out.
 `syslogrelay check FILE` names a wrong key with its line and says what is allowed.
+
+## `include`
+
+A list of names and patterns (`*`, `?`, `[…]`) of other files, above all tables:
+`include = ["conf.d/*.toml"]`. Patterns are relative to the file that they stand in, and relative
+paths in an included file are relative to that file. The files of a pattern are read in the order of
+their names, after the file that includes them; destinations that are `final` depend on that order.
+A pattern may fit no file, while a name has to be that of one. Hidden files fit no pattern, and
+included files cannot include others. 1,000 files of 16 MiB together are allowed.
+
+Tables such as `[sources.ID]`, and the keys of `[relay]`, `[alerts]` and `[web]`, may be in any of the
+files, each in one of them; entries of `[[tests]]` and `[[watch]]` come one after another.
 """
 
 

@@ -74,23 +74,24 @@ def check(file: str, connects: bool, timeout: float, as_json: bool) -> None:
             if (obstacle := source.obstacle())
         ]
         if failures:
-            raise ConfigurationError(
-                [f"{file}: {failure}" for failure in failures], configuration.warnings
-            )
+            origin = configuration.origin
+            placed = [f"{origin.where(each) if origin else file}: {each}" for each in failures]
+            raise ConfigurationError(placed, configuration.placed_warnings)
     except ConfigurationUnreadable as error:
         give_up(str(error))
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
-        _print_warnings(file, error.warnings)
+        _print_warnings(error.warnings)
         raise SystemExit(1) from None
-    _print_warnings(file, configuration.warnings)
+    _print_warnings(configuration.placed_warnings)
     sources = counted(len(configuration.sources), "source")
     destinations = counted(len(configuration.destinations), "destination")
     tests = ", " + counted(len(configuration.tests), "test") if configuration.tests else ""
     click.echo(f"{file}: ok: {sources}, {destinations}{tests}")
 
 
-def _print_warnings(file: str, warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        click.echo(f"{file}: warning: {warning}", err=True)
+def _print_warnings(placed: Sequence[str]) -> None:
+    for warning in placed:
+        place, _, text = warning.partition(": ")
+        click.echo(f"{place}: warning: {text}", err=True)

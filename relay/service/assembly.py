@@ -383,9 +383,8 @@ def _web(relay: _Relay) -> WebService | None:
 
 
 def _warn_at_start(configuration: Configuration, systemd: Systemd, notices: Notices) -> None:
-    for warning in configuration.warnings:
-        path = configuration.path or "command line"
-        _log.warn("{path}: {warning}", path=path, warning=warning)
+    for warning in configuration.placed_warnings:
+        _log.warn("{warning}", warning=warning)
     if text := open_files_warning(configuration.sources, len(configuration.destinations)):
         _log.warn("{text}", text=text)
     for unused in systemd.unused(source.listen for source in configuration.sources):

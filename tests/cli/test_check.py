@@ -77,7 +77,7 @@ def test_a_key_that_has_no_effect_any_more_is_a_warning(tmp_path: Path) -> None:
     path.write_text("[relay]\ndrain_process = true\n" + GOOD)
     result = check(path)
     assert (result.exit_code, result.stdout) == (0, f"{path}: ok: 1 source, 2 destinations\n")
-    assert result.stderr.startswith(f"{path}: warning: relay.drain_process: has no effect")
+    assert result.stderr.startswith(f"{path}:2: warning: relay.drain_process: has no effect")
 
 
 def test_what_is_hardly_meant_is_a_warning(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path) -> None:
     result = check(path)
     assert (result.exit_code, result.stdout) == (0, f"{path}: ok: 1 source, 2 destinations\n")
     assert result.stderr == (
-        f"{path}: warning: destinations.two.template: there is no macro HOTS, did you mean 'HOST'? "
-        "it is empty unless messages bring a pair of this name\n"
+        f"{path}:8: warning: destinations.two.template: there is no macro HOTS, did you mean "
+        "'HOST'? it is empty unless messages bring a pair of this name\n"
     )
 
 
@@ -154,7 +154,7 @@ x = 1
         "7",
         "10",
     ]
-    assert warning.startswith(f"{path}: warning: relay.drain_process: has no effect")
+    assert warning.startswith(f"{path}:2: warning: relay.drain_process: has no effect")
     path.write_text("[relay]\ndrain_process = true\nstate_dir = '/proc/nope'\n" + GOOD)
     problem, warning = check(path).stderr.splitlines()
     assert "would lie on proc" in problem

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.service.configuration.expectations import read_tests
+from relay.service.configuration.including import read_files
 from relay.service.configuration.keys import Table, compose, groups_of, keys_of, read_record
 from relay.service.configuration.kinds import AnyKinds, AnyUrlKind, ListenerSet, Places, UrlKind
 from relay.service.configuration.model import (
@@ -34,20 +34,14 @@ from relay.service.configuration.model import (
     WatchConfiguration,
     WebConfiguration,
 )
+from relay.service.configuration.origin import Origin, TomlFile
 from relay.service.configuration.reading import Entries, Reading, Reported
 from relay.service.configuration.table import Anything, Leaf, join_path, shown, unknown_name
 from relay.service.configuration.tables.apps import read_apps
 from relay.service.configuration.tables.filter import Match
 from relay.service.configuration.tables.format import format_problem
 from relay.service.configuration.tables.rewrite import names_a_form, token_from_file
-from relay.service.configuration.toml_text import (
-    TomlSlip,
-    line_of,
-    parse_toml,
-    parts_of,
-    places,
-    state_dir_in,
-)
+from relay.service.configuration.toml_text import parts_of, state_dir_in
 from relay.service.configuration.url import Role
 
 DEFAULT_PATH = "/etc/syslogrelay/relay.toml"
@@ -86,7 +80,7 @@ class Examined(NamedTuple):
 def read_configuration(path: str, kinds: AnyKinds, *, to_start: bool = False) -> Configuration:
     """Read the configuration file at `path`.
 
-    Relative paths in the file are relative to its directory.
+    Relative paths in a file are relative to its directory.
 
     Args:
         to_start: Leave aside what is wrong with certificates, keys and tokens: the sources and
@@ -95,32 +89,36 @@ def read_configuration(path: str, kinds: AnyKinds, *, to_start: bool = False) ->
     Raises:
         ConfigurationUnreadable: There is no such file, or it may not be read.
         ConfigurationError: Every problem of the file, one line each, beginning
-            with `path`, in the order of their lines; and the warnings that are known.
+            with the name of the file, in the order of their lines; and the warnings that are known.
     """
-    text, values = _values_of(path)
-    configuration, reading = _read(path, values, kinds)
+    origin = read_files(path)
+    if not origin.is_complete:
+        raise ConfigurationError(origin.in_order())
+    configuration, reading = _read(origin, kinds)
     problems = reading.problems + ([] if to_start else reading.unready)
-    if problems:
-        raise ConfigurationError(_in_order(problems, path, text), configuration.warnings)
+    if problems or origin.placed:
+        raise ConfigurationError(origin.in_order(problems), configuration.placed_warnings)
     return configuration
 
 
 def examine_file(path: str, kinds: AnyKinds) -> Examined:
     """Read as much of the configuration file at `path` as is right."""
     try:
-        text, values = _values_of(path)
+        origin = read_files(path)
     except ConfigurationUnreadable as error:
         return Examined(error.problems)
     except ConfigurationError as error:
         return _by_line(error.problems, path)
-    configuration, reading = _read(path, values, kinds)
-    relay = values.get("relay", {})
+    configuration, reading = _read(origin, kinds)
+    relay = origin.values.get("relay", {})
     given = relay.get("state_dir", DEFAULT_STATE_DIR) if isinstance(relay, dict) else None
-    is_known = isinstance(given, str) and given != ""
+    is_known = isinstance(given, str) and given != "" and not origin.hides_state_dir
+    # What refers to a file that cannot be read is not wrong for that.
+    problems = reading.problems + reading.unready if origin.is_complete else []
     return Examined(
-        _in_order(reading.problems + reading.unready, path, text),
+        origin.in_order(problems),
         configuration,
-        is_whole=not reading.problems,
+        is_whole=not (reading.problems or origin.placed),
         state_dir=configuration.state_dir if is_known else "",
     )
 
@@ -133,7 +131,8 @@ def read_tables(
     Returns:
         The configuration, and its problems, which begin with dotted paths.
     """
-    configuration, reading = _read(os.path.join(base_dir, "configuration"), values, kinds)
+    file = TomlFile(os.path.join(base_dir, "configuration"), "", values)
+    configuration, reading = _read(Origin([file], dict(values)), kinds)
     return configuration, reading.problems + reading.unready
 
 
@@ -148,41 +147,10 @@ def _by_line(problems: list[str], path: str) -> Examined:
     return Examined(problems, state_dir=os.path.normpath(state_dir), state_dir_from=how)
 
 
-def _read(
-    path: str, values: Mapping[str, object], kinds: AnyKinds
-) -> tuple[Configuration, Reading]:
-    """What is right in the file, and what is wrong."""
-    path = os.path.abspath(path)
-    reading = Reading(os.path.dirname(path))
-    return _FileReader(reading, kinds).read(values, path), reading
-
-
-def _in_order(problems: Sequence[str], path: str, text: str) -> list[str]:
-    """The problems with their lines, in that order; those of the whole file are last."""
-    found = places(text) if problems else []
-    lines = [(line_of(problem, found), problem) for problem in problems]
-    lines.sort(key=lambda each: each[0] or sys.maxsize)
-    return [f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in lines]
-
-
-def _values_of(path: str) -> tuple[str, dict[str, object]]:
-    """The text of a file, and its tables."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise ConfigurationUnreadable([f"{path}: cannot read it: {error.strerror}"]) from None
-    try:
-        text = data.decode()
-        return text, parse_toml(text)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        reason = f"not UTF-8: found the byte 0x{data[error.start]:02x}"
-    except TomlSlip as slip:
-        line, column, reason = slip.line, slip.column, slip.reason
-    place = f"{path}:{line}:{column}" if line else path
-    raise ConfigurationError([f"{place}: {reason}"])
+def _read(origin: Origin, kinds: AnyKinds) -> tuple[Configuration, Reading]:
+    """What is right in the files, and what is wrong."""
+    reading = Reading(origin.files[0].directory, origin)
+    return _FileReader(reading, kinds).read(origin), reading
 
 
 class _FileReader:
@@ -194,9 +162,9 @@ class _FileReader:
         self._kinds = kinds
         self._places = Places({}, {})
 
-    def read(self, values: Mapping[str, object], path: str) -> Configuration:
+    def read(self, origin: Origin) -> Configuration:
         reading, checks = self._reading, self._kinds.checks
-        tables = reading.table(values, _FILE, "")
+        tables = reading.table(origin.values, _FILE, "")
         relay = reading.table(_current(tables.get("relay", {}), reading), _RELAY, "relay")
         sources = self._named_tables(tables, "sources", 'network] with listen = "tcp://:514"')
         destinations = self._named_tables(
@@ -220,7 +188,7 @@ class _FileReader:
                 self._add(_limits_without_alerts(rules))
         relay["alerts"] = self._alerts(tables.get("alerts"))
         relay["web"] = self._web(tables.get("web"))
-        configuration = compose(Configuration, {**relay, "path": path})
+        configuration = compose(Configuration, {**relay, "path": origin.paths[0], "origin": origin})
         self._add(checks.problems(configuration, self._places, self._kinds, not self.problems))
         wrong = {_table_of(problem) for problem in self.problems}
         warnings = reading.warnings + [
@@ -415,11 +383,16 @@ class _FileReader:
         if not texts:
             return ()
         try:
-            urls = self._kinds.urls(texts, role, base_dir=self._reading.base_dir)
+            place = f"{where}.{role}"
+            base_dir = self._reading.directory_of(place)
+            urls = self._kinds.urls(texts, role, base_dir=base_dir)
         except ValueError as error:
             self._reading.add(f"{where}.{role}", str(error))
             return ()
         self.problems += self._kinds.foreign_keys(values, role, where)
+        for text, url in zip(texts, urls, strict=True):
+            if url.local_path and not text.partition(":")[2].startswith("/"):
+                self._reading.note_absolute(text, str(url), place)
         return urls
 
     def _check_tls(self, tls: TlsConfiguration, role: Role, where: str) -> None:
@@ -452,8 +425,11 @@ def _watch(
     for number, rule in enumerate(
         reading.read(Entries(Table(WatchConfiguration)), values, "watch")
     ):
-        if any(other.id == rule.id for other in found):
-            problem = f"{shown(rule.id)} is the id of an earlier rule; choose another one"
+        earlier = [n for n, other in enumerate(found) if other.id == rule.id]
+        if earlier:
+            origin = reading.origin
+            place = f" ({origin.where(f'watch[{earlier[0]}].id')})" if origin else ""
+            problem = f"{shown(rule.id)} is the id of an earlier rule{place}; choose another one"
             reading.add(f"watch[{number}].id", problem)
         for id in rule.sources:
             if id not in reading.sources:

@@ -21,6 +21,7 @@ from relay.model.policy import POLICIES, WAYS, DrainRate
 from relay.model.token import Token
 from relay.service.configuration.expectations import MessageTest
 from relay.service.configuration.keys import group, key, keys_of
+from relay.service.configuration.origin import Origin
 from relay.service.configuration.reading import FilePath, Reading, SecretFile
 from relay.service.configuration.table import (
     Choice,
@@ -582,7 +583,7 @@ class AlertProgram:
 
     def read_at(self, value: object, path: str, reading: Reading, /) -> tuple[str, ...]:
         program, *arguments = Texts(self.allowed, may_repeat=True).read(value)
-        program = reading.absolute(program)
+        program = reading.absolute(program, path)
         if not os.access(program, os.X_OK) or os.path.isdir(program):
             reading.warnings.append(f"{path}: {program} is not a program that may be run")
         return (program, *arguments)
@@ -793,6 +794,19 @@ class Configuration:
     """What is no error in the file, but deserves a look; `check` prints and the start logs it."""
     path: str = field(default="", compare=False)
     """The file that this was read from; empty for command line flags."""
+    origin: Origin | None = field(default=None, compare=False)
+    """Where it says what; None for command line flags."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The absolute paths of all files that it was read from, `path` first."""
+        return self.origin.paths if self.origin else ()
+
+    @property
+    def placed_warnings(self) -> tuple[str, ...]:
+        """The warnings with their places: ``FILE:LINE: TEXT``."""
+        place = self.origin.where if self.origin else lambda warning: "command line"
+        return tuple(f"{place(warning)}: {warning}" for warning in self.warnings)
 
     @property
     def secrets(self) -> list[bytes]:

@@ -14,6 +14,7 @@ from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_chec
 
 from relay.model import expression
 from relay.model.template import macros_of
+from relay.service.configuration.origin import Origin
 from relay.service.configuration.table import (
     Expression,
     Leaf,
@@ -61,6 +62,8 @@ class Reading:
 
     base_dir: str = ""
     """Directory for relative paths."""
+    origin: Origin | None = None
+    """The files that are read; None = there is none, or one."""
     sources: Sequence[str] = ()
     """The ids that a filter may name."""
     apps: Sequence[str] = ()
@@ -81,8 +84,21 @@ class Reading:
         if (line := f"{path}: {problem}") not in self.problems:
             self.problems.append(line)
 
-    def absolute(self, path: str) -> str:
-        return os.path.normpath(os.path.join(self.base_dir, path))
+    def absolute(self, path: str, where: str = "") -> str:
+        """The path of a file that is named at `where`, relative to the file that names it."""
+        found = os.path.normpath(os.path.join(self.directory_of(where), path))
+        if found != path:
+            self.note_absolute(path, found, where)
+        return found
+
+    def directory_of(self, where: str) -> str:
+        """Where a relative path starts from that is the value at a dotted path."""
+        return self.base_dir if self.origin is None else self.origin.directory_of(where)
+
+    def note_absolute(self, text: str, absolute: str, where: str) -> None:
+        """Remember what a relative path or URL at a dotted path stands for."""
+        if self.origin is not None:
+            self.origin.absolute[where, text] = absolute
 
     def note_expression(self, pattern: str, path: str) -> None:
         """Warn of a regular expression that runs under a time limit."""
@@ -228,7 +244,7 @@ class FilePath:
     allowed: ClassVar[str] = "a path"
 
     def read_at(self, value: object, path: str, reading: Reading, /) -> str:
-        return reading.absolute(Text(self.allowed).read(value))
+        return reading.absolute(Text(self.allowed).read(value), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +256,7 @@ class SecretFile:
 
     def read_at(self, value: object, path: str, reading: Reading, /) -> str:
         # A pasted secret is a likely slip.
-        file = reading.absolute(Text(self.allowed, secret=True).read(value))
+        file = reading.absolute(Text(self.allowed, secret=True).read(value), path)
         reading.note_secret(file, path, is_token=self.is_token)
         return file
 

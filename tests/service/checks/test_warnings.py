@@ -205,7 +205,9 @@ def test_problems_do_not_hide_warnings_of_other_tables(tmp_path: Path) -> None:
         read_configuration(str(tmp_path / "relay.toml"), KINDS)
     (problem,), (warning,) = caught.value.problems, caught.value.warnings
     assert "destinations.e.x: unknown key" in problem
-    assert warning.startswith("destinations.d.template: there is no macro MSGG")
+    assert warning.startswith(
+        f"{tmp_path}/relay.toml:5: destinations.d.template: there is no macro MSGG"
+    )
 
 
 def destination(id: str, text: str) -> str:

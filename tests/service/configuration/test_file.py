@@ -1140,7 +1140,7 @@ counts_as = "ignore"
         ),
         (
             '[[watch]]\nid = "a"\ncounts_as = "error"\n' * 2,
-            "watch[1].id: 'a' is the id of an earlier rule; choose another one",
+            "watch[1].id: 'a' is the id of an earlier rule (",
         ),
         (
             '[[watch]]\nid = "a"\ncounts_as = "error"\nper_second_max = 1',
