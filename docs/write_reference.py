@@ -41,7 +41,8 @@ All keys of `relay.toml`.  This file is made by `make reference` from the declar
 [queue.md](queue.md) limits, order and history.
 
 A size is a number of bytes, or a text with a unit, KiB to TiB or kB to TB: `"64 KiB"` is 65,536
-bytes, `"4 GB"` is 4,000,000,000.  A key without a default may be left out.
+bytes, `"4 GB"` is 4,000,000,000.  A path may be `"$CREDENTIALS_DIRECTORY/NAME"`, a credential of
+systemd (`LoadCredential=NAME:/path` in the unit).  A key without a default may be left out.
 `syslogrelay check FILE` names a wrong key with its line and says what is allowed.
 
 ## `include`

@@ -14,6 +14,12 @@ from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_chec
 
 from relay.model import expression
 from relay.model.template import macros_of
+from relay.service.configuration.credentials import (
+    UNIT_DIRECTORY,
+    VARIABLE,
+    is_assumed,
+    with_credentials,
+)
 from relay.service.configuration.origin import Origin
 from relay.service.configuration.table import (
     Expression,
@@ -99,6 +105,23 @@ class Reading:
         """Remember what a relative path or URL at a dotted path stands for."""
         if self.origin is not None:
             self.origin.absolute[where, text] = absolute
+
+    def file(self, written: str, path: str) -> str:
+        """The absolute path of the file that the key at `path` names, perhaps a credential.
+
+        Raises:
+            ValueError: It begins as the path of a credential and is none.
+        """
+        credential = with_credentials(written)
+        if credential == written:
+            return self.absolute(written, path)
+        self.note_absolute(written, credential, path)
+        if is_assumed(written):
+            self.warnings.append(
+                f"{path}: {VARIABLE} is not set, so credentials are looked for in "
+                f"{UNIT_DIRECTORY}; systemd sets it for units with LoadCredential="
+            )
+        return credential
 
     def note_expression(self, pattern: str, path: str) -> None:
         """Warn of a regular expression that runs under a time limit."""
@@ -244,7 +267,7 @@ class FilePath:
     allowed: ClassVar[str] = "a path"
 
     def read_at(self, value: object, path: str, reading: Reading, /) -> str:
-        return reading.absolute(Text(self.allowed).read(value), path)
+        return reading.file(Text(self.allowed).read(value), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +279,7 @@ class SecretFile:
 
     def read_at(self, value: object, path: str, reading: Reading, /) -> str:
         # A pasted secret is a likely slip.
-        file = reading.absolute(Text(self.allowed, secret=True).read(value), path)
+        file = reading.file(Text(self.allowed, secret=True).read(value), path)
         reading.note_secret(file, path, is_token=self.is_token)
         return file
 
