@@ -10,8 +10,9 @@ import click
 
 from relay.cli.connecting import check_connections
 from relay.cli.output import give_up
-from relay.model.errors import ConfigurationError, ConfigurationUnreadable
+from relay.model.errors import ConfigurationError, ConfigurationUnreadable, QueueError
 from relay.model.text import counted
+from relay.queue.repair.compatibility import Compatibility, examine
 from relay.service.configuration.file import read_configuration
 from relay.service.kinds import KINDS
 from relay.service.queue.state_dir import obstacles_in
@@ -36,7 +37,13 @@ from relay.service.routes.explanation import failures_of
     help="With --connect: longest wait of each step.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --connect: one JSON document.")
-def check(file: str, connects: bool, timeout: float, as_json: bool) -> None:
+@click.option(
+    "--state",
+    "looks_at_state",
+    is_flag=True,
+    help="Also tell whether this version can work with the queue that is there.",
+)
+def check(file: str, connects: bool, timeout: float, as_json: bool, looks_at_state: bool) -> None:
     """Check the configuration FILE without starting anything.
 
     Reads FILE and the certificates, keys and tokens that it names; opens no
@@ -47,6 +54,10 @@ def check(file: str, connects: bool, timeout: float, as_json: bool) -> None:
     Not checked: whether the relay's user may write to the state directory, and whether
     another relay is using it.  Root may read every file, so check as the relay's user.
 
+    With --state it reads the format of the queue in the state directory, also while a relay works
+    with it: a queue of a newer version is a problem, and of an older one the line says that a
+    start migrates it.
+
     With --connect it tries all destinations and sources at the same time, and no message is
     sent: a RELP session is opened and closed, plain syslog gets five blank lines, which no
     receiver takes for messages.  Each finding is a line with the cause and the remedy, and the
@@ -54,6 +65,8 @@ def check(file: str, connects: bool, timeout: float, as_json: bool) -> None:
     """
     if as_json and not connects:
         raise click.UsageError("--json is for check --connect; add --connect")
+    if connects and looks_at_state:
+        raise click.UsageError("--state and --connect are two checks; give one at a time")
     if os.geteuid() == 0:
         click.echo(
             f"{file}: warning: checked as root, who may read every file; as the relay's user: "
@@ -68,6 +81,9 @@ def check(file: str, connects: bool, timeout: float, as_json: bool) -> None:
         failures += obstacles_in(
             configuration.state_dir, may_forget=configuration.allow_volatile_state
         )
+        state = _state_of(configuration.state_dir) if looks_at_state else None
+        if state is not None and not state.can_open:
+            failures.append(state.text)
         failures += [
             f"sources.{source.id}: {source.listen}: {obstacle}"
             for source in configuration.sources
@@ -89,6 +105,15 @@ def check(file: str, connects: bool, timeout: float, as_json: bool) -> None:
     destinations = counted(len(configuration.destinations), "destination")
     tests = ", " + counted(len(configuration.tests), "test") if configuration.tests else ""
     click.echo(f"{file}: ok: {sources}, {destinations}{tests}")
+    if state is not None:
+        click.echo(f"{file}: {state.text}")
+
+
+def _state_of(state_dir: str) -> Compatibility:
+    try:
+        return examine(os.path.join(state_dir, "queue"))
+    except QueueError as error:
+        give_up(str(error))
 
 
 def _print_warnings(placed: Sequence[str]) -> None:

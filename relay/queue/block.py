@@ -32,7 +32,7 @@ BLOCK_BYTES_TARGET = 128 * 1024
 """A block is closed when its records reach this.  Values of similar size keep LMDB
 from having to look for long runs of free pages."""
 
-_VERSION = 1
+BLOCK_VERSION = 1
 _PREFIX = struct.Struct("<BI")
 _HEADER = struct.Struct("<dI")
 _HEADERS_BYTES = _PREFIX.size + _HEADER.size
@@ -72,7 +72,7 @@ class Block(NamedTuple):
 def encode_block(payloads: Sequence[bytes], *, received_at: float) -> bytes:
     """`payloads` (at least one, each under 4 GiB) as a value."""
     header = _HEADER.pack(received_at, len(payloads))
-    return encode_records(_VERSION, header, payloads, crc32)
+    return encode_records(BLOCK_VERSION, header, payloads, crc32)
 
 
 def decode_block(value: Buffer) -> Block:
@@ -88,8 +88,8 @@ def decode_block(value: Buffer) -> Block:
     if len(value) < _HEADERS_BYTES:
         raise BlockDamaged(f"{len(value)} bytes are too short for a block")
     version, checksum = _PREFIX.unpack_from(value)
-    if version != _VERSION:
-        raise BlockDamaged(f"block version {version}, known is {_VERSION}")
+    if version != BLOCK_VERSION:
+        raise BlockDamaged(f"block version {version}, known is {BLOCK_VERSION}")
     if crc32(memoryview(value)[_PREFIX.size :]) != checksum:
         raise BlockDamaged("checksum mismatch")
     received_at, count = _HEADER.unpack_from(value, _PREFIX.size)
@@ -136,7 +136,7 @@ def received_at(value: Buffer) -> float | None:
     if len(value) < _HEADERS_BYTES:
         return None
     version, checksum = _PREFIX.unpack_from(value)
-    if version != _VERSION or crc32(memoryview(value)[_PREFIX.size :]) != checksum:
+    if version != BLOCK_VERSION or crc32(memoryview(value)[_PREFIX.size :]) != checksum:
         return None
     at, _ = _HEADER.unpack_from(value, _PREFIX.size)
     return float(at)

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from relay.cli.main import main
+from tests.queue_files import opened, put
 
 GOOD = """
 [sources.in]
@@ -159,3 +160,27 @@ x = 1
     problem, warning = check(path).stderr.splitlines()
     assert "would lie on proc" in problem
     assert "warning: relay.drain_process" in warning
+
+
+def test_the_state_is_examined_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    state = tmp_path / "state"
+    path.write_text(f'[relay]\nstate_dir = "{state}"\n' + GOOD)
+    examined = CliRunner().invoke(main, ["check", "--state", str(path)])
+    assert examined.exit_code == 0
+    assert examined.stdout.splitlines()[1:] == [
+        f"{path}: queue {state}/queue: there is none yet; a start makes it"
+    ]
+    with opened(state / "queue"):
+        pass
+    for _ in range(2):  # both snapshots
+        put(state / "queue", "meta", b"format", b"2")
+    refused = CliRunner().invoke(main, ["check", "--state", str(path)])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"queue {state}/queue has format '2', of a newer version" in refused.stderr
+
+
+def test_two_checks_at_a_time_are_refused(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(main, ["check", "--state", "--connect", str(tmp_path)])
+    assert refused.exit_code == 2
+    assert "give one at a time" in refused.stderr

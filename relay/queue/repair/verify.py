@@ -209,6 +209,11 @@ def _problems(
     return audit.problems
 
 
+def is_format_spoilt(file: PageFile) -> bool:
+    """Whether the disk changed the format of the queue's file: no version writes such a change."""
+    return _is_spoilt(*(_format(file, snapshot) for snapshot in file.snapshots))
+
+
 def _is_spoilt(now: bytes | None, before: bytes | None = None) -> bool:
     """Whether the format was changed by no version: those go from one to the next."""
     if not now or not before or now == before or len(now) != len(before):

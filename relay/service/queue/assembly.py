@@ -11,6 +11,7 @@ from twisted.application.service import Service
 from relay.model.clock import Clock, Reactor, WallClock
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
+from relay.queue.repair.compatibility import refuse_other_version
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.exit_status import ExitStatus
 from relay.service.queue.compaction import CompactionService
@@ -117,3 +118,4 @@ def sets_aside(source: SourceConfiguration) -> bool:
 def _check_path(path: str, *, may_forget: bool) -> None:
     refuse_used(path)
     refuse_unfit(path, may_forget=may_forget)
+    refuse_other_version(path)
