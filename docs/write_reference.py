@@ -75,7 +75,7 @@ def reference() -> str:
         "Without this table there is no alert; an empty one is enough.\n",
         _table(["Key", "Default", "Value", "Meaning"], _keys(alerts)),
         "\n## `[web]`\n\nThe web server, with "
-        "[the page](web.md), [metrics and health](operations.md#metrics-and-health). "
+        "[the page](web.md), [metrics and health](metrics.md). "
         "Without this table there is none.\n",
         _table(["Key", "Default", "Value", "Meaning"], _keys(web)),
         "\n## `[sources.ID]`\n\n`listen` is the URL to listen to:\n",

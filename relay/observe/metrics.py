@@ -1,7 +1,7 @@
 """The relay's metrics for Prometheus, read from its status document whenever somebody asks.
 
 Nothing is counted here and nothing runs between two scrapes.  `METRICS` declares every metric once:
-its name, its place in the document and its meaning; docs/operations.md lists them.
+its name, its place in the document and its meaning; docs/metrics.md lists them.
 
 Counters of sources are those on disk (`model/counters/kept.py`), so none is smaller after a kill.
 Histograms and peers begin at zero with the process; Prometheus notices that by itself.

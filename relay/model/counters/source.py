@@ -57,7 +57,7 @@ class SourceCounters:
     """Frames that the source set aside instead of queueing them; the account of its
     quarantine says which of these found no room there."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Lost frames by reason; docs/operations.md lists the reasons."""
+    """Lost frames by reason; docs/troubleshooting.md lists the reasons."""
     apps: Counter[str] = field(default_factory=Counter)
     """Frames by the app that they were authorised for."""
     parse_failures: int = 0
