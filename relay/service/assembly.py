@@ -67,6 +67,7 @@ from relay.service.tapping import new_taps, tap_commands
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.web.pages import WebParts, new_web_service
 from relay.service.web.service import WebService
+from relay.transport.held_sockets import HeldSockets
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
 from relay.transport.reception import Reception
@@ -114,6 +115,7 @@ class _Relay:
     ) -> None:
         self.reactor, self.configuration = reactor, configuration
         self.systemd, self.now = systemd, now
+        self.held = HeldSockets()
         self.notices = notices = Notices(clock=reactor, log=_log)
         self.wall = wall = WallClock(now=now, elapsed=reactor.seconds)
         self.admission = new_admission(configuration)
@@ -274,7 +276,7 @@ class _Relay:
         )
         ledger = partial(self.queue.view.source_ledger, source.id)
         owner = partial(owner_text, os.path.join(self.configuration.state_dir, "queue"))
-        return Receiving(reception, self.reactor, ledger, authorise, owner, kept)
+        return Receiving(reception, self.reactor, ledger, authorise, owner, kept, self.held)
 
     def _guard(self, source: SourceConfiguration, fed: Sequence[str]) -> LoopGuard | None:
         if not self.configuration.hops_max:

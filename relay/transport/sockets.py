@@ -75,7 +75,7 @@ def listen(bound: socket.socket) -> None:
 def bind_datagram(host: str, port: int, *, receive_buffer_bytes: int) -> socket.socket:
     """A UDP socket; arguments as in `bind_stream`."""
     bound = _bind_inet(host, port, socket.SOCK_DGRAM)
-    _enlarge_receive_buffer(bound, receive_buffer_bytes)
+    enlarge_receive_buffer(bound, receive_buffer_bytes)
     return bound
 
 
@@ -108,7 +108,7 @@ def bind_unix(
             bound.listen(_BACKLOG)
         else:
             bound.setsockopt(socket.SOL_SOCKET, SO_PASSCRED, 1)
-            _enlarge_receive_buffer(bound, receive_buffer_bytes)
+            enlarge_receive_buffer(bound, receive_buffer_bytes)
         bound.setblocking(False)
     except BaseException:
         bound.close()
@@ -172,7 +172,7 @@ def _bind_one(
     return bound
 
 
-def _enlarge_receive_buffer(bound: socket.socket, size: int) -> None:
+def enlarge_receive_buffer(bound: socket.socket, size: int) -> None:
     """Ask for `size`, past the system's limit if we may; the kernel decides."""
     try:
         bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
@@ -253,7 +253,7 @@ def adopt_socket(descriptor: int, *, receive_buffer_bytes: int) -> socket.socket
             adopted.setsockopt(socket.SOL_SOCKET, option, 0)
         # The unit may have given it more (ReceiveBuffer=).
         if adopted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 2 * receive_buffer_bytes:
-            _enlarge_receive_buffer(adopted, receive_buffer_bytes)
+            enlarge_receive_buffer(adopted, receive_buffer_bytes)
     return adopted
 
 
@@ -365,6 +365,12 @@ class UnixListener:
                 while self._accept():  # EINVAL is the end
                     pass
         self._socket.close()
+
+    def release(self) -> socket.socket:
+        """Stop, and leave the socket open, with its file and the connections that wait in it."""
+        self._reactor.removeReader(self)
+        self._timers.cancel_all()
+        return self._socket
 
     def _accept(self) -> bool:
         """Accept one connection; False if nobody waits.

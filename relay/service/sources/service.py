@@ -7,10 +7,12 @@ import errno
 import os
 import select
 import socket
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
+from typing import ClassVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
@@ -31,8 +33,14 @@ from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
 from relay.service.sampling import SOURCE_RATES
 from relay.transport.datagram.inbound import DatagramReader
+from relay.transport.held_sockets import HeldSocket, HeldSockets, socket_name
 from relay.transport.reception import Reception
-from relay.transport.sockets import UnixListener, listen, receive_buffer_bytes
+from relay.transport.sockets import (
+    UnixListener,
+    enlarge_receive_buffer,
+    listen,
+    receive_buffer_bytes,
+)
 from relay.transport.stream.connection import InboundFactory
 
 _FINISH_SECONDS_MAX = 1.5
@@ -59,6 +67,8 @@ class Receiving:
     """Says which other process has the queue; empty = none."""
     kept: KeptCounters | None = None
     """The counters of `reception` on disk; None = they are not kept."""
+    held: HeldSockets = field(default_factory=HeldSockets)
+    """Sockets that are bound already, and where to leave one."""
 
 
 class SourceService(Service):
@@ -136,6 +146,8 @@ class ListeningSource(SourceService):
         prerequisite: What it does not receive without; None = there is nothing.
     """
 
+    socket_kind: ClassVar[str] = "stream"
+    """stream or datagram."""
     _socket: socket.socket  # exists between privilegedStartService and stopService
 
     def __init__(
@@ -151,13 +163,16 @@ class ListeningSource(SourceService):
         self._prerequisite = prerequisite or Prerequisite("")
         self._prerequisite.when_fulfilled(self._begin_late)
         self._other_owner = receiving.other_owner
+        self._held = receiving.held
+        self._taken: HeldSocket | None = None  # whose socket is in use
+        self._socket_mode: int | None = getattr(configuration, "socket_mode", None)
         self._bound = False
         self._socket_file: tuple[int, int] | None = None  # ours, and not one that we inherited
 
     def privilegedStartService(self) -> None:
         """Bind, while the process may still have the rights to."""
         try:
-            self._socket = self._bind()
+            self._socket = self._held_socket() or self._bind()
         except OSError as error:
             reason = error.strerror or str(error)
             if isinstance(error, PermissionError) and 0 < self.url.port < _FREE_PORT_MIN:
@@ -170,6 +185,45 @@ class ListeningSource(SourceService):
             ) from error
         self._note_socket_file()
         self._bound = True
+
+    @property
+    def socket_name(self) -> str:
+        """Under which its socket is held while nobody uses it."""
+        url = self.url
+        if url.inherited:
+            return socket_name("inherited", url.inherited)
+        return socket_name(self.socket_kind, url.local_path or f"{url.host}:{url.port}")
+
+    def adapt(self, bound: socket.socket) -> None:
+        """Give a socket that is bound already the options of the configuration."""
+        path, mode = self.url.local_path, self._socket_mode
+        if path and mode is not None and stat.S_IMODE(os.stat(path).st_mode) != mode:
+            os.chmod(path, mode)
+
+    def leave_socket(self, bound: socket.socket, kernel_drops: int | None = None) -> None:
+        """Leave the socket to the next source with this address."""
+        name, file = self.socket_name, self._socket_file
+        self._held.put(HeldSocket(name, bound, self.id, kernel_drops, file))
+
+    @property
+    def leaves_socket(self) -> bool:
+        """Whether the next source is to have the socket; not if nobody reaches it any more."""
+        return self._held.keeps(self.socket_name) and not self._lost_file()
+
+    def _held_socket(self) -> socket.socket | None:
+        held = self._held.take(self.socket_name, source=self.id)
+        if held is None:
+            return None
+        self.adapt(held.bound)
+        self._taken = held
+        return held.bound
+
+    def _end_unopened(self) -> None:
+        """Give up the socket that was never used."""
+        if self.leaves_socket:
+            self.leave_socket(self._socket)
+        else:
+            self._socket.close()
 
     def startService(self) -> None:
         if not self._bound:
@@ -260,7 +314,9 @@ class StreamSource(ListeningSource):
         wrap: Puts TLS below a factory, or nothing.
     """
 
+    socket_kind = "stream"
     _stop_listening: Callable[[], object] | None = None  # while it does not listen
+    _release: Callable[[], socket.socket]  # while it does: stops, and leaves the socket open
 
     def __init__(
         self,
@@ -288,17 +344,20 @@ class StreamSource(ListeningSource):
             listen(self._socket)
 
     def open(self, bound: socket.socket) -> None:
+        if self._taken is not None:  # it may have been left before it ever listened
+            listen(bound)
         self.note_address(bound)
         factory = self._wrap(self._factory)
         if bound.family == socket.AF_UNIX:
             listener = UnixListener(
                 bound, factory, reactor=self._reactor, inherited=bool(self.url.inherited)
             )
-            self._stop_listening = listener.stop
+            self._stop_listening, self._release = listener.stop, listener.release
             return
         port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
         bound.close()  # the port has its own copy
         self._stop_listening = partial(_stop_port, port, inherited=bool(self.url.inherited))
+        self._release = partial(_release_port, port)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -306,10 +365,13 @@ class StreamSource(ListeningSource):
 
     async def _stop(self) -> None:
         if self._stop_listening is None:
-            self._socket.close()
+            self._end_unopened()
             return
-        self._factory.stopping = True
-        await maybeDeferred(self._stop_listening)
+        if self.leaves_socket:
+            self.leave_socket(self._release())
+        else:
+            self._factory.stopping = True
+            await maybeDeferred(self._stop_listening)
         await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
 
 
@@ -321,6 +383,7 @@ class DatagramSource(ListeningSource):
         receive_buffer_bytes: What was asked for.
     """
 
+    socket_kind = "datagram"
     _reader: DatagramReader | None = None
 
     def __init__(
@@ -346,9 +409,16 @@ class DatagramSource(ListeningSource):
         self.note_address(bound)
         self._note_buffer(bound)
         self._reader = self._new_reader(bound)
-        if self.url.inherited:
+        if self._taken is not None:
+            self._reader.forget_kernel_drops(self._taken.kernel_drops)
+        elif self.url.inherited:
             self._reader.forget_kernel_drops()
         self._reactor.addReader(self._reader)
+
+    def adapt(self, bound: socket.socket) -> None:
+        super().adapt(bound)
+        if self._buffer_bytes_asked:
+            enlarge_receive_buffer(bound, self._buffer_bytes_asked)
 
     def report(self) -> Document:
         return {**super().report(), "receive_buffer_bytes": self._buffer_bytes}
@@ -370,9 +440,12 @@ class DatagramSource(ListeningSource):
     def stopService(self) -> None:
         Service.stopService(self)
         if self._reader is None:
-            self._socket.close()
+            self._end_unopened()
             return
         self._reactor.removeReader(self._reader)
+        if self.leaves_socket:
+            self.leave_socket(self._socket, self._reader.release(reads_rest=self._held.reads_rest))
+            return
         self.remove_socket_file()
         self._reader.drain_and_close(inherited=bool(self.url.inherited))
 
@@ -391,6 +464,14 @@ def _stop_port(port: Port, *, inherited: bool) -> object:
                 break
             port.doRead()
     return port.stopListening()
+
+
+def _release_port(port: Port) -> socket.socket:
+    """Stop, and leave the socket open, with the connections that wait in it."""
+    bound = socket.socket(fileno=os.dup(port.fileno()))
+    bound.set_inheritable(False)
+    port.stopListening()
+    return bound
 
 
 class KeptPositions(Service):

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import ClassVar
 
 from OpenSSL import SSL
 
@@ -79,6 +80,8 @@ class DtlsReceiver:
         frame_bytes_max: Longer messages are reported as `Datagrams.long`.
         kept_bytes_max: Bytes to keep of each, at least as many.
     """
+
+    has_sessions: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -107,9 +107,13 @@ class DatagramReader:
     def connectionLost(self, reason: Failure) -> None:
         self._socket.close()
 
-    def forget_kernel_drops(self) -> None:
-        """Count from here on: the socket is older than we are, and so is its count."""
-        self._kernel_drops = kernel_drops(self._socket)
+    def forget_kernel_drops(self, before: int | None = None) -> None:
+        """Count from here on: the socket is older than we are, and so is its count.
+
+        Args:
+            before: As many are counted already; None = all.
+        """
+        self._kernel_drops = kernel_drops(self._socket) if before is None else before
 
     def drain_and_close(self, *, inherited: bool = False) -> None:
         """Take everything that is still in the kernel's buffer, then close.
@@ -123,13 +127,37 @@ class DatagramReader:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RD)
                 self._is_shut = True
+        self._read_rest()
+        self._end()
+        self._socket.close()
+
+    def release(self, *, reads_rest: bool) -> int:
+        """Stop reading, and leave the socket open, with the datagrams that wait in it.
+
+        Args:
+            reads_rest: Take these first, unless they would be dropped.
+
+        Returns:
+            How many drops of the kernel are counted.
+        """
+        # The next reader has no keys for what was encrypted for this one.
+        has_sessions = self._many is not None and self._many.has_sessions
+        if (reads_rest or has_sessions) and not self._admission.closed:
+            self._read_rest()
+        if not self._is_local:
+            self._count_kernel_drops()
+        self._end()
+        return self._kernel_drops
+
+    def _read_rest(self) -> None:
         for _ in range(_FINAL_READS_MAX):
             self.doRead()
             if not self._has_more:
                 break
+
+    def _end(self) -> None:
         if self._many is not None:
             self._many.close()
-        self._socket.close()
         if self._joining is not None:
             self._joining.stop()
 

@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from relay.codec import cut_slots
 from relay.model.origin import TlsIdentity
@@ -52,6 +52,9 @@ class Datagrams(NamedTuple):
 
 class DatagramReceiver(Protocol):
     """Receives from one bound, non-blocking UDP socket."""
+
+    has_sessions: ClassVar[bool]
+    """Whether a datagram can only be read by the receiver that the session is with."""
 
     def receive(self) -> Datagrams:
         """Receive waiting datagrams, up to a limit."""
@@ -94,6 +97,7 @@ class ManyDatagrams:
         kept_bytes_max: Bytes to keep of each, at least as many.
     """
 
+    has_sessions: ClassVar[bool] = False
     available = hasattr(ctypes.CDLL(None), "recvmmsg")
     """Whether the C library has it."""
 

@@ -23,6 +23,7 @@ from relay.service.prerequisite import Prerequisite
 from relay.service.refusal import StartRefused
 from relay.service.sampling import SOURCE_RATES
 from relay.service.sources.service import DatagramSource, ListeningSource, StreamSource
+from relay.transport.held_sockets import HeldSockets
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 from tests.configurations import new_source, receiving
 from tests.connections import fired
@@ -80,6 +81,13 @@ class Reader:
 
     def drain_and_close(self, *, inherited: bool) -> None:
         self.bound.close()
+
+    def release(self, *, reads_rest: bool) -> int:
+        self.read_rest = reads_rest
+        return 7
+
+    def forget_kernel_drops(self, before: int | None = None) -> None:
+        self.counted_before = before
 
 
 @pytest.fixture
@@ -290,6 +298,122 @@ def test_a_datagram_socket_is_read_until_it_stops(reactor: Reactor) -> None:
     service.stopService()
     assert reactor.getReaders() == []
     assert readers[0].bound.fileno() == -1
+
+
+def successor_of(service: ListeningSource, held: HeldSockets, before: HeldSockets) -> None:
+    """Have `service` take the socket that another one has left."""
+    for each in before:
+        held.put(each)
+    service._held = held
+
+
+def test_a_socket_that_is_kept_is_the_next_sources(reactor: Reactor) -> None:
+    first, _ = stream(reactor)
+    first.startService()
+    with socket.create_connection(where := reactor.ports[0].bound.getsockname()) as early:
+        first._held.keep({first.socket_name})
+        first.stopService()
+        second, _ = stream(reactor, refuse)
+        successor_of(second, HeldSockets(), first._held)
+        with socket.create_connection(where):  # while nobody listens
+            second.startService()
+        assert second.address == f"tcp://127.0.0.1:{where[1]}"
+        assert reactor.ports[1].bound.accept()[1] == early.getsockname()
+    reactor.ports[1].bound.close()
+
+
+def test_a_socket_of_another_address_is_closed_at_the_stop(reactor: Reactor) -> None:
+    service, _ = stream(reactor)
+    service.startService()
+    service._held.keep({"held stream :514"})
+    service.stopService()
+    assert [*service._held] == []
+
+
+def test_a_unix_socket_that_is_kept_keeps_its_file(tmp_path: Path, reactor: Reactor) -> None:
+    url = Url("unix", path=str(tmp_path / "log"))
+    first, _ = stream(
+        reactor,
+        lambda: bind_unix(url.path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0),
+        url,
+    )
+    first.startService()
+    inode = os.stat(url.path).st_ino
+    first._held.keeps_all = True
+    first.stopService()
+    with socket.socket(socket.AF_UNIX) as early:
+        early.connect(url.path)
+        second, _ = stream(reactor, refuse, url)
+        second._socket_mode = 0o660
+        successor_of(second, HeldSockets(), first._held)
+        second.startService()
+        assert (os.stat(url.path).st_ino, stat.S_IMODE(os.stat(url.path).st_mode)) == (inode, 0o660)
+        assert "state" not in second.report()
+        second.stopService()
+        assert not os.path.exists(url.path)
+
+
+def test_a_unix_socket_that_nobody_reaches_is_not_kept(tmp_path: Path, reactor: Reactor) -> None:
+    url = Url("unix", path=str(tmp_path / "log"))
+    service, _ = stream(
+        reactor,
+        lambda: bind_unix(url.path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0),
+        url,
+    )
+    service.startService()
+    os.unlink(url.path)
+    service._held.keeps_all = True
+    service.stopService()
+    assert [*service._held] == []
+
+
+@pytest.mark.parametrize("reads_rest", [False, True])
+def test_datagrams_wait_in_a_socket_that_is_kept(reactor: Reactor, reads_rest: bool) -> None:
+    url = Url("udp", host="127.0.0.1")
+    first, readers = datagrams(
+        reactor, lambda: bind_datagram("127.0.0.1", 0, receive_buffer_bytes=65536), url
+    )
+    first.startService()
+    first._held.keeps_all, first._held.reads_rest = True, reads_rest
+    first.stopService()
+    assert readers[0].read_rest is reads_rest
+    assert reactor.getReaders() == []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"x", readers[0].bound.getsockname())
+    second, others = datagrams(reactor, refuse, url)
+    successor_of(second, HeldSockets(), first._held)
+    second.startService()
+    assert (others[0].bound.recv(9), others[0].counted_before) == (b"x", 7)
+    second.stopService()
+
+
+def test_a_socket_that_never_listened_is_kept_as_well(reactor: Reactor) -> None:
+    files = Prerequisite("it waits")
+    files.trouble = "no certificate"
+    first, _ = stream(
+        reactor, lambda: bind_stream("127.0.0.1", 0, listens=False), prerequisite=files
+    )
+    first.startService()
+    first._held.keeps_all = True
+    first.stopService()
+    second, _ = stream(reactor, refuse)
+    successor_of(second, HeldSockets(), first._held)
+    second.startService()
+    socket.create_connection(reactor.ports[0].bound.getsockname()).close()
+    reactor.ports[0].bound.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (Url("tls", host="::1", port=6514), "held stream %3A%3A1%3A6514"),
+        (Url("relp", port=514), "held stream %3A514"),
+        (Url("unix", path="/run/log"), "held stream /run/log"),
+        (Url("tcp", inherited="syslog.socket"), "held inherited syslog.socket"),
+    ],
+)
+def test_sockets_are_known_by_kind_and_address(reactor: Reactor, url: Url, name: str) -> None:
+    assert stream(reactor, url=url)[0].socket_name == name
 
 
 def said_about_buffer(reactor: Reactor, asked: int, granted: int) -> list[str]:

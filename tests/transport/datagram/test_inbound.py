@@ -371,6 +371,28 @@ def test_an_inherited_socket_goes_on_taking_datagrams(path: Path, local: Source)
     assert local.intake.batches == [[b"<13>one"]]
 
 
+@pytest.mark.parametrize("reads_rest", [False, True])
+def test_a_socket_is_left_with_what_waits_in_it(
+    path: Path, local: Source, reads_rest: bool
+) -> None:
+    with sender(path) as log:
+        log.send(b"<13>one")
+        local.reader.release(reads_rest=reads_rest)
+        log.send(b"<13>two")
+        waiting = [local.bound.recv(100) for _ in range(1 if reads_rest else 2)]
+    assert local.intake.batches == ([[b"<13>one"]] if reads_rest else [])
+    assert waiting[-1] == b"<13>two"
+
+
+def test_what_would_be_dropped_is_left_in_the_socket(path: Path, local: Source) -> None:
+    local.admission.set_pending_bytes(1000)
+    with sender(path) as log:
+        log.send(b"<13>one")
+        local.reader.release(reads_rest=True)
+    assert local.bound.recv(100) == b"<13>one"
+    assert not local.counters.dropped
+
+
 def test_local_datagrams_may_be_longer_than_udp_allows(path: Path, local: Source) -> None:
     with sender(path) as log:
         log.send(b"x" * 100_000)

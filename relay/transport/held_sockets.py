@@ -1,0 +1,118 @@
+"""Bound sockets between two users: a source leaves one, the next with its address takes it.
+
+A socket that is closed loses what waits in it: datagrams, connections that nobody has accepted, and
+messages that arrive until the next one is bound.  So a source that is replaced, and all sources
+when a new version of the relay takes over, leave their sockets here instead.
+
+A name says the kind of the socket and its address as the configuration writes it, in characters
+that systemd allows for a descriptor of its store (sd_pid_notify_with_fds(3), FDNAME).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import quote
+
+PREFIX = "held "
+"""Begins every name here, and none of a socket unit: those have no spaces."""
+_NAME_CHARACTERS_MAX = 255
+_TYPES = {"datagram": socket.SOCK_DGRAM, "stream": socket.SOCK_STREAM}
+
+
+def socket_name(kind: str, address: str) -> str:
+    """The name of a socket.
+
+    Args:
+        kind: datagram or stream.
+        address: A path, or host and port as written: `localhost:514`, `:514`.
+    """
+    name = f"{PREFIX}{kind} {quote(address, safe='/[]')}"
+    if len(name) > _NAME_CHARACTERS_MAX:  # a path of 107 bytes may take three times as many
+        return f"{PREFIX}{kind} {hashlib.sha256(os.fsencode(address)).hexdigest()}"
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSocket:
+    name: str
+    bound: socket.socket
+    """Bound, and listening if it has connections."""
+    source: str = ""
+    """Id of the source that has left it; empty = not known."""
+    kernel_drops: int | None = None
+    """How many drops of the kernel are counted already; None = not known."""
+    file: tuple[int, int] | None = None
+    """Device and inode of a unix socket's file; None = it has none, or it is not known."""
+
+
+class HeldSockets:
+    """The sockets that nobody uses at the moment.
+
+    Attributes:
+        keeps_all: Every source is to leave its socket here when it stops.
+        reads_rest: It is to take first what waits in a datagram socket, for there may be no
+            next source.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[HeldSocket] = []
+        self._kept: Collection[str] = ()
+        self.keeps_all = False
+        self.reads_rest = False
+
+    def keep(self, names: Collection[str]) -> None:
+        """Have the sources that stop from now on leave the sockets with these names here."""
+        self._kept = names
+
+    def keeps(self, name: str) -> bool:
+        """Whether a source that stops is to leave the socket with this name here."""
+        return self.keeps_all or name in self._kept
+
+    def put(self, held: HeldSocket) -> None:
+        self._held.append(held)
+
+    def take(self, name: str, *, source: str = "") -> HeldSocket | None:
+        """The socket with this name, which is the caller's from here on; None = there is none.
+
+        Args:
+            source: Of several with one name (port 0), prefer the one that it has left.
+        """
+        found = [each for each in self._held if each.name == name]
+        found.sort(key=lambda each: each.source != source)
+        for held in found:
+            self._held.remove(held)
+            if _is_usable(held):
+                return held
+            held.bound.close()
+        return None
+
+    def __iter__(self) -> Iterator[HeldSocket]:
+        return iter(self._held)
+
+    def close_left(self) -> list[HeldSocket]:
+        """Close the sockets that nobody has taken; return which."""
+        left, self._held = self._held, []
+        for held in left:
+            held.bound.close()
+        return left
+
+
+def _is_usable(held: HeldSocket) -> bool:
+    """Whether programs still reach the socket, and it is of the kind that its name says."""
+    bound = held.bound
+    with suppress(OSError):
+        if bound.type != _TYPES.get(held.name.removeprefix(PREFIX).split(" ")[0], bound.type):
+            return False
+        if bound.family != socket.AF_UNIX:
+            return True
+        path = bound.getsockname()
+        if not isinstance(path, str):  # an abstract address, which has no file
+            return True
+        found = os.lstat(path)
+        return held.file in (None, (found.st_dev, found.st_ino))
+    return False
