@@ -31,7 +31,7 @@ class Program(Commands):
 
     Args:
         modules: The module of `relay.cli` that each command is in, by the command's name,
-            which is also its name there.
+            which is also its name there, unless the module says another one behind a colon.
     """
 
     def __init__(self, *args: Any, modules: Mapping[str, str], **kwargs: Any) -> None:
@@ -42,10 +42,11 @@ class Program(Commands):
         return sorted(self._modules)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = self._modules.get(cmd_name)
-        if module is None:
+        place = self._modules.get(cmd_name)
+        if place is None:
             return None
-        command: click.Command = getattr(import_module(f"relay.cli.{module}"), cmd_name)
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(import_module(f"relay.cli.{module}"), name or cmd_name)
         return command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

@@ -15,6 +15,7 @@ _MODULES = {
     "connect": "queue.changes",
     "explain": "explain",
     "fleet": "views.fleet",
+    "import": "moving.command:import_command",
     "pause": "queue.changes",
     "quarantine": "queue.quarantine",
     "queue": "queue.commands",

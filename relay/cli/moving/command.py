@@ -1,0 +1,148 @@
+"""`syslogrelay import`: turn the configuration of another program into one of the relay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+import click
+
+from relay import __version__
+from relay.cli.moving.dialect import Dialect, guess
+from relay.cli.moving.files import ImportRefused, InputFiles
+from relay.cli.moving.imported import Imported
+from relay.cli.moving.report import Verdict
+from relay.cli.moving.rsyslog.dialect import RSYSLOG
+from relay.cli.moving.toml_out import write_toml
+from relay.cli.output import give_up
+
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (RSYSLOG,)}
+"""All dialects, by the name that `--from` has for them."""
+
+_STDOUT = "-"
+
+
+@click.command("import")
+@click.argument("file", type=click.Path())
+@click.option(
+    "--from",
+    "dialect",
+    type=click.Choice([*DIALECTS]),
+    help="The program that FILE is for; default: guessed from what it says.",
+)
+@click.option(
+    *("-o", "--output", "output"),
+    default=_STDOUT,
+    type=click.Path(),
+    metavar="FILE",
+    help="Write the configuration there; default: to standard output.",
+)
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write the report there; default: to standard error.",
+)
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+def import_command(
+    file: str, dialect: str | None, output: str, report_path: str | None, force: bool
+) -> None:
+    """Write a relay.toml that does what FILE does, the configuration of another syslog daemon.
+
+    Files that FILE includes are read as well.  The report has a line for each thing that is to be
+    said about a statement: it is taken over, approximated, or not supported, and why.  Nothing of
+    FILE is left out of the report.
+
+    Tokens and tables of FILE become files beside the one of -o, tokens with permissions for their
+    owner only.  Without -o only their names are said.
+
+    Ends with status 0 if everything was taken over, with 1 if something is approximated or not
+    supported (the configuration is written all the same), and with 2 if FILE cannot be read.
+    """
+    try:
+        imported = _read(file, dialect)
+    except ImportRefused as error:
+        give_up(str(error))
+    except OSError as error:
+        give_up(f"{error.filename or file}: cannot read it: {error.strerror or error}")
+    text = write_toml(imported.tables(), head=_head(file, imported))
+    report = "".join(f"{line}\n" for line in _report_lines(imported, output))
+    if not force:
+        _refuse_existing([output, report_path, *_beside(output, imported.extra_files)])
+    try:
+        _write_all(imported, text, output)
+        if report_path is None:
+            click.echo(report, nl=False, err=True)
+        else:
+            _write(report_path, report)
+    except OSError as error:
+        give_up(f"{error.filename}: cannot write it: {error.strerror}")
+    if imported.report.verdict != Verdict.TAKEN:
+        raise SystemExit(1)
+
+
+def _read(path: str, name: str | None) -> Imported:
+    with InputFiles().opened(path) as text:
+        dialect = guess(path, text, DIALECTS) if name is None else DIALECTS[name]
+    return dialect.read(InputFiles(), path)
+
+
+def _head(path: str, imported: Imported) -> list[str]:
+    return [
+        f"Made by syslogrelay {__version__} import from {path} ({imported.dialect}).",
+        "Comments say which statement each table comes from.  Check it, and try a message:",
+        "    syslogrelay check FILE; syslogrelay explain --config FILE '<13>test: hello'",
+    ]
+
+
+def _report_lines(imported: Imported, output: str) -> Iterable[str]:
+    yield from imported.report.lines()
+    for name, extra in imported.extra_files.items():
+        what = "a token, readable for its owner only" if extra.is_secret else "a table"
+        if output == _STDOUT:
+            yield f"{name}: not written: {what}; give -o FILE, and it is written beside FILE"
+        else:
+            yield f"{os.path.join(os.path.dirname(output), name)}: written: {what}"
+
+
+def _beside(output: str, names: Iterable[str]) -> list[str]:
+    """The paths of files beside the configuration; none if that goes to standard output."""
+    return [] if output == _STDOUT else [os.path.join(os.path.dirname(output), n) for n in names]
+
+
+def _refuse_existing(paths: Iterable[str | None]) -> None:
+    for path in paths:
+        if path is not None and path != _STDOUT and os.path.lexists(path):
+            give_up(f"{path}: is there already; choose another name, or overwrite it with --force")
+
+
+def _write_all(imported: Imported, text: str, output: str) -> None:
+    if output == _STDOUT:
+        click.echo(text, nl=False)
+        return
+    for path, extra in zip(
+        _beside(output, imported.extra_files), imported.extra_files.values(), strict=True
+    ):
+        _write(path, extra.text, is_secret=extra.is_secret)
+    _write(output, text)
+
+
+def _write(path: str, text: str, *, is_secret: bool = False) -> None:
+    """Write a file as a whole: a half-written one never has its name.
+
+    Raises:
+        OSError: It cannot be written; `filename` is `path`.
+    """
+    temporary = f"{path}.new-{os.getpid()}"
+    try:
+        mode = 0o600 if is_secret else 0o644
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise OSError(error.errno, error.strerror, path) from None

@@ -1,0 +1,228 @@
+"""What an import has found, in the relay's own words, and the tables that it becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from relay.cli.moving.conditions import (
+    ALWAYS,
+    NEVER,
+    Condition,
+    TooDeep,
+    any_of,
+    sources_of,
+    to_match,
+)
+from relay.cli.moving.report import Report, Statement
+from relay.cli.moving.toml_out import Table, TomlValue
+
+__all__ = ["Destination", "ExtraFile", "Imported", "Source"]
+
+_ID_LENGTH_MAX = 60
+_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]+")
+_NOWHERE = "nowhere"
+
+
+@dataclass(slots=True)
+class Source:
+    """A source: `keys` are those of its table, `listen` included.
+
+    Attributes:
+        statements: Those that it comes from, for the comment above its table.
+    """
+
+    id: str
+    keys: dict[str, TomlValue]
+    statements: list[Statement] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Destination:
+    """A destination: `keys` are those of its table but for `match` and `sources`.
+
+    Attributes:
+        condition: Which messages it takes; tests of `sources` in it become the key.
+        statements: Those that it comes from.
+    """
+
+    id: str
+    keys: dict[str, TomlValue]
+    condition: Condition = ALWAYS
+    statements: list[Statement] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraFile:
+    """A file that is written beside the configuration, such as one with a token.
+
+    Attributes:
+        is_secret: Only its owner may read it.
+    """
+
+    text: str
+    is_secret: bool = False
+
+
+class Imported:
+    """The result of an import.
+
+    Attributes:
+        dialect: Name of the dialect.
+        relay: Keys of the table `relay`.
+        further: Tables that come last, such as `[filters.ID]`.
+        extra_files: Files beside the configuration, by name without a folder.
+    """
+
+    def __init__(self, dialect: str, report: Report) -> None:
+        self.dialect = dialect
+        self.report = report
+        self.relay: dict[str, TomlValue] = {}
+        self.relay_statements: list[Statement] = []
+        self.sources: list[Source] = []
+        self.destinations: list[Destination] = []
+        self.further: list[Table] = []
+        self.extra_files: dict[str, ExtraFile] = {}
+        self._ids: dict[str, set[str]] = {"sources": set(), "destinations": set()}
+
+    def add_source(
+        self, wanted: str, keys: Mapping[str, TomlValue], statement: Statement
+    ) -> Source:
+        """Add a source under the id `wanted`, or one like it if that is taken.
+
+        A source with the same `listen` is not added twice; the earlier one is returned.
+        """
+        for source in self.sources:
+            if source.keys["listen"] == keys["listen"]:
+                source.statements.append(statement)
+                return source
+        source = Source(self._id("sources", wanted), dict(keys), [statement])
+        self.sources.append(source)
+        return source
+
+    def add_destination(
+        self,
+        wanted: str,
+        keys: Mapping[str, TomlValue],
+        condition: Condition,
+        statement: Statement,
+    ) -> Destination:
+        """Add a destination under the id `wanted`, or one like it if that is taken.
+
+        A file has one writer in the relay, so what goes to the same place in the same form
+        becomes one destination with either condition.
+        """
+        for other in self.destinations:
+            if other.keys == keys and _is_one_place(keys):
+                other.condition = any_of([other.condition, condition])
+                other.statements.append(statement)
+                return other
+        destination = Destination(
+            self._id("destinations", wanted), dict(keys), condition, [statement]
+        )
+        self.destinations.append(destination)
+        return destination
+
+    def add_file(self, wanted: str, file: ExtraFile) -> str:
+        """Add a file under a name like `wanted` that no other file has; return the name."""
+        for name, other in self.extra_files.items():
+            if other == file:
+                return name
+        stem, ending = (_NOT_IN_IDS.sub("-", part) for part in wanted.rpartition(".")[::2])
+        name, number = f"{stem}.{ending}", 1
+        while name in self.extra_files:
+            number += 1
+            name = f"{stem}-{number}.{ending}"
+        self.extra_files[name] = file
+        return name
+
+    def tables(self) -> list[Table]:
+        """All tables of the configuration; says in the report what cannot be written."""
+        if not self.sources:
+            statement = self.report_of_whole("no statement opens a source of messages")
+            statement.approximated("sources.internal takes the relay's own log in their place")
+            self.add_source("internal", {"listen": "internal://"}, statement)
+        written = [*self._written()]
+        fed = {id for table in written for id in _fed(table, self.sources)}
+        unfed = [source.id for source in self.sources if source.id not in fed]
+        if unfed:
+            written.append(self._nowhere(unfed))
+        tables = [Table(("sources", each.id), each.keys, _origins(each)) for each in self.sources]
+        if self.relay:
+            comments = [_origin(statement) for statement in self.relay_statements]
+            tables.insert(0, Table(("relay",), self.relay, comments))
+        return [*tables, *written, *self.further]
+
+    def report_of_whole(self, text: str) -> Statement:
+        """A statement of the report about the configuration as a whole."""
+        statements = self.report.statements
+        place = statements[0].place._replace(line=1) if statements else None
+        if place is None:
+            raise ValueError("nothing was read")
+        return self.report.statement(place, text)
+
+    def _written(self) -> Iterator[Table]:
+        known = [source.id for source in self.sources]
+        for destination in self.destinations:
+            allowed, rest = sources_of(destination.condition, known)
+            if rest == NEVER or not allowed:
+                for statement in destination.statements:
+                    statement.taken("no message reaches it here, so it has no destination")
+                continue
+            keys: dict[str, TomlValue] = {"connect": destination.keys["connect"]}
+            if allowed != known:
+                keys["sources"] = allowed
+            try:
+                if rest != ALWAYS:
+                    keys["match"] = to_match(rest)
+            except TooDeep as error:
+                for statement in destination.statements:
+                    statement.unsupported(f"its filter is too large: {error}")
+                continue
+            yield Table(
+                ("destinations", destination.id),
+                {**keys, **destination.keys},
+                _origins(destination),
+            )
+
+    def _nowhere(self, sources: Sequence[str]) -> Table:
+        """A source that feeds no destination is refused, so that nothing is lost by mistake."""
+        statement = self.report_of_whole(f"messages of {', '.join(sources)} go nowhere")
+        statement.approximated(
+            f"destinations.{_NOWHERE} drops and counts them: write a destination for them, "
+            "or remove the source"
+        )
+        keys: dict[str, TomlValue] = {
+            "connect": "file:///var/lib/syslogrelay/nowhere.log",
+            "sources": list(sources),
+            "rewrite": [{"drop": _NOWHERE}],
+        }
+        id = self._id("destinations", _NOWHERE)
+        return Table(("destinations", id), keys, ["messages that no rule sends anywhere"])
+
+    def _id(self, kind: str, wanted: str) -> str:
+        stem = _NOT_IN_IDS.sub("-", wanted).strip("-_")[:_ID_LENGTH_MAX].rstrip("-_") or "unnamed"
+        id, number, taken = stem, 1, self._ids[kind]
+        while id in taken:
+            number += 1
+            id = f"{stem[: _ID_LENGTH_MAX - 5]}-{number}"
+        taken.add(id)
+        return id
+
+
+def _is_one_place(keys: Mapping[str, TomlValue]) -> bool:
+    return str(keys["connect"]).startswith(("file:", "pipe:"))
+
+
+def _fed(table: Table, sources: Sequence[Source]) -> list[str]:
+    found = table.values.get("sources")
+    return [str(id) for id in found] if isinstance(found, list) else [each.id for each in sources]
+
+
+def _origins(one: Source | Destination) -> list[str]:
+    return list(dict.fromkeys(map(_origin, one.statements)))
+
+
+def _origin(statement: Statement) -> str:
+    return f"{statement.place}: {' '.join(statement.text.split())[:100]}"

@@ -1,0 +1,1 @@
+"""rsyslog's configuration, in all of its three styles, as one of the relay."""
