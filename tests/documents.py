@@ -26,7 +26,7 @@ DOCUMENTS = [
 PLACE = "/etc/syslogrelay"
 TOKENS = (
     *("token", "web.token", "web-new.token", "web-admin.token"),
-    *("alerts.token", "mail", "others"),
+    *("alerts.token", "mail", "others", "central.token"),
 )
 _MARK = re.compile(r"<!-- (not run|in): (.+) -->")
 
@@ -73,7 +73,7 @@ def _in(path: Path) -> Iterator[Block]:
 
 
 def make_stand_ins(folder: Path) -> None:
-    """Make in `folder` what the documents expect in /etc/syslogrelay."""
+    """Make in `folder` what the documents expect in /etc/syslogrelay, or as a credential."""
     files = make_certificate_files(folder / "made")
     for name, made in {
         "ca.pem": files.ca,
@@ -91,4 +91,4 @@ def make_stand_ins(folder: Path) -> None:
 
 
 def with_stand_ins(text: str, folder: Path) -> str:
-    return text.replace(PLACE, str(folder))
+    return text.replace(PLACE, str(folder)).replace("$CREDENTIALS_DIRECTORY", str(folder))
