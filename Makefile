@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test compiler test-unit mutants fuzz sanitize torture bench reference check wheels certs clean distclean venv interop-packages
+.PHONY: help run test compiler test-unit mutants fuzz sanitize torture bench reference man check wheels certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -106,6 +106,9 @@ bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and sysl
 
 reference: $(VENV)/installed ## Write docs/configuration.md from the kinds of sources and destinations
 	$(BIN)/python docs/write_reference.py
+
+man: $(VENV)/installed ## Write the manual pages into build/man
+	$(BIN)/python docs/write_man_pages.py build/man
 
 check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
 	$(BIN)/ruff check .

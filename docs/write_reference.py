@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from relay.service.configuration.keys import Key, keys_of
 from relay.service.configuration.kinds import AnyKind
@@ -30,7 +31,7 @@ from relay.service.kinds import KINDS
 
 PATH = Path(__file__).with_name("configuration.md")
 
-_BEGINNING = """\
+BEGINNING = """\
 # Configuration reference
 
 All keys of `relay.toml`.  This file is made by `make reference` from the declarations in
@@ -54,46 +55,78 @@ their names, after the file that includes them; destinations that are `final` de
 A pattern may fit no file, while a name has to be that of one. Hidden files fit no pattern, and
 included files cannot include others. 1,000 files of 16 MiB together are allowed.
 
-Tables such as `[sources.ID]`, and the keys of `[relay]`, `[alerts]` and `[web]`, may be in any of the
-files, each in one of them; entries of `[[tests]]` and `[[watch]]` come one after another.
+Tables such as `[sources.ID]`, and the keys of `[relay]`, `[alerts]` and `[web]`, may be in any of
+the files, each in one of them; entries of `[[tests]]` and `[[watch]]` come one after another.
 """
 
 
-def reference() -> str:
-    relay, watch, alerts, web = (
-        {name: {"": key} for name, key in keys_of(table).items()}
-        for table in (Configuration, WatchConfiguration, AlertsConfiguration, WebConfiguration)
+class Part(NamedTuple):
+    """A section of the reference: a text, and tables."""
+
+    title: str
+    """Markdown."""
+    text: str
+    """Markdown, in one paragraph."""
+    tables: list[list[list[str]]]
+    """Each a list of rows, of which the first one is the head."""
+
+
+def parts() -> Iterator[Part]:
+    """All sections with keys."""
+    yield Part("`[relay]`", "", [_keys_of(Configuration)])
+    yield Part(
+        "`[[watch]]`",
+        "Rules that say what counts as a warning or an error; the first that fits decides. See "
+        "[alerts.md](alerts.md).",
+        [_keys_of(WatchConfiguration)],
     )
-    parts = [
-        _BEGINNING,
-        "## `[relay]`\n",
-        _table(["Key", "Default", "Value", "Meaning"], _keys(relay)),
-        "\n## `[[watch]]`\n\nRules that say what counts as a warning or an error; the first that "
-        "fits decides. See [alerts.md](alerts.md).\n",
-        _table(["Key", "Default", "Value", "Meaning"], _keys(watch)),
-        "\n## `[alerts]`\n\nWhat raises an alert, and who is told; see [alerts.md](alerts.md). "
-        "Without this table there is no alert; an empty one is enough.\n",
-        _table(["Key", "Default", "Value", "Meaning"], _keys(alerts)),
-        "\n## `[web]`\n\nThe web server, with "
-        "[the page](web.md), [metrics and health](metrics.md). "
-        "Without this table there is none.\n",
-        _table(["Key", "Default", "Value", "Meaning"], _keys(web)),
-        "\n## `[sources.ID]`\n\n`listen` is the URL to listen to:\n",
-        _table(["URL", "What is taken, and when it is answered"], _urls("listen")),
-        "",
-        _table(["Key", "Of", "Default", "Value", "Meaning"], _keys(_by_kind("listen"), "listen")),
-        "\n## `[destinations.ID]`\n\n`connect` is the URL to send to, or a list of several with "
-        "the same scheme (see [several targets](operations.md#several-targets)):\n",
-        _table(["URL", "A message counts as delivered when"], _urls("connect")),
-        "",
-        _table(["Key", "Of", "Default", "Value", "Meaning"], _keys(_by_kind("connect"), "connect")),
-    ]
-    return "\n".join(parts) + "\n"
+    yield Part(
+        "`[alerts]`",
+        "What raises an alert, and who is told; see [alerts.md](alerts.md). "
+        "Without this table there is no alert; an empty one is enough.",
+        [_keys_of(AlertsConfiguration)],
+    )
+    yield Part(
+        "`[web]`",
+        "The web server, with [the page](web.md), "
+        "[metrics and health](metrics.md). Without this table there is none.",
+        [_keys_of(WebConfiguration)],
+    )
+    yield Part(
+        "`[sources.ID]`",
+        "`listen` is the URL to listen to:",
+        [_urls("listen", "What is taken, and when it is answered"), _keys_by_kind("listen")],
+    )
+    yield Part(
+        "`[destinations.ID]`",
+        "`connect` is the URL to send to, or a list of several with the same scheme (see "
+        "[several targets](operations.md#several-targets)):",
+        [_urls("connect", "A message counts as delivered when"), _keys_by_kind("connect")],
+    )
 
 
-def _urls(role: Role) -> Iterator[list[str]]:
-    for kind in KINDS.by_scheme(role).values():
-        yield [f"`{kind.scheme}{kind.address.form}`", kind.delivered]
+def reference() -> str:
+    texts = [BEGINNING]
+    for part in parts():
+        text = f"\n\n{part.text}" if part.text else ""
+        tables = "\n\n".join(_table(*rows) for rows in part.tables)
+        texts.append(f"## {part.title}{text}\n\n{tables}\n")
+    return "\n".join(texts)
+
+
+def _keys_of(cls: type[object]) -> list[list[str]]:
+    keys = {name: {"": key} for name, key in keys_of(cls).items()}
+    return [["Key", "Default", "Value", "Meaning"], *_keys(keys)]
+
+
+def _keys_by_kind(role: Role) -> list[list[str]]:
+    return [["Key", "Of", "Default", "Value", "Meaning"], *_keys(_by_kind(role), role)]
+
+
+def _urls(role: Role, meaning: str) -> list[list[str]]:
+    kinds = KINDS.by_scheme(role).values()
+    rows = [[f"`{kind.scheme}{kind.address.form}`", kind.delivered] for kind in kinds]
+    return [["URL", meaning], *rows]
 
 
 def _by_kind(role: Role) -> dict[str, dict[str, Key]]:
@@ -157,7 +190,7 @@ def _default(key: Key) -> str:
     return ""
 
 
-def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+def _table(head: list[str], *rows: list[str]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
         f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines

@@ -12,6 +12,7 @@ _MODULES = {
     "audit": "queue.audit",
     "certs": "certificates",
     "check": "check",
+    "completion": "support.completion",
     "connect": "queue.changes",
     "explain": "explain",
     "fleet": "views.fleet",

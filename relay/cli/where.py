@@ -63,17 +63,19 @@ def where_options(command: Callable[..., object]) -> Callable[..., object]:
 
     with_where.__name__, with_where.__doc__ = command.__name__, command.__doc__
     with_where.__dict__.update(command.__dict__)  # click keeps options there
-    for short, option, metavar, help_text in (
+    for short, option, metavar, kind, help_text in (
         (
-            *("-c", "--config", "FILE"),
+            *("-c", "--config", "FILE", click.Path()),
             f"The relay's configuration, which names that directory; default: {DEFAULT_PATH}.",
         ),
         (
-            *("-d", "--state-dir", "DIR"),
+            *("-d", "--state-dir", "DIR", click.Path(file_okay=False)),
             f"State directory of the relay; default: {STATE_DIR_VARIABLE} in the environment.",
         ),
     ):
-        with_where = click.option(short, option, metavar=metavar, help=help_text)(with_where)
+        with_where = click.option(short, option, metavar=metavar, type=kind, help=help_text)(
+            with_where
+        )
     return with_where
 
 

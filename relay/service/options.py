@@ -30,7 +30,7 @@ from relay.service.refusal import StartRefused
 
 _log = Logger(namespace="relay")
 
-_EXAMPLES = """
+EXAMPLES = """
 Examples:
   twistd --nodaemon syslogrelay --config /etc/syslogrelay/relay.toml
 
@@ -111,7 +111,7 @@ class Options(usage.Options):
 
     def getUsage(self, width: int | None = None) -> str:
         """The help text, with the examples as they stand (longdesc gets re-wrapped)."""
-        return super().getUsage(width) + _EXAMPLES
+        return super().getUsage(width) + EXAMPLES
 
 
 def makeService(options: Options) -> IService:

@@ -8,6 +8,7 @@ import msgspec
 from relay.cli.control_client import AskFailed, NoRelay, ask
 from relay.cli.output import give_up
 from relay.cli.queue.access import Access, accounts, opened, pages
+from relay.cli.support.known_ids import completing
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.text import counted, printable, size
@@ -22,7 +23,7 @@ from relay.service.queue.compaction import Compact, Compacted
 
 @click.command()
 @where_options
-@click.argument("destination")
+@click.argument("destination", shell_complete=completing("destinations"))
 @click.option("--yes", is_flag=True, help="Required: purged records cannot be restored.")
 @click.option(
     "--reason",
@@ -57,8 +58,8 @@ def purge(where: Where, destination: str, yes: bool, reason: str) -> None:
 
 @click.command()
 @where_options
-@click.argument("orphan")
-@click.argument("destination")
+@click.argument("orphan", shell_complete=completing("orphans"))
+@click.argument("destination", shell_complete=completing("destinations"))
 def adopt(where: Where, orphan: str, destination: str) -> None:
     """Move all records of ORPHAN's queue to the end of DESTINATION's.
 
@@ -90,7 +91,7 @@ def _moved(records: int, orphan: str, destination: str) -> str:
 
 @click.command()
 @where_options
-@click.argument("destination", required=False)
+@click.argument("destination", required=False, shell_complete=completing("destinations"))
 def verify(where: Where, destination: str | None) -> None:
     """Read every block of one queue or of all, including histories, and report damage.
 
@@ -158,7 +159,7 @@ def _compact_live(state_dir: str) -> tuple[int, int]:
 
 @click.command()
 @where_options
-@click.argument("destination")
+@click.argument("destination", shell_complete=completing("destinations"))
 def pause(where: Where, destination: str) -> None:
     """Stop sending to DESTINATION.
 
@@ -171,7 +172,7 @@ def pause(where: Where, destination: str) -> None:
 
 @click.command()
 @where_options
-@click.argument("destination")
+@click.argument("destination", shell_complete=completing("destinations"))
 def resume(where: Where, destination: str) -> None:
     """Send to DESTINATION again after `pause`, and connect to it at once."""
     with opened(where) as access:
@@ -181,7 +182,7 @@ def resume(where: Where, destination: str) -> None:
 
 @click.command()
 @where_options
-@click.argument("destination", required=False)
+@click.argument("destination", required=False, shell_complete=completing("destinations"))
 def connect(where: Where, destination: str | None) -> None:
     """Connect to DESTINATION now instead of at the next retry; without DESTINATION, to all.
 

@@ -20,6 +20,7 @@ from relay.cli.queue.changes import adopt, compact, purge, verify
 from relay.cli.queue.periods import Chosen, period_options
 from relay.cli.queue.replay import replay, requeue
 from relay.cli.screen import Screen, Table
+from relay.cli.support.known_ids import completing
 from relay.cli.where import Where, where_options
 from relay.model.text import Document, counted, duration, size
 from relay.queue.inspect.queries import Record
@@ -148,7 +149,7 @@ def _seconds_since(at: float | None) -> float | None:
 
 @queue.command()
 @where_options
-@click.argument("destination")
+@click.argument("destination", shell_complete=completing("destinations", "orphans"))
 @click.option("-n", "count", default=10, show_default=True, help="Number of records.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @period_options
@@ -161,7 +162,7 @@ def peek(where: Where, destination: str, count: int, as_json: bool, chosen: Chos
 
 @queue.command()
 @where_options
-@click.argument("destination")
+@click.argument("destination", shell_complete=completing("destinations", "orphans"))
 @click.option("-n", "count", default=10, show_default=True, help="Number of records.")
 @click.option("-f", "--follow", is_flag=True, help="Also new records, until interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -189,7 +190,7 @@ def tail(
 
 @queue.command()
 @where_options
-@click.argument("destination")
+@click.argument("destination", shell_complete=completing("destinations", "orphans"))
 @click.argument("pattern")
 @click.option("-i", "--ignore-case", is_flag=True)
 @click.option(
@@ -239,7 +240,7 @@ def grep(
 
 @queue.command()
 @where_options
-@click.argument("destination")
+@click.argument("destination", shell_complete=completing("destinations", "orphans"))
 @click.option(
     "--lines",
     is_flag=True,

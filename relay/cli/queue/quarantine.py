@@ -11,6 +11,7 @@ from relay.cli.groups import Commands
 from relay.cli.output import binary_output, give_up
 from relay.cli.queue.access import Access, accounts, key_and_text, opened, pages, stamp, text_of
 from relay.cli.screen import Screen, Table
+from relay.cli.support.known_ids import completing
 from relay.cli.where import Where, where_options
 from relay.model.errors import QueueError
 from relay.model.text import counted, size
@@ -37,7 +38,7 @@ def quarantine() -> None:
 
 @quarantine.command()
 @where_options
-@click.argument("id", required=False)
+@click.argument("id", required=False, shell_complete=completing("sources", "destinations"))
 @click.option("--json", "as_json", is_flag=True, help="JSON: one document, or one entry per line.")
 def ls(where: Where, id: str | None, as_json: bool) -> None:
     """List the quarantines, or the entries of one."""
@@ -94,7 +95,7 @@ def _list_entries(where: Where, access: Access, id: str, as_json: bool) -> None:
 
 @quarantine.command()
 @where_options
-@click.argument("id")
+@click.argument("id", shell_complete=completing("sources", "destinations"))
 @click.argument("seq", type=int)
 @click.option("--raw", is_flag=True, help="Only its bytes, unchanged, tokens included.")
 @click.option("--json", "as_json", is_flag=True)
@@ -128,7 +129,7 @@ def show(where: Where, id: str, seq: int, raw: bool, as_json: bool) -> None:
 
 @quarantine.command()
 @where_options
-@click.argument("id")
+@click.argument("id", shell_complete=completing("sources", "destinations"))
 @click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
 @click.option("--all", "everything", is_flag=True, help="All entries that exist now.")
 @click.option(
@@ -150,7 +151,7 @@ def replay(where: Where, id: str, seqs: tuple[int, ...], everything: bool, to: s
 
 @quarantine.command()
 @where_options
-@click.argument("id")
+@click.argument("id", shell_complete=completing("sources", "destinations"))
 @click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
 @click.option("--all", "everything", is_flag=True, help="All entries that exist now.")
 @click.option("--yes", is_flag=True, help="Required: purged records cannot be restored.")

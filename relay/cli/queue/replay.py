@@ -14,6 +14,7 @@ from relay.cli.output import give_up
 from relay.cli.queue.access import Access, accounts, opened, stamp
 from relay.cli.queue.periods import period_of
 from relay.cli.queue.quarantine import in_steps, say_moved
+from relay.cli.support.known_ids import completing
 from relay.cli.where import Where, where_options
 from relay.model.errors import FramingError, QueueError
 from relay.model.text import counted
@@ -190,7 +191,7 @@ def _messages(file: IO[bytes], lines: bool) -> Iterator[list[bytes]]:
 
 @click.command()
 @where_options
-@click.argument("destination")
+@click.argument("destination", shell_complete=completing("destinations"))
 @click.argument("seqs", type=int, nargs=-1, metavar="[SEQ]...")
 def requeue(where: Where, destination: str, seqs: tuple[int, ...]) -> None:
     """Retry the records that DESTINATION has not accepted.

@@ -16,6 +16,7 @@ from relay.cli.control_client import Cut, NoRelay, ask, stream
 from relay.cli.output import binary_output, flush, give_up, wait_for_input, wait_while_read
 from relay.cli.queue.access import stamp
 from relay.cli.screen import SEVERE, STRONG, WARNING, Screen, Style
+from relay.cli.support.known_ids import completing
 from relay.cli.where import Where, where_options
 from relay.model.text import Document, counted, printable, seconds_in
 from relay.observe.taps import DROPPED, RATE_MAX, RECEIVED, REWRITTEN, STAGES
@@ -73,7 +74,12 @@ def _filters(command: Callable[..., object]) -> Callable[..., object]:
 
 @click.command()
 @where_options
-@click.argument("id", metavar="[SOURCE|DESTINATION]", default="")
+@click.argument(
+    "id",
+    metavar="[SOURCE|DESTINATION]",
+    default="",
+    shell_complete=completing("sources", "destinations"),
+)
 @click.option(
     "--stage",
     type=click.Choice([name for name in STAGES if name != DROPPED]),
