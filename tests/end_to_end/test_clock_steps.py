@@ -106,7 +106,8 @@ class Edge(RelayProcess):
         assert 0 <= status["uptime_seconds"] < 600
         report = status["destinations"][0]
         assert not report["dropped_records"], report
-        if report["queued_records"]:
+        # The last records are off the disk a moment before their commit is counted.
+        if report["queued_records"] and not report["ready"]:
             assert 0 <= report["oldest_seconds"] < 600
         pause = re.search(r"next try in (\d+) s", report["state"])
         assert pause is None or int(pause[1]) <= 1
