@@ -81,6 +81,7 @@ def make_stand_ins(folder: Path) -> None:
         "server-key.pem": files.server_key,
         "client.pem": files.client_certificate,
         "client-key.pem": files.client_key,
+        "crl.pem": files.crl,
     }.items():
         (folder / name).symlink_to(made)
     for number, name in enumerate(TOKENS):

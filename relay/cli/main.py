@@ -10,7 +10,7 @@ from relay.cli.groups import Program
 _MODULES = {
     "alerts": "views.alerts",
     "audit": "queue.audit",
-    "certs": "certificates",
+    "certs": "certificates.commands",
     "check": "check",
     "completion": "support.completion",
     "connect": "queue.changes",

@@ -19,7 +19,7 @@ from relay.model.text import Document, counted, duration, printable, size
 _ERRORS_MAX = 5  # of one source or destination
 _ALERTS_MAX = 5
 _ERRORS_SECONDS = 3600.0
-_EXPIRES_DAYS = 30  # of remaining validity below which a certificate is shown
+_EXPIRES_DAYS = 30  # of remaining validity below which a certificate is a warning
 _LATE_DAYS = 7
 _ERRORS = ("protocol_errors", "framing_errors", "connections_refused")
 _LOSSES = (
@@ -217,8 +217,8 @@ def _notes(document: Document) -> Iterator[tuple[str, str, Style | None]]:
         text = f"alert {alert['rule']} since {stamp(alert['since'])}: {alert['text']}"
         yield alert["subject"], text, SEVERE if alert["severity"] == "error" else WARNING
     for report in document.get("certificates", ()):  # older relays do not say, as below
-        if style := _style_of_expiry(report):
-            yield report["subject"], report["problem"], style
+        if "problem" in report:
+            yield report["subject"], report["problem"], _style_of_expiry(report)
     for table in document.get("tables", ()):
         yield f"table {table['path']}", table["problem"], SEVERE
     for orphan in document["orphans"]:
@@ -410,8 +410,6 @@ def _style_of_expiry(report: Document) -> Style | None:
     """None if a certificate or revocation list is valid and expires later."""
     days = report.get("expires_days")  # of certificates alone
     if not report.get("is_due", True) or (days is not None and days > _EXPIRES_DAYS):
-        return None
-    if "problem" not in report:  # older relays do not say
         return None
     is_late = (days is not None and days <= _LATE_DAYS) or report.get("days_left", 1) <= 0
     return SEVERE if is_late else WARNING

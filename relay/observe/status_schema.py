@@ -294,6 +294,7 @@ class Certificate(Struct, forbid_unknown_fields=True):
     problem: str
     certificate: str | UnsetType = UNSET
     expires_days: float | UnsetType = UNSET
+    expires_at: str | UnsetType = UNSET
     crl: str | UnsetType = UNSET
     issuer: str | UnsetType = UNSET
     next_update: str | UnsetType = UNSET

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from relay.cli.control_client import AskFailed
 from relay.cli.main import main
-from relay.cli.screen import Screen
-from relay.cli.status import show
+from relay.cli.screen import SEVERE, WARNING, Screen
+from relay.cli.status import _notes, show
 
 SOURCE = {
     "id": "net",
@@ -170,21 +170,27 @@ def test_damaged_files_are_named_as_long_as_they_are_there() -> None:
 
 
 @pytest.mark.parametrize("days", [30.0, 0.4, -0.1])
-def test_certificates_are_named_when_their_time_comes(days: float) -> None:
+def test_certificates_stand_out_when_their_time_comes(days: float) -> None:
     own = {"subject": "source in", "expires_days": days, "problem": "/a.pem expires"}
     later = {"subject": "source b", "expires_days": 30.1, "problem": "/b.pem expires"}
-    lines = shown(certificates=[own, later])
-    assert "source in: /a.pem expires" in lines
-    assert not [line for line in lines if "b.pem" in line]
+    assert {"source in: /a.pem expires", "source b: /b.pem expires"} <= {
+        *shown(certificates=[own, later])
+    }
+    notes = _notes(document(certificates=[own, later]))
+    styles = {text: style for _, text, style in notes if "pem" in text}
+    assert styles["/a.pem expires"] is (SEVERE if days <= 7 else WARNING)
+    assert styles["/b.pem expires"] is None
 
 
 @pytest.mark.parametrize("days", [0.5, -0.1])
-def test_revocation_lists_are_named_when_they_are_due(days: float) -> None:
+def test_revocation_lists_stand_out_when_they_are_due(days: float) -> None:
     due = {"subject": "source in", "days_left": days, "is_due": True, "problem": "One is due"}
-    later = {**due, "problem": "Two is due", "is_due": False}
+    later = {**due, "problem": "Two expires", "is_due": False}
     lines = shown(certificates=[due, later])
-    assert "source in: One is due" in lines
-    assert "source in: Two is due" not in lines
+    assert {"source in: One is due", "source in: Two expires"} <= {*lines}
+    styles = {text: style for _, text, style in _notes(document(certificates=[due, later]))}
+    assert styles["One is due"] is (SEVERE if days <= 0 else WARNING)
+    assert styles["Two expires"] is None
 
 
 def test_an_older_relay_does_not_put_expiries_into_words() -> None:

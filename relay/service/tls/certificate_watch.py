@@ -220,6 +220,7 @@ class Expiry:
                 "kind": "certificate",
                 "certificate": self.path,
                 "expires_days": round(days, 1),
+                "expires_at": self._ends,
                 "problem": self._problem(left),
             }
         return {

@@ -33,6 +33,14 @@ _BACKDATE = timedelta(hours=1)
 
 _COMMON_NAME_LENGTH_MAX = 64  # ub-common-name, RFC 5280 appendix A.1
 
+_KEPT_EXTENSIONS = (
+    x509.BasicConstraints,
+    x509.KeyUsage,
+    x509.ExtendedKeyUsage,
+    x509.SubjectAlternativeName,
+)
+"""Of a certificate, what its successor has too; the others are about keys."""
+
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _Extension = tuple[x509.ExtensionType, bool]  # and whether it is critical
 
@@ -112,6 +120,40 @@ def make_leaf(
         (signer, False),
     ]
     return _issued(_subject(names[0]), _new_key(rsa_key), days, extensions, by=authority)
+
+
+def renew_leaf(
+    authority: Issued,
+    old: x509.Certificate,
+    *,
+    key: PrivateKey | None = None,
+    days: int = LEAF_DAYS,
+) -> Issued:
+    """Make a certificate with the subject, names and purposes of another one.
+
+    Args:
+        old: Its successor is made; it may have expired.
+        key: That of the old one; None = a new one of the same kind.
+        days: As in `make_leaf`.
+
+    Raises:
+        ValueError: The old one is an authority, or has a kind of key that is not made here.
+    """
+    public = old.public_key()
+    if not isinstance(public, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
+        raise ValueError(f"expected an RSA or P-256 key, found {type(public).__name__}")
+    kept: list[_Extension] = []
+    for extension in old.extensions:
+        if isinstance(extension.value, x509.BasicConstraints) and extension.value.ca:
+            raise ValueError(
+                "it is an authority: make a new one, and let relays trust both for a while"
+            )
+        if isinstance(extension.value, _KEPT_EXTENSIONS):
+            kept.append((extension.value, extension.critical))
+    issuer_id = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id.value)
+    key = key or _new_key(isinstance(public, rsa.RSAPublicKey))
+    return _issued(old.subject, key, days, [*kept, (signer, False)], by=authority)
 
 
 def load_issued(certificate_pem: bytes, private_key_pem: bytes) -> Issued:

@@ -267,6 +267,7 @@ def test_without_a_certificate_nothing_expires(setup: Setup) -> None:
             "kind": "certificate",
             "certificate": path,
             "expires_days": 89.0,
+            "expires_at": f"{FIRST.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
             "problem": f"the certificate in {path} expires in 89.0 days",
         }
     ]
@@ -293,3 +294,38 @@ def test_a_revocation_list_is_watched_and_replaced(setup: Setup) -> None:
     (report,) = [each for each in setup.watch.report() if each["kind"] == "crl"]
     assert (round(report["days_left"]), report["is_due"]) == (9, False)
     assert len([text for text in setup.said if "revocation" in text]) == 2
+
+
+def test_certbots_links_are_followed_without_a_signal(setup: Setup) -> None:
+    """live/NAME has links to archive/NAME; a renewal makes new files and then turns the links."""
+    live, archive = setup.folder / "live", setup.folder / "archive"
+    live.mkdir()
+    archive.mkdir()
+
+    def renew(number: int, issued: Issued) -> None:
+        parts = {
+            "privkey": issued.private_key_pem(),
+            "fullchain": issued.certificate_pem() + AUTHORITY.certificate_pem(),
+        }
+        for name, pem in parts.items():
+            (archive / f"{name}{number}.pem").write_bytes(pem)
+        for name in parts:
+            (live / f"{name}.pem").unlink(missing_ok=True)
+            (live / f"{name}.pem").symlink_to(f"../archive/{name}{number}.pem")
+            setup.watch.look()  # in the middle of it too
+
+    renew(1, FIRST)
+    tls = TlsConfiguration(
+        certificate=str(live / "fullchain.pem"), private_key=str(live / "privkey.pem")
+    )
+    target = setup.keep("source web", tls, Target)
+    renew(2, SECOND)
+    setup.clock.advance(60)
+    assert [
+        one.certificate_pem.startswith(FIRST.certificate_pem()) for one in target.materials
+    ] == [
+        True,
+        False,
+    ]
+    assert target.serves.startswith(SECOND.certificate_pem())
+    assert target.materials[-1].private_key_pem == SECOND.private_key_pem()

@@ -10,7 +10,10 @@ from cryptography import x509
 from relay.cli.main import main
 from relay.service.tls.certificates import Issued, load_issued
 
-ALL = {"ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "client.pem", "client-key.pem"}
+ALL = {
+    *("ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "client.pem", "client-key.pem"),
+    *("ca-index.txt", "ca-index.txt.attr"),
+}
 
 
 def certs(*arguments: str) -> Result:
@@ -72,9 +75,9 @@ def test_keys_are_for_their_owner_from_the_first_instant(
         assert certs("client", "--out", str(tmp_path), "--force").exit_code == 0
     finally:
         os.umask(before)
-    keys = {name: mode for name, mode in opened.items() if "key" in name}
+    keys = {name: mode for name, mode in opened.items() if "-key.pem" in name}
     assert keys == dict.fromkeys(
-        ("ca-key.pem", "server-key.pem", "client-key.pem", ".client-key.pem.new"), 0o600
+        (".ca-key.pem.new", ".server-key.pem.new", ".client-key.pem.new"), 0o600
     )
     assert (tmp_path / "client-key.pem").stat().st_mode & 0o777 == 0o600
 

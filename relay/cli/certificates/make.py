@@ -1,8 +1,7 @@
-"""`syslogrelay certs`: make a private certificate authority and certificates."""
+"""`syslogrelay certs ca`, `server`, `client`, `all`: make an authority and certificates."""
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,21 +9,13 @@ from typing import Literal
 
 import click
 
-from relay.cli.groups import Commands
+from relay.cli.certificates.authority import authority_in
 from relay.cli.output import give_up
-from relay.service.tls.certificates import Issued, load_issued, make_authority, make_leaf
+from relay.service.tls.certificates import Issued, make_authority, make_leaf
+from relay.service.tls.issued_index import Entry, Index
+from relay.service.tls.writing import KEY_MODE, PUBLIC_MODE, Written, write_files
 
 Purpose = Literal["server", "client"]
-
-
-@click.group(cls=Commands)
-def certs() -> None:
-    """Make certificates for TLS between relays: a private authority and leaves.
-
-    Files in --out: ca.pem, ca-key.pem, server.pem, server-key.pem, client.pem
-    and client-key.pem.  Keys are readable by their owner only.  No file is
-    overwritten without --force.
-    """
 
 
 def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,7 +34,7 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@certs.command()
+@click.command()
 @_shared_options
 @click.option("--common-name", default="syslogrelay private authority", show_default=True)
 def ca(out: Path, rsa_key: bool, force: bool, common_name: str) -> None:
@@ -55,7 +46,7 @@ def ca(out: Path, rsa_key: bool, force: bool, common_name: str) -> None:
     _write_all(out, {"ca": authority}, force=force)
 
 
-@certs.command()
+@click.command()
 @_shared_options
 @click.option("--name", "names", multiple=True, help="DNS name or IP address; may be repeated.")
 def server(out: Path, rsa_key: bool, force: bool, names: tuple[str, ...]) -> None:
@@ -64,11 +55,11 @@ def server(out: Path, rsa_key: bool, force: bool, names: tuple[str, ...]) -> Non
     Clients compare --name with the host that they connect to.  Without one it is
     this host's name, localhost, 127.0.0.1 and ::1.
     """
-    leaf = _leaf(_authority(out), names or _local_names(), "server", rsa_key)
+    leaf = _leaf(authority_in(out), names or _local_names(), "server", rsa_key)
     _write_all(out, {"server": leaf}, force=force)
 
 
-@certs.command()
+@click.command()
 @_shared_options
 @click.option("--name", "names", multiple=True, help="DNS name or IP address; may be repeated.")
 def client(out: Path, rsa_key: bool, force: bool, names: tuple[str, ...]) -> None:
@@ -76,11 +67,11 @@ def client(out: Path, rsa_key: bool, force: bool, names: tuple[str, ...]) -> Non
 
     Without --name it is this host's name.
     """
-    leaf = _leaf(_authority(out), names or (socket.gethostname(),), "client", rsa_key)
+    leaf = _leaf(authority_in(out), names or (socket.gethostname(),), "client", rsa_key)
     _write_all(out, {"client": leaf}, force=force)
 
 
-@certs.command(name="all")
+@click.command(name="all")
 @_shared_options
 @click.option("--name", "names", multiple=True, help="Name of the server; may be repeated.")
 @click.option("--client-name", "client_names", multiple=True, help="Name of the client.")
@@ -112,52 +103,30 @@ def _leaf(authority: Issued, names: Sequence[str], purpose: Purpose, rsa_key: bo
         give_up(f"--name: {error}")
 
 
-def _authority(out: Path) -> Issued:
-    certificate, key = out / "ca.pem", out / "ca-key.pem"
-    try:
-        return load_issued(certificate.read_bytes(), key.read_bytes())
-    except FileNotFoundError as error:
-        give_up(f"{error.filename} is missing; make it with: syslogrelay certs ca --out {out}")
-    except OSError as error:
-        give_up(f"cannot read {error.filename}: {error.strerror}")
-    except ValueError as error:
-        give_up(f"{certificate} and {key} are no authority: {error}")
-
-
 def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
     """Write a certificate and a key file for each; nothing at all if one may not be."""
-    files: list[tuple[Path, bytes, int]] = []
+    files: list[Written] = []
     for name, one in issued.items():
-        files.append((out / f"{name}-key.pem", one.private_key_pem(), 0o600))
-        files.append((out / f"{name}.pem", one.certificate_pem(), 0o644))
-    existing = [str(path) for path, _, _ in files if path.exists()]
+        files.append(Written(out / f"{name}-key.pem", one.private_key_pem(), KEY_MODE))
+        files.append(Written(out / f"{name}.pem", one.certificate_pem(), PUBLIC_MODE))
+    existing = [str(file.path) for file in files if file.path.exists()]
     if existing and not force:
         give_up(
             f"{', '.join(existing)} already there; choose another --out, or replace with --force"
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path, data, mode in files:
-            _write(path, data, mode, replace=force)
+        index = Index(out)
+        if "ca" in issued:
+            index.begin_anew()
+        # First: a certificate that nobody knows of could not be revoked by its serial.
+        leaves = [(name, one) for name, one in issued.items() if name != "ca"]
+        index.add([Entry.of(one.certificate, f"{name}.pem") for name, one in leaves])
+        write_files(files, replace=force)
     except OSError as error:
         give_up(f"cannot write {error.filename}: {error.strerror}")
+    except ValueError as error:
+        give_up(str(error))
     for name, one in issued.items():
         ends = one.certificate.not_valid_after_utc
         click.echo(f"{out / name}.pem and {name}-key.pem, valid until {ends:%Y-%m-%d}")
-
-
-def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
-    """Write a file that has its permissions from its first instant.
-
-    A file that is replaced is whole at every moment: a relay may be reading it.
-    """
-    target = path.with_name(f".{path.name}.new") if replace else path
-    if replace:
-        target.unlink(missing_ok=True)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if replace:
-        os.replace(target, path)
