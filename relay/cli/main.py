@@ -13,6 +13,7 @@ _MODULES = {
     "certs": "certificates.commands",
     "check": "check",
     "completion": "support.completion",
+    "config": "support.config_show",
     "connect": "queue.changes",
     "explain": "explain",
     "fleet": "views.fleet",

@@ -28,6 +28,7 @@ from relay.rewrite.steps.pipeline import Pipeline
 from relay.service.alerts.service import alert_sections, new_alerts
 from relay.service.alerts.watching import WatchRules
 from relay.service.clock_watch import ClockWatch
+from relay.service.configuration.effective import effective
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.destinations.commands import DestinationTools
 from relay.service.destinations.kind import DestinationParts, in_thread
@@ -341,6 +342,7 @@ class _Relay:
         return {
             "status": self.status.document,
             "alerts": lambda: self.alerts and self.alerts.report(),
+            "configuration": lambda: effective(self.configuration, KINDS),
             **asked,
             **self.tools.commands(),
             **sources.commands(),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-__all__ = ["Table", "TomlValue", "write_toml"]
+__all__ = ["Table", "TomlValue", "key_text", "value_text", "write_toml"]
 
 TomlValue: TypeAlias = "str | bool | int | float | Sequence[TomlValue] | Mapping[str, TomlValue]"
 
@@ -43,6 +43,16 @@ def write_toml(tables: Iterable[Table], *, head: Iterable[str] = ()) -> str:
         lines.append(f"[{'.'.join(map(_key, table.path))}]")
         lines += [f"{_key(name)} = {_value(value)}" for name, value in table.values.items()]
     return "\n".join(lines) + "\n"
+
+
+def key_text(name: str) -> str:
+    """The name of a key, quoted where that is needed."""
+    return _key(name)
+
+
+def value_text(value: TomlValue) -> str:
+    """A value behind ``KEY =``."""
+    return _value(value)
 
 
 def _comment(line: str) -> str:

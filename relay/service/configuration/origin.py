@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from relay.service.configuration.table import join_path
-from relay.service.configuration.toml_text import Place, line_of, parts_of, places
+from relay.service.configuration.toml_text import line_of, lines_of, parts_of
 
 _LISTS = ("tests", "watch")
 _MERGED = ("relay", "apps", "sources", "destinations", "filters", "alerts", "web")
@@ -27,7 +27,7 @@ class TomlFile:
     """As errors name it."""
     text: str
     values: Mapping[str, object]
-    _places: list[Place] | None = None
+    _lines: dict[tuple[str, ...], int] | None = None
 
     @property
     def directory(self) -> str:
@@ -36,9 +36,9 @@ class TomlFile:
 
     def line_of(self, path: str) -> int:
         """The line of the key at a dotted path, or of the nearest table around it; 0 = none."""
-        if self._places is None:  # reading them costs more than parsing, and is for errors
-            self._places = places(self.text)
-        return line_of(path, self._places)
+        if self._lines is None:  # to find them costs more than parsing, and is for errors
+            self._lines = lines_of(self.text)
+        return line_of(path, self._lines)
 
 
 @dataclass(slots=True)

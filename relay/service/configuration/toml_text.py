@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -102,17 +102,26 @@ def parse_toml(text: str) -> dict[str, object]:
         raise TomlSlip(0, 0, "not TOML: lists and tables are nested too deep") from None
 
 
-def line_of(path: str, found: Sequence[Place]) -> int:
-    """The line of the key at a dotted path, or of the nearest table around it; 0 = none."""
+def line_of(path: str, lines: Mapping[tuple[str, ...], int]) -> int:
+    """The line of the key at a dotted path, or of the nearest table around it; 0 = none.
+
+    Args:
+        lines: As of `lines_of`.
+    """
     parts = parts_of(path)
-    lines: dict[tuple[str, ...], int] = {}
-    for place in found:
-        for length in range(1, len(place.path) + 1):
-            lines.setdefault(place.path[:length], place.line)
     for length in range(len(parts), 0, -1):
         if line := lines.get(parts[:length]):
             return line
     return 0
+
+
+def lines_of(text: str) -> dict[tuple[str, ...], int]:
+    """The first line of each key and table of `text`, and of those around them."""
+    lines: dict[tuple[str, ...], int] = {}
+    for place in places(text):
+        for length in range(1, len(place.path) + 1):
+            lines.setdefault(place.path[:length], place.line)
+    return lines
 
 
 def places(text: str) -> list[Place]:

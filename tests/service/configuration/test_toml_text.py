@@ -11,6 +11,7 @@ from relay.service.configuration.table import join_path
 from relay.service.configuration.toml_text import (
     TomlSlip,
     line_of,
+    lines_of,
     parse_toml,
     places,
     state_dir_in,
@@ -64,7 +65,7 @@ rewrite = [
     ],
 )
 def test_the_line_of_a_key_or_of_what_is_around_it(path: str, line: int) -> None:
-    assert line_of(path, places(TEXT)) == line
+    assert line_of(path, lines_of(TEXT)) == line
 
 
 SLIPS = """[relay]
@@ -186,6 +187,6 @@ def test_all_that_is_in_a_file_has_a_line(text: str) -> None:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return
-    found = places(text)
+    found = lines_of(text)
     for path in dotted(values):
         assert line_of(path, found), path
