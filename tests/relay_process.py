@@ -169,7 +169,7 @@ def _places(source: Mapping[str, Any]) -> list[str]:
 def _is_listening(url: str) -> bool:
     parts = urlsplit(url)
     # These read; what arrives shows it.
-    if parts.scheme in ("file", "journald", "pipe", "program", "internal"):
+    if parts.scheme in ("file", "journald", "kmsg", "pipe", "program", "internal"):
         return True
     if parts.scheme in ("unix", "unixgram"):
         return is_listening_unix(parts.path)

@@ -105,6 +105,9 @@ def check(file: str, connects: bool, timeout: float, as_json: bool, looks_at_sta
     destinations = counted(len(configuration.destinations), "destination")
     tests = ", " + counted(len(configuration.tests), "test") if configuration.tests else ""
     click.echo(f"{file}: ok: {sources}, {destinations}{tests}")
+    for source in configuration.sources:
+        if takes := source.takes():
+            click.echo(f"{file}: sources.{source.id}: on this host {source.listen} takes {takes}")
     if state is not None:
         click.echo(f"{file}: {state.text}")
 

@@ -13,7 +13,7 @@ from relay.service.destinations import http as http_out
 from relay.service.destinations import local, sematext
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
-from relay.service.sources import datagrams, files, http, journal, streams, systemd
+from relay.service.sources import datagrams, files, http, journal, kernel, streams, system, systemd
 from relay.service.sources import local as local_in
 from relay.service.sources.kind import SourceKind
 from relay.service.tls.files import file_problems, listener_problems, upstream_problems
@@ -34,7 +34,9 @@ KINDS: RelayKinds = Kinds(
         streams.UNIX,
         files.FILE,
         systemd.SYSTEMD,
+        system.SYSTEM,
         journal.JOURNALD,
+        kernel.KMSG,
         local_in.PIPE,
         local_in.PROGRAM,
         local_in.INTERNAL,

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes import Programs, wait_until
 from tests.relay_process import RelayProcess, received, wait_for_lines
 
@@ -81,3 +83,26 @@ def test_the_relays_own_log(programs: Programs, tmp_path: Path) -> None:
     assert all(line.startswith(b"<4") and b" syslogrelay " in line for line in lines)
     relay.stop()
     assert len(received(out)) <= count + 20  # messages of it cause no more of them
+
+
+@pytest.mark.skipif(not os.access("/dev/kmsg", os.R_OK | os.W_OK), reason="needs root")
+def test_the_kernels_log(programs: Programs, tmp_path: Path) -> None:
+    """Records come once, also those of the time between two starts."""
+    relay, out = start(programs, tmp_path, listen="kmsg://")
+    wait_until(lambda: "reads the kernel's log" in relay.log(), "the start")
+    ours = f"relay-test-{os.getpid()}[7]: "
+
+    def said() -> list[bytes]:  # the kernel may say something as well
+        found = [line for line in received(out) if f"relay-test-{os.getpid()} 7 ".encode() in line]
+        return [line.rsplit(b" ", 1)[1] for line in found]
+
+    for word, end in (("one", relay.stop), ("two", relay.kill), ("three", relay.stop)):
+        Path("/dev/kmsg").write_text(f"<12>{ours}{word}\n")
+        wait_until(lambda word=word: word.encode() in said(), f"record {word}")
+        end()
+        if word != "three":
+            Path("/dev/kmsg").write_text(f"<12>{ours}after-{word}\n")
+            relay.start()
+    # The kill may come between a line in the file and its acknowledgement in the queue.
+    assert sorted(set(said())) == sorted(b"one after-one two after-two three".split())
+    assert said().count(b"one") == said().count(b"after-one") == said().count(b"three") == 1

@@ -254,6 +254,10 @@ class SourceConfiguration(Endpoint):
         """What lies where it would make its socket; empty if nothing does."""
         return ""
 
+    def takes(self) -> str:
+        """What it reads on this host, where its URL does not say so; empty = it does."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class AppConfiguration:

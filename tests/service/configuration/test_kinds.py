@@ -31,8 +31,8 @@ def test_a_set_of_listeners_takes_the_keys_of_its_members_and_its_own() -> None:
     assert foreign({"relp_port": 1, "socket_mode": 0}, "default-network", "s.a") == [
         "s.a.relp_port: has no meaning for default-network, only for sematext-receiver; remove it "
         "or change the URL",
-        "s.a.socket_mode: has no meaning for default-network, only for unixgram and unix; remove "
-        "it or change the URL",
+        "s.a.socket_mode: has no meaning for default-network, only for unixgram and unix and "
+        "system; remove it or change the URL",
     ]
 
 
