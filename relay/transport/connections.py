@@ -12,6 +12,7 @@ import termios
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.internet.error import ConnectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
@@ -52,6 +53,8 @@ class SocketConnection(ReadDescriptor, Protocol):
     bufferSize: int
     """Bytes that are read at most in one turn of the reactor."""
     reactor: object
+    _shouldShutdown: bool
+    """Whether its end is the end of the TCP connection, whoever else has the socket."""
 
     def startReading(self) -> object: ...
 
@@ -101,6 +104,24 @@ def read_by(transport: object, reads: object) -> None:
     lowest.startReading()
 
 
+def release(transport: object) -> socket.socket | None:
+    """Take the socket below `transport` away, open, and end the transport.
+
+    The protocol is told that the connection is lost.
+
+    Returns:
+        None if it is closed already.
+    """
+    lowest = _lowest(transport)
+    connection = lowest.getHandle()
+    if connection is None:
+        return None
+    released = connection.dup()
+    lowest._shouldShutdown = False
+    lowest.connectionLost(Failure(ConnectionDone()))
+    return released
+
+
 def read_rest(transport: object, *, is_local: bool, goes_on: Callable[[], bool]) -> None:
     """Read what the kernel has received for a connection, up to 64 MiB.
 
@@ -117,7 +138,7 @@ def read_rest(transport: object, *, is_local: bool, goes_on: Callable[[], bool])
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RD)
     for _ in range(_FINAL_READS_MAX):
-        if not goes_on() or not _unread_bytes(connection):
+        if not goes_on() or not unread_bytes(connection):
             break
         lowest.doRead()
 
@@ -129,7 +150,8 @@ def _lowest(transport: Any) -> SocketConnection:
     return found
 
 
-def _unread_bytes(connection: socket.socket) -> int:
+def unread_bytes(connection: socket.socket) -> int:
+    """What the kernel has received for a connection, and nobody has read."""
     answer = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(_INT.size))
     return int(_INT.unpack(answer)[0])
 

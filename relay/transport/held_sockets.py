@@ -13,10 +13,14 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
+
+import msgspec
+
+from relay.wire.framing.open_frames import DecoderState
 
 PREFIX = "held "
 """Begins every name here, and none of a socket unit: those have no spaces."""
@@ -50,20 +54,65 @@ class HeldSocket:
     """Device and inode of a unix socket's file; None = it has none, or it is not known."""
 
 
+class LinesState(msgspec.Struct, frozen=True):
+    """A message of several lines that may go on."""
+
+    lines: tuple[bytes, ...]
+    """As far as they are kept."""
+    whole_bytes: int
+    count: int
+    hops: bytes = b""
+    has_cut_line: bool = False
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """What is known of a connection beside what the kernel knows."""
+
+    decoder: DecoderState | None = None
+    """None = it has not begun: a PROXY header is not complete."""
+    unread: bytes = b""
+    """Received, and not decoded: the peer is above its rate, or its header is not complete."""
+    peer: tuple[str, int] | None = None
+    """Address and port of who is behind the proxy; None = the peer of the socket."""
+    lines: LinesState | None = None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of messages that are not complete."""
+        kept = len(self.unread)
+        if self.decoder is not None:
+            kept += self.decoder.kept_bytes
+        if self.lines is not None:
+            kept += sum(map(len, self.lines.lines))
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class HeldConnection:
+    """A connection of plain syslog that is open, whatever reads it."""
+
+    name: str
+    """Of the listening socket that it came through."""
+    connected: socket.socket
+    state: StreamState
+
+
 class HeldSockets:
     """The sockets that nobody uses at the moment.
 
     Attributes:
         keeps_all: Every source is to leave its socket here when it stops.
-        reads_rest: It is to take first what waits in a datagram socket, for there may be no
-            next source.
+        reads_rest: It is to take first what waits in them, for there may be no next source.
+        connections_max: How many open connections it may leave; None = any number.
     """
 
     def __init__(self) -> None:
         self._held: list[HeldSocket] = []
+        self._connections: list[HeldConnection] = []
         self._kept: Collection[str] = ()
         self.keeps_all = False
         self.reads_rest = False
+        self.connections_max: int | None = None
 
     def keep(self, names: Collection[str]) -> None:
         """Have the sources that stop from now on leave the sockets with these names here."""
@@ -90,6 +139,32 @@ class HeldSockets:
                 return held
             held.bound.close()
         return None
+
+    def put_connection(self, held: HeldConnection) -> None:
+        self._connections.append(held)
+
+    def take_connections(self, name: str) -> list[HeldConnection]:
+        """The connections that came through the socket with this name, now the caller's."""
+        taken = [each for each in self._connections if each.name == name]
+        self._connections = [each for each in self._connections if each.name != name]
+        return taken
+
+    @property
+    def room(self) -> int | None:
+        """How many more connections may be left here; None = any number."""
+        most = self.connections_max
+        return None if most is None else max(0, most - len(self._connections))
+
+    @property
+    def connections(self) -> Sequence[HeldConnection]:
+        return self._connections
+
+    def close_connections(self) -> list[HeldConnection]:
+        """Close the connections that nobody has taken; return which."""
+        left, self._connections = self._connections, []
+        for held in left:
+            held.connected.close()
+        return left
 
     def __iter__(self) -> Iterator[HeldSocket]:
         return iter(self._held)

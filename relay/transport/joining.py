@@ -17,6 +17,7 @@ from relay.model.clock import Clock, DelayedCall
 from relay.model.hops import longer_hops
 from relay.model.origin import Origin, Received
 from relay.model.text import counted
+from relay.transport.held_sockets import LinesState
 from relay.transport.reception import OversizePolicy, Reception
 from relay.transport.turn_batch import Intake
 from relay.wire.framing.charset import whole_characters
@@ -115,6 +116,38 @@ class JoinedIntake:
         """Where the last message in `lines` begins; 0 = at their start, or before."""
         return next((at for at in range(len(lines) - 1, 0, -1) if self._begins(lines[at])), 0)
 
+    def leave(self, origin: Origin) -> LinesState | None:
+        """Take out the message that a connection has begun, for who goes on with it; None = it
+        has begun none.
+
+        Those who wait for its lines are told that they are safe.
+        """
+        message = self._open.pop(id(origin), None)
+        if message is None:
+            return None
+        self._forget(message)
+        self._expect_silence()
+        for waiter in message.waiters:
+            waiter.callback(None)
+        return LinesState(
+            *(tuple(message.lines), message.whole_bytes, message.count),
+            hops=message.hops,
+            has_cut_line=message.has_cut_line,
+        )
+
+    def resume(self, origin: Origin, state: LinesState) -> None:
+        """Go on with a message that a connection has begun elsewhere."""
+        message = _Message(
+            *(origin, self._clock.seconds(), list(state.lines)),
+            kept_bytes=sum(len(line) + 1 for line in state.lines),
+            whole_bytes=state.whole_bytes,
+            count=state.count,
+            hops=state.hops,
+            has_cut_line=state.has_cut_line,
+        )
+        self._remember(id(origin), message)
+        self._expect_silence()
+
     def stop(self) -> None:
         """Store what is there, and from now on let nothing wait for more."""
         self._is_stopping = True
@@ -129,8 +162,7 @@ class JoinedIntake:
             key = id(origin)  # two connections of a process have the same values
         message = self._open.pop(key, None)
         if message is not None:
-            self._bytes -= message.kept_bytes
-            self._counters.waiting_lines -= message.count
+            self._forget(message)
         for index, line in enumerate(batch.frames):
             if message is None or message.count == _LINES_MAX or self._begins(line):
                 if message is not None:
@@ -142,18 +174,24 @@ class JoinedIntake:
                 message.hops = longer_hops(message.hops, batch.hops[index])
         assert message is not None, "a batch without frames"
         message.touched = now
+        self._remember(key, message)
+        return message
+
+    def _remember(self, key: Hashable, message: _Message) -> None:
         self._open[key] = message
         self._bytes += message.kept_bytes
         self._counters.waiting_lines += message.count
-        return message
+
+    def _forget(self, message: _Message) -> None:
+        self._bytes -= message.kept_bytes
+        self._counters.waiting_lines -= message.count
 
     def _take_open(self) -> list[_Message]:
         return [self._take_oldest() for _ in range(len(self._open))]
 
     def _take_oldest(self) -> _Message:
         message = self._open.pop(next(iter(self._open)))
-        self._bytes -= message.kept_bytes
-        self._counters.waiting_lines -= message.count
+        self._forget(message)
         return message
 
     def _take_too_many(self) -> list[_Message]:

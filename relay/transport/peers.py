@@ -158,8 +158,15 @@ class Pace:
         self.stop()
         self._take_on()
 
+    def leave(self) -> bytes:
+        """Wait no more; return what waits, for who goes on with the connection."""
+        self.stop()
+        waiting = bytes(self._surplus)
+        self._surplus.clear()
+        return waiting
+
     def stop(self) -> None:
-        """Wait no more; drop what waits, unless `finish` follows."""
+        """Wait no more; drop what waits, unless `finish` or `leave` follows."""
         self._is_over, self._goes_on_at = True, None
         self._timers.cancel_all()
 

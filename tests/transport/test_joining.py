@@ -227,3 +227,29 @@ def test_no_line_is_lost_doubled_or_answered_early(batches: list[tuple[int, list
     for stored in it.queue.stored:
         stored.callback(None)
     assert all(fired(answer) for _, _, answer in answers)
+
+
+def test_a_message_may_be_left_and_resumed_in_the_middle() -> None:
+    first, second = Joining(), Joining()
+    waits = fired(first.send(b"a", b" 1", cut={1: 2000}))
+    state = first.intake.leave(PEERS[0])
+    assert (waits, first.counters.waiting_lines) == ([None], 0)
+    assert first.intake.leave(PEERS[0]) is None
+    assert state is not None and state.lines == (b"a", b" 1") and state.has_cut_line
+    key = Origin("in", Transport.TCP, "192.0.2.9", 1)
+    second.intake.resume(key, state)
+    assert second.counters.waiting_lines == 2
+    second.intake.accept_all([Received([b" 2", b"b"], key)])
+    assert second.queue.frames == [b"a\n 1\n 2"]
+    first.clock.advance(10)
+    assert first.queue.frames == []
+
+
+def test_a_resumed_message_ends_by_silence() -> None:
+    first, second = Joining(), Joining()
+    first.send(b"a", b" 1")
+    state = first.intake.leave(PEERS[0])
+    assert state is not None
+    second.intake.resume(PEERS[1], state)
+    second.clock.advance(5.1)
+    assert second.queue.frames == [b"a\n 1"]

@@ -401,7 +401,9 @@ def _wrapping(
         if listener is not None:
             wrapped = with_tls(listener, wrapped, reactor)
         if source.peers.proxy_protocol:
-            wrapped = ProxyFactory(wrapped, inbound=factory, clock=reactor)
+            wrapped = proxies = ProxyFactory(wrapped, inbound=factory, clock=reactor)
+            if listener is None:  # TLS that begins behind the header cannot be left to others
+                factory.entrance = proxies
         # The gate looks at who connects, and so at proxies, not at those behind them.
         return GateFactory(wrapped, admits=factory.admits)
 

@@ -33,7 +33,7 @@ from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
 from relay.service.sampling import SOURCE_RATES
 from relay.transport.datagram.inbound import DatagramReader
-from relay.transport.held_sockets import HeldSocket, HeldSockets, socket_name
+from relay.transport.held_sockets import HeldConnection, HeldSocket, HeldSockets, socket_name
 from relay.transport.reception import Reception
 from relay.transport.sockets import (
     UnixListener,
@@ -42,6 +42,7 @@ from relay.transport.sockets import (
     receive_buffer_bytes,
 )
 from relay.transport.stream.connection import InboundFactory
+from relay.transport.stream.resumption import resume_connection
 
 _FINISH_SECONDS_MAX = 1.5
 _FINAL_ACCEPTS_MAX = 20  # rounds, for those who go on connecting while the relay stops
@@ -353,7 +354,12 @@ class StreamSource(ListeningSource):
                 bound, factory, reactor=self._reactor, inherited=bool(self.url.inherited)
             )
             self._stop_listening, self._release = listener.stop, listener.release
-            return
+        else:
+            self._listen_at_port(bound, factory)
+        for held in self._held.take_connections(self.socket_name):
+            resume_connection(held, self._factory, self._reactor)
+
+    def _listen_at_port(self, bound: socket.socket, factory: Factory) -> None:
         port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
         bound.close()  # the port has its own copy
         self._stop_listening = partial(_stop_port, port, inherited=bool(self.url.inherited))
@@ -368,6 +374,11 @@ class StreamSource(ListeningSource):
             self._end_unopened()
             return
         if self.leaves_socket:
+            left = self._factory.leave_connections(
+                reads_rest=self._held.reads_rest, most=self._held.room
+            )
+            for connected, state in left:
+                self._held.put_connection(HeldConnection(self.socket_name, connected, state))
             self.leave_socket(self._release())
         else:
             self._factory.stopping = True

@@ -8,12 +8,15 @@ exceeds its rate.
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
+from typing import Protocol as Interface
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -34,7 +37,9 @@ from relay.transport.connections import (
     read_by,
     read_in_large_steps,
     read_rest,
+    release,
 )
+from relay.transport.held_sockets import StreamState
 from relay.transport.peers import Pace, PeerRates, PermittedPeers
 from relay.transport.reception import OversizePolicy, Reception
 from relay.transport.sockets import plain_address
@@ -71,8 +76,73 @@ class InboundLimits:
     """An empty line is a message, where lines are messages."""
 
 
+class _LeftAndResumed(Protocol):
+    """A connection that one process may leave, and another one resume.
+
+    Attributes:
+        resumed: What another process has left; None = it is a new connection.
+        resumes: Whether there can be such a thing.
+    """
+
+    resumes: ClassVar[bool] = False
+
+    factory: InboundFactory
+    transport: Any
+    timers: Timers
+
+    def __init__(self) -> None:
+        self.closing = False
+        self.gone = False
+        self.resumed: StreamState | None = None
+        self._refused = False
+        self._left = False
+        self._pauses: set[str] = set()
+        self._pace: Pace | None = None  # exists if there is a rate
+
+    def state(self) -> StreamState | None:
+        """What another process needs to go on with this connection; None = none can."""
+        return None
+
+    def go_on_from(self, state: StreamState) -> None:
+        """Go on with what another process has left; called after `begin`."""
+
+    def leave(self) -> StreamState | None:
+        """Give the connection up without closing it; None = nobody could go on with it.
+
+        What was decoded is with the intake.  The caller takes the socket.
+        """
+        if self.closing or self.gone or self._refused or self.factory.secure:
+            return None
+        state = self.state()
+        if state is None:
+            return None
+        self._left = True
+        unread = self._pace.leave() if self._pace is not None else b""
+        self._cancel_timers()
+        self.transport.unregisterProducer()
+        return msgspec.structs.replace(state, unread=unread)
+
+    def read_waiting(self) -> None:
+        """Read what the kernel has received until now, unless the relay has paused."""
+        if not self._pauses and not self.factory.admission.closed:
+            goes_on = lambda: not self.closing and not self.gone  # noqa: E731
+            read_rest(self.transport, is_local=False, goes_on=goes_on)
+
+    def resume(self) -> None:
+        """Take what another process has received and not decoded, if there is one."""
+        if self.resumed is not None:
+            self.go_on_from(self.resumed)
+            if self.resumed.unread:
+                self.dataReceived(self.resumed.unread)
+
+    def _cancel_timers(self) -> None:
+        self.timers.cancel_all()
+        if self._pace is not None:
+            self._pace.stop()
+
+
 @implementer(IHandshakeListener, IPushProducer)
-class InboundProtocol(Protocol):
+class InboundProtocol(_LeftAndResumed):
     """One connection from a peer, which may buffer an incomplete frame.  Subclasses decode."""
 
     transport: Any  # exists from connectionMade on
@@ -83,13 +153,9 @@ class InboundProtocol(Protocol):
     """Whether a peer above its rate is read more slowly."""
 
     def __init__(self) -> None:
-        self.closing = False
-        self.gone = False
-        self._refused = False
+        super().__init__()
         self._dropping = ""  # why it does not wait until admission opens
-        self._pauses: set[str] = set()
         self._received_at = 0.0  # time of the last chunk
-        self._pace: Pace | None = None  # exists if there is a rate
 
     # For subclasses to implement.
 
@@ -150,6 +216,7 @@ class InboundProtocol(Protocol):
             read_by(self.transport, factory.reads)
             if self._pauses:  # as while admission is closed; it was read anew by that
                 self.transport.pauseProducing()
+        self.resume()
 
     def dataReceived(self, data: bytes) -> None:
         factory = self.factory
@@ -178,7 +245,8 @@ class InboundProtocol(Protocol):
             failure = tls_failure(self.transport, reason.value)
             if failure.text:  # the ends of other connections are not logged
                 self.violated(failure.text, failure.kind)
-        self.end()
+        if not self._left:
+            self.end()
         self.factory.connection_lost(self)  # last: a stop that waits for it continues at once
 
     # Pausing: by admission, and by Twisted while the peer does not read.
@@ -314,11 +382,6 @@ class InboundProtocol(Protocol):
         if not (self.closing or self.gone):
             self.factory.unfinished.note(self, len(data))
 
-    def _cancel_timers(self) -> None:
-        self.timers.cancel_all()
-        if self._pace is not None:
-            self._pace.stop()
-
     def _idle(self) -> None:
         # The relay causes all pauses, except when the peer does not read answers.
         seconds_max, now = self.factory.limits.idle_seconds_max, self.factory.clock.seconds()
@@ -407,6 +470,16 @@ class UnfinishedFrames:
         connection.cut_off("unfinished-frames", why)
 
 
+class Entrance(Interface):
+    """Has connections before the source's factory has them."""
+
+    def leave_connections(self) -> list[tuple[socket.socket, StreamState]]:
+        """Give up all of them; what they have received is `unread`."""
+
+    def reading(self, header: bytes) -> Protocol:
+        """The protocol of a connection that was given up."""
+
+
 class InboundFactory(Factory):
     """Makes the connections of one source and keeps track of open ones.
 
@@ -446,6 +519,8 @@ class InboundFactory(Factory):
         self.reads = reads
         if reads is not None:
             reads.batch = self.turn_batch
+        self.entrance: Entrance | None = None
+        """Has connections before they come here."""
         self.stopping = False
         """Whether new connections are those that waited in the kernel when the relay stopped."""
         self.connections: set[InboundProtocol] = set()
@@ -529,7 +604,8 @@ class InboundFactory(Factory):
     def connection_made(self, connection: InboundProtocol) -> None:
         self.connections.add(connection)
         self._of_peer[connection.origin.peer_host] += 1
-        self.counters.connections_accepted += 1
+        if connection.resumed is None:
+            self.counters.connections_accepted += 1
         self.counters.connections_open = len(self.connections)
         if connection.origin.peer_host:
             connection.transport.setTcpKeepAlive(1)  # detects a vanished peer
@@ -544,6 +620,36 @@ class InboundFactory(Factory):
             done, self._all_closed = self._all_closed, None
             self.turn_batch.flush()  # whoever waits for this closes the queue
             done.callback(None)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether its connections can go on with what others have left."""
+        return self._new_protocol().resumes
+
+    def leave_connections(
+        self, *, reads_rest: bool, most: int | None = None
+    ) -> list[tuple[socket.socket, StreamState]]:
+        """Give up the connections that another process, or another source, can go on with.
+
+        Args:
+            reads_rest: Take first what waits in them.
+            most: How many; None = all.
+        """
+        left = self.entrance.leave_connections() if self.entrance is not None else []
+        for connection in list(self.connections)[:most]:
+            if reads_rest and connection.resumes:
+                connection.read_waiting()
+        self.turn_batch.flush()
+        for connection in list(self.connections)[:most]:
+            state = connection.leave()
+            if state is None:
+                continue
+            if self.reception.joining is not None:
+                lines = self.reception.joining.leave(connection.origin)
+                state = msgspec.structs.replace(state, lines=lines)
+            if (released := release(connection.transport)) is not None:
+                left.append((released, state))
+        return left
 
     def shut_down(self, *, seconds_max: float) -> Deferred[None]:
         """Let all connections finish; close those that have not after `seconds_max`."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
+from relay.transport.held_sockets import LinesState, StreamState
 from relay.transport.stream.connection import InboundProtocol
 from relay.wire.framing.decoders import AutoDecoder
 
@@ -21,6 +23,7 @@ class SyslogStreamProtocol(InboundProtocol):
     the decoder finds the next frame.
     """
 
+    resumes = True
     _decoder: AutoDecoder  # exists from begin on
     _framing_errors = 0  # of the decoder, those that were counted
 
@@ -30,6 +33,8 @@ class SyslogStreamProtocol(InboundProtocol):
             split=self.factory.oversize.splits,
             keep_empty=self.factory.limits.keep_empty_lines,
         )
+        if self.resumed is not None and self.resumed.decoder is not None:
+            self._decoder.resume(self.resumed.decoder)
 
     @property
     def unfinished_bytes(self) -> int:
@@ -45,6 +50,31 @@ class SyslogStreamProtocol(InboundProtocol):
             self.close()
         elif self._decoder.undecided and "settle" not in self.timers:
             self._expect_more()
+
+    def state(self) -> StreamState | None:
+        if self._decoder.error is not None:
+            return None
+        host, port = self.origin.peer_host, self.origin.peer_port
+        behind_proxy = isinstance(self.transport, ProtocolWrapper)
+        peer = (host, port or 0) if behind_proxy and host else None
+        return StreamState(self._decoder.state(), peer=peer)
+
+    def go_on_from(self, state: StreamState) -> None:
+        if state.lines is not None:
+            self._go_on_with(state.lines)
+        if self._decoder.undecided:
+            self._expect_more()
+        self.factory.unfinished.note(self, self._decoder.unfinished_bytes)
+
+    def _go_on_with(self, lines: LinesState) -> None:
+        joining = self.factory.reception.joining
+        if joining is not None:
+            joining.resume(self.origin, lines)
+            return
+        # Lines are no longer joined: what came as one message stays one.
+        text = b"\n".join(lines.lines)
+        cut = {0: lines.whole_bytes} if lines.whole_bytes > len(text) else {}
+        self.store([text], cut, {}, failed=self._not_stored)
 
     def shut_down(self) -> None:
         """Read what the kernel has buffered, then close: no sender would repeat it."""

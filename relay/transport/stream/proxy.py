@@ -9,6 +9,7 @@ refer to the peer that the header names.
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -19,8 +20,9 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, directlyProvides, providedBy
 
 from relay.model.clock import Clock
-from relay.transport.connections import Timers
-from relay.transport.stream.connection import InboundFactory
+from relay.transport.connections import Timers, release
+from relay.transport.held_sockets import StreamState
+from relay.transport.stream.connection import InboundFactory, InboundProtocol
 from relay.wire.framing.proxy_header import ProxyHeaderDecoder
 
 
@@ -51,6 +53,27 @@ class ProxyFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return _ProxiedConnection(self)
 
+    def leave_connections(self) -> list[tuple[socket.socket, StreamState]]:
+        """Give up, open, the connections that wait for their header."""
+        left = []
+        for connection in list(self.waiting):
+            state = StreamState(unread=connection.received)
+            if (released := release(connection.transport)) is not None:
+                left.append((released, state))
+        return left
+
+    def reading(self, header: bytes) -> Protocol:
+        """The protocol of a connection whose header has begun elsewhere."""
+        return _ProxiedConnection(self, header)
+
+
+def behind_proxy(protocol: InboundProtocol, peer: tuple[str, int]) -> Protocol:
+    """A connection that goes on behind its header, with the address and port in that."""
+    inbound = protocol.factory
+    connection = _ProxiedConnection(ProxyFactory(inbound, inbound=inbound, clock=inbound.clock))
+    connection.resume(protocol, peer)
+    return connection
+
 
 class _ProxiedConnection(ProtocolWrapper):
     """One connection: waits for the header, then passes everything on."""
@@ -59,9 +82,11 @@ class _ProxiedConnection(ProtocolWrapper):
     transport: Any  # exists from makeConnection on
     wrappedProtocol: Any
 
-    def __init__(self, factory: ProxyFactory) -> None:
+    def __init__(self, factory: ProxyFactory, begun: bytes = b"") -> None:
         super().__init__(factory, None)  # type: ignore[arg-type]  # it comes with the header
         self._header = ProxyHeaderDecoder()
+        self._begun = begun  # of the header, elsewhere
+        self._resumed: Protocol | None = None  # goes on behind the header
         self._timers = Timers(factory.clock)
         self._peer: IPv4Address | IPv6Address | None = None
 
@@ -71,6 +96,9 @@ class _ProxiedConnection(ProtocolWrapper):
     def makeConnection(self, transport: ITransport) -> None:
         directlyProvides(self, providedBy(transport))
         Protocol.makeConnection(self, transport)
+        if self._resumed is not None:
+            self._attach(self._resumed, b"")
+            return
         limits = self.factory.inbound.limits
         self._timers.set("header", limits.handshake_seconds_max, self._too_slow)
         if len(self.factory.waiting) >= limits.connections_max:
@@ -78,6 +106,17 @@ class _ProxiedConnection(ProtocolWrapper):
             self._refuse("refused", waiting)
         else:
             self.factory.waiting.add(self)
+            if self._begun:
+                self.dataReceived(self._begun)
+
+    def resume(self, inner: Protocol, peer: tuple[str, int]) -> None:
+        """Go on behind the header, which said that this is the peer."""
+        self._resumed, self._peer = inner, _address(peer)
+
+    @property
+    def received(self) -> bytes:
+        """What has come of the header."""
+        return self._header.received
 
     def dataReceived(self, data: bytes) -> None:
         if self.wrappedProtocol is not None:
@@ -118,13 +157,14 @@ class _ProxiedConnection(ProtocolWrapper):
     def _open(self, rest: bytes) -> None:
         self._stop_waiting()
         if self._header.peer is not None:
-            host, port = self._header.peer
-            kind = IPv6Address if ":" in host else IPv4Address
-            self._peer = kind("TCP", host, port)
+            self._peer = _address(self._header.peer)
         inner = self.factory.inner.buildProtocol(self.getPeer())
         if inner is None:
             self.abortConnection()
             return
+        self._attach(inner, rest)
+
+    def _attach(self, inner: Protocol, rest: bytes) -> None:
         self.wrappedProtocol = inner
         if IHalfCloseableProtocol.providedBy(inner):
             alsoProvides(self, IHalfCloseableProtocol)
@@ -149,3 +189,9 @@ class _ProxiedConnection(ProtocolWrapper):
     def _stop_waiting(self) -> None:
         self.factory.waiting.discard(self)
         self._timers.cancel_all()
+
+
+def _address(peer: tuple[str, int]) -> IPv4Address | IPv6Address:
+    host, port = peer
+    kind = IPv6Address if ":" in host else IPv4Address
+    return kind("TCP", host, port)

@@ -65,18 +65,19 @@ class Beginning:
     Attributes:
         over: The first frame begins.
         foreign: The stream has none, because it is of another protocol.
+        mark_removed: A byte order mark has come.
     """
 
     def __init__(self) -> None:
         self.over = False
         self.foreign: WrongProtocol | None = None
-        self._mark_removed = False
+        self.mark_removed = False
 
     def end(self, data: bytes, start: int, rest: Rest) -> int:
         """Where the first frame begins, if it is `over`, or else the bytes to keep."""
         start = after_separators(data, start)
-        if not self._mark_removed and data.startswith(BYTE_ORDER_MARK, start):
-            self._mark_removed = True
+        if not self.mark_removed and data.startswith(BYTE_ORDER_MARK, start):
+            self.mark_removed = True
             start = after_separators(data, start + len(BYTE_ORDER_MARK))
         found = data[start : start + _FOREIGN_BYTES_MAX]
         if found.startswith(_TLS_RECORD):
@@ -85,7 +86,7 @@ class Beginning:
             self.foreign = WrongProtocol("relp", "this is RELP; use a relp:// source for it")
         elif found:
             unknown = _FOREIGN_SO_FAR.fullmatch(found) is not None or (
-                not self._mark_removed and found in _MARK_SO_FAR
+                not self.mark_removed and found in _MARK_SO_FAR
             )
             self.over = rest is Rest.MISSING or not unknown
         return start

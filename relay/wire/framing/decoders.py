@@ -34,9 +34,63 @@ from relay.wire.framing.boundaries import (
 )
 from relay.wire.framing.byte_order_mark import BYTE_ORDER_MARK
 from relay.wire.framing.long_frame import LongFrames, line_end
+from relay.wire.framing.open_frames import DecoderState
 
 
-class AutoDecoder:
+class _Position:
+    """Where a decoder is in its stream.
+
+    Attributes:
+        long: The frames above the limit; tells which of those returned last were cut or split.
+    """
+
+    def __init__(self, long: LongFrames) -> None:
+        self.long = long
+        # The buffer begins at a boundary.  It is looked at again when it has the wanted
+        # bytes, or when a line ends.
+        self._buffer = bytearray()
+        self._wanted_bytes = 1
+        self._wants_line = False
+        # Of the line in the buffer: no counted frame begins there, and it does not end there.
+        self._scanned_bytes = self._searched_bytes = 0
+        self._boundaries = 1
+        self._waits = False
+        self._beginning = Beginning()
+        self._counts = False  # a counted frame has come
+        self._glued = True  # only separators have come since it, or since the start
+        self._last = b""  # the byte before the buffer
+
+    def state(self) -> DecoderState:
+        """What another decoder needs to go on behind the bytes that this one has taken."""
+        return DecoderState(
+            buffer=bytes(self._buffer),
+            wanted_bytes=self._wanted_bytes,
+            wants_line=self._wants_line,
+            scanned_bytes=self._scanned_bytes,
+            searched_bytes=self._searched_bytes,
+            waits=self._waits,
+            has_begun=self._beginning.over,
+            mark_removed=self._beginning.mark_removed,
+            counts=self._counts,
+            glued=self._glued,
+            last=self._last,
+            long=self.long.state(),
+        )
+
+    def resume(self, state: DecoderState) -> None:
+        """Go on where another decoder was; to be called before anything else."""
+        self._buffer = bytearray(state.buffer)
+        self._wanted_bytes, self._wants_line = state.wanted_bytes, state.wants_line
+        self._scanned_bytes, self._searched_bytes = state.scanned_bytes, state.searched_bytes
+        self._waits, self._counts, self._glued = state.waits, state.counts, state.glued
+        self._beginning.over = state.has_begun
+        self._beginning.mark_removed = state.mark_removed
+        self._last = state.last
+        if state.long is not None:
+            self.long.resume(state.long)
+
+
+class AutoDecoder(_Position):
     """Decode a stream whose sender uses octet counting, lines, or both.
 
     What a frame is shows at each boundary between frames, never once for a connection:
@@ -65,7 +119,6 @@ class AutoDecoder:
         error: The peer speaks something else, TLS or RELP: nothing is returned then.
         framing_errors: How often bytes were not what the MSG-LEN before them announces.
         problem: The text of the last of these errors.
-        long: The frames above the limit; tells which of those returned last were cut or split.
     """
 
     def __init__(
@@ -76,20 +129,7 @@ class AutoDecoder:
         self.problem = ""
         self._frame_bytes_max = frame_bytes_max
         self._keeps_empty = keep_empty
-        self.long = LongFrames(frame_bytes_max=frame_bytes_max, split=split)
-        # The buffer begins at a boundary.  It is looked at again when it has the wanted
-        # bytes, or when a line ends.
-        self._buffer = bytearray()
-        self._wanted_bytes = 1
-        self._wants_line = False
-        # Of the line in the buffer: no counted frame begins there, and it does not end there.
-        self._scanned_bytes = self._searched_bytes = 0
-        self._boundaries = 1
-        self._waits = False
-        self._beginning = Beginning()
-        self._counts = False  # a counted frame has come
-        self._glued = True  # only separators have come since it, or since the start
-        self._last = b""  # the byte before the buffer
+        super().__init__(LongFrames(frame_bytes_max=frame_bytes_max, split=split))
         self._rest = Rest.COMES
 
     @property

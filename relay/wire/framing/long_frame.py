@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from relay.wire.framing.open_frames import LongFrameState
 from relay.wire.headers.rfc5424 import PRIVAL
 from relay.wire.parse import parse
 
@@ -50,6 +51,14 @@ class CutFrame:
     @property
     def kept_bytes(self) -> int:
         return len(self._kept)
+
+    def state(self, missing_bytes: int, held: bytes) -> LongFrameState:
+        return LongFrameState(
+            "cut", missing_bytes, held, kept=self._kept, frame_bytes=self.frame_bytes
+        )
+
+    def resume(self, state: LongFrameState) -> None:
+        self._kept, self.frame_bytes = state.kept, state.frame_bytes
 
 
 class SplitFrame:
@@ -94,6 +103,17 @@ class SplitFrame:
     def kept_bytes(self) -> int:
         return len(self._header) + len(self._waiting)
 
+    def state(self, missing_bytes: int, held: bytes) -> LongFrameState:
+        return LongFrameState(
+            *("split", missing_bytes, held, bytes(self._waiting)),
+            header=self._header,
+            pieces=self.pieces,
+        )
+
+    def resume(self, state: LongFrameState) -> None:
+        self._waiting, self._header = bytearray(state.kept), state.header
+        self.pieces = state.pieces
+
 
 class LongFrames:
     """The frames of one stream that are above the limit, one at a time.
@@ -129,6 +149,20 @@ class LongFrames:
     def is_open(self) -> bool:
         """Whether the end of a frame has not come."""
         return self._frame is not None or self.missing_bytes > 0
+
+    def state(self) -> LongFrameState | None:
+        """What another object needs to go on; None = the end of every frame has come."""
+        if self._frame is not None:
+            return self._frame.state(self.missing_bytes, self._held)
+        return LongFrameState("counted", self.missing_bytes) if self.missing_bytes else None
+
+    def resume(self, state: LongFrameState) -> None:
+        """Go on where another object was."""
+        self.missing_bytes, self._held = state.missing_bytes, state.held
+        if state.kind != "counted":
+            kind = SplitFrame if state.kind == "split" else CutFrame
+            self._frame = kind(frame_bytes_max=self._frame_bytes_max)
+            self._frame.resume(state)
 
     def forget_marks(self) -> None:
         """Forget `cut` and `pieces`: other frames are returned now."""

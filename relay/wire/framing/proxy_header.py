@@ -47,6 +47,11 @@ class ProxyHeaderDecoder:
         self._buffer = bytearray()  # at most a header of 64 KiB and a chunk
         self._wanted_bytes = 1
 
+    @property
+    def received(self) -> bytes:
+        """The bytes of a header that is not complete."""
+        return bytes(self._buffer)
+
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes of the stream; return those that follow the header."""
         if self.error is not None:

@@ -70,6 +70,9 @@ class Connections:
         self.closing: Deferred[None] = Deferred()
         self.stopping = False
 
+    def leave_connections(self, *, reads_rest: bool, most: int | None) -> list[Any]:
+        return []
+
     def shut_down(self, *, seconds_max: float) -> Deferred[None]:
         self._reactor.events.append(("shut down", seconds_max))
         return self.closing
