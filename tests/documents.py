@@ -44,10 +44,10 @@ class Block(NamedTuple):
     """Where a configuration's fragment belongs."""
 
 
-def blocks(language: str) -> list[Block]:
-    """All blocks in one language, in all documents."""
+def blocks(*languages: str) -> list[Block]:
+    """All blocks in these languages, in all documents."""
     found = [block for path in DOCUMENTS for block in _in(path)]
-    return [block for block in found if block.language == language]
+    return [block for block in found if block.language in languages]
 
 
 def _in(path: Path) -> Iterator[Block]:

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import get_args
 
@@ -20,13 +21,17 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli.main import main
+from relay.model.origin import Origin, Transport
+from relay.model.parse_options import ParseOptions
 from relay.service.configuration.keys import keys_of
 from relay.service.configuration.tables.format import FORMAT
 from relay.service.configuration.tables.parse import PARSE
 from relay.service.configuration.tables.rewrite import REWRITE_MODES
 from relay.service.configuration.tables.step import Action
 from relay.service.options import Options
+from relay.wire.parse_options import new_parser
 from tests.documents import DOCUMENTS, ROOT, Block, blocks, make_stand_ins, with_stand_ins
+from tests.lines import read_by
 
 LINKED = [
     *DOCUMENTS,
@@ -191,7 +196,22 @@ def test_everything_shown_is_in_a_block_that_is_tested(path: Path) -> None:
     indented = re.findall(r"\n\n    \S.*", re.sub(r"```.*?```", "", path.read_text(), flags=re.S))
     assert not indented
     fences = re.findall(r"^```(.*)$", path.read_text(), re.MULTILINE)
-    assert set(fences) <= {"", "sh", "toml", "text", "python"}
+    assert set(fences) <= {"", "sh", "toml", "text", "python", "rsyslog", "syslog-ng"}
+
+
+RECIPE = re.compile(r"^\| [^|]+ \| `(<.+)` \| (\S+) \| (\S+) \|$", re.MULTILINE)
+NOTHING = "\N{EN DASH}"
+
+
+def test_messages_of_devices_are_read_as_the_recipes_say() -> None:
+    rows = RECIPE.findall((ROOT / "docs" / "recipes.md").read_text())
+    assert len(rows) > 10
+    read = new_parser(ParseOptions(adapters=True), zone=UTC)
+    origin = Origin("in", Transport.UDP, "192.0.2.1", 514, received_at=1795000000.0)
+    for text, *expected in rows:
+        (message,) = read_by(read, [text.encode()], origin)
+        found = [message.hostname, message.app_name]
+        assert [f"`{name.decode()}`" if name else NOTHING for name in found] == expected, text
 
 
 def test_their_length_and_the_way_in() -> None:
