@@ -14,10 +14,11 @@ from relay.cli.moving.files import ImportRefused, InputFiles
 from relay.cli.moving.imported import Imported
 from relay.cli.moving.report import Verdict
 from relay.cli.moving.rsyslog.dialect import RSYSLOG
+from relay.cli.moving.syslog_ng.dialect import SYSLOG_NG
 from relay.cli.moving.toml_out import write_toml
 from relay.cli.output import give_up
 
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (RSYSLOG,)}
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (RSYSLOG, SYSLOG_NG)}
 """All dialects, by the name that `--from` has for them."""
 
 _STDOUT = "-"

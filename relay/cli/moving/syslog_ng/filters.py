@@ -15,11 +15,13 @@ from ipaddress import ip_network
 from relay.cli.moving.conditions import (
     ALWAYS,
     NEVER,
+    AllOf,
     Condition,
+    Not,
     all_of,
     any_of,
+    fits,
     negated,
-    test,
 )
 from relay.cli.moving.report import Statement
 from relay.cli.moving.syslog_ng.tree import Atom, Body, Call, Item, Node
@@ -30,7 +32,12 @@ from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 __all__ = ["FilterReader", "Fit", "field_condition", "macro_of"]
 
 _SEVERITY_ALIASES = {
-    **{"panic": 0, "emergency": 0, "critical": 2, "error": 3, "warn": 4, "informational": 6},
+    "panic": 0,
+    "emergency": 0,
+    "critical": 2,
+    "error": 3,
+    "warn": 4,
+    "informational": 6,
 }
 SEVERITIES: Mapping[str, int] = {
     **{name: number for number, name in enumerate(SEVERITY_NAMES)},
@@ -38,8 +45,14 @@ SEVERITIES: Mapping[str, int] = {
 }
 FACILITIES: Mapping[str, int] = {name: number for number, name in enumerate(FACILITY_NAMES)}
 _FIELDS = {
-    **{"MESSAGE": "msg", "MSG": "msg", "MSGONLY": "msg", "PROGRAM": "app_name"},
-    **{"HOST": "hostname", "FULLHOST": "hostname", "PID": "procid", "MSGID": "msgid"},
+    "MESSAGE": "msg",
+    "MSG": "msg",
+    "MSGONLY": "msg",
+    "PROGRAM": "app_name",
+    "HOST": "hostname",
+    "FULLHOST": "hostname",
+    "PID": "procid",
+    "MSGID": "msgid",
 }
 _SPECIAL = re.compile(r"[][.^$*+?{}\\|()]")
 _MACRO = re.compile(r"\$(?:\{([^{}:]+)\}|([A-Za-z0-9_]+))")
@@ -74,6 +87,38 @@ class Fit:
         return Fit(any_of([self.wide, other.wide]), any_of([self.narrow, other.narrow]))
 
 
+def parts_of(condition: Condition) -> tuple[Condition, ...]:
+    """The conditions that all have to hold for `condition`."""
+    return condition.parts if isinstance(condition, AllOf) else (condition,)
+
+
+def beyond(condition: Condition, known: Condition) -> Condition:
+    """What `condition` asks for where `known` holds anyhow."""
+    held = parts_of(known)
+    return all_of(
+        negated(beyond(part.part, known)) if isinstance(part, Not) else part
+        for part in parts_of(condition)
+        if part not in held
+    )
+
+
+def tidy(condition: Condition) -> Condition:
+    """The same, without saying in a denial what holds anyhow."""
+    held = all_of(part for part in parts_of(condition) if not isinstance(part, Not))
+    denials = [part for part in parts_of(condition) if isinstance(part, Not)]
+    return all_of([held, *(beyond(part, held) for part in denials)])
+
+
+def either(conditions: Sequence[Condition]) -> Condition:
+    """One of `conditions`, with what all of them ask for said once."""
+    shared = all_of(
+        part
+        for part in parts_of(conditions[0] if conditions else NEVER)
+        if all(part in parts_of(other) for other in conditions)
+    )
+    return all_of([shared, any_of(beyond(each, shared) for each in conditions)])
+
+
 EVERYTHING = Fit.exactly(ALWAYS)
 UNKNOWN = Fit(ALWAYS, NEVER)
 
@@ -83,22 +128,22 @@ class FilterReader:
     """Reads filters.
 
     Attributes:
-        named: The bodies of filters that have a name.
+        named: The bodies of filters that have a name, and what the report says about each.
         sources: The ids of the relay's sources that stand for each source of syslog-ng.
         read_list: The text of a file for `in-list`; raises OSError.
     """
 
-    named: Mapping[str, Body]
+    named: Mapping[str, tuple[Body, Statement]]
     sources: Mapping[str, Sequence[str]]
     read_list: Callable[[str], str]
     _inside: list[str] = field(default_factory=list)
+    _known: dict[str, Fit] = field(default_factory=dict)
 
     def of_items(self, items: Sequence[Item], statement: Statement) -> Fit:
         """What fits the expression of a body; `statement` hears of what is not exact."""
-        fits = [_Expression(item, self, statement).fit() for item in items]
         fit = EVERYTHING
-        for each in fits:
-            fit &= each
+        for item in items:
+            fit &= self.of_nodes(item, statement)
         return fit
 
     def of_nodes(self, nodes: Sequence[Node], statement: Statement) -> Fit:
@@ -106,19 +151,22 @@ class FilterReader:
         return _Expression(nodes, self, statement).fit()
 
     def by_name(self, name: str, statement: Statement) -> Fit:
-        """What fits the filter `name`."""
-        body = self.named.get(name)
-        if body is None:
+        """What fits the filter `name`; its own statement hears of what is not exact."""
+        if name in self._known:
+            return self._known[name]
+        if name not in self.named:
             statement.unsupported(f"there is no filter {name}")
             return UNKNOWN
+        body, own = self.named[name]
         if name in self._inside or len(self._inside) >= _NESTING_MAX:
-            statement.unsupported(f"the filter {name} refers to itself")
+            own.unsupported(f"the filter {name} refers to itself")
             return UNKNOWN
         self._inside.append(name)
         try:
-            return self.of_items(body.items, statement)
+            self._known[name] = self.of_items(body.items, own)
         finally:
             self._inside.pop()
+        return self._known[name]
 
 
 class _Expression:
@@ -232,7 +280,7 @@ def _function(call: Call, reader: FilterReader, statement: Statement) -> Fit:
 
 def _from_sources(names: Sequence[str], reader: FilterReader) -> Condition:
     ids = [id for name in names for id in reader.sources.get(name, ())]
-    return test("sources", ids) if ids else NEVER
+    return fits("sources", ids) if ids else NEVER
 
 
 def _numbers(
@@ -270,9 +318,9 @@ def number_condition(key: str, numbers: set[int], names: Sequence[str]) -> Condi
     first, last = ordered[0], ordered[-1]
     if len(ordered) > 2 and len(ordered) == last - first + 1:
         low = "" if first == 0 else names[first]
-        return test(key, f"{low}..{names[last] if last < len(names) - 1 else ''}")
+        return fits(key, f"{low}..{names[last] if last < len(names) - 1 else ''}")
     values: list[TomlValue] = [names[number] for number in ordered]
-    return test(key, values[0] if len(values) == 1 else values)
+    return fits(key, values[0] if len(values) == 1 else values)
 
 
 def _text_fit(call: Call, key: str, pair: str, statement: Statement) -> Fit:
@@ -336,7 +384,7 @@ def field_condition(key: str, pair: str, value: TomlValue) -> Condition:
         value = {"glob": value}  # a text alone would be a substring
     if key == "msg" and isinstance(value, dict) and [*value] == ["substring"]:
         value = value["substring"]
-    return test(key, value) if key else test("pairs", {pair: value})
+    return fits(key, value) if key else fits("pairs", {pair: value})
 
 
 def _match(call: Call, statement: Statement) -> Fit:
@@ -369,7 +417,7 @@ def _network(call: Call, statement: Statement) -> Fit:
     except ValueError:
         statement.unsupported(f"{call.first!r} is no network")
         return UNKNOWN
-    return Fit.exactly(test("peers", [network]))
+    return Fit.exactly(fits("peers", [network]))
 
 
 def _tags(call: Call, reader: FilterReader) -> Fit:
@@ -381,7 +429,7 @@ def _tags(call: Call, reader: FilterReader) -> Fit:
             own.append(text)
     parts = [_from_sources(sources, reader)] if sources else []
     if own:
-        parts.append(test("tags", [re.sub(r"[*?]", "?", text) for text in own]))
+        parts.append(fits("tags", [re.sub(r"[*?]", "?", text) for text in own]))
     return Fit.exactly(any_of(parts))
 
 
@@ -400,7 +448,7 @@ def _in_list(call: Call, reader: FilterReader, statement: Statement) -> Fit:
     statement.approximated(f"the list {call.first} is copied: changes need another import")
     key = _FIELDS.get(name, "")
     globs: TomlValue = [{"glob": value} for value in values] if key == "msg" else values
-    return Fit.exactly(test(key, globs) if key else test("pairs", {name: globs}))
+    return Fit.exactly(fits(key, globs) if key else fits("pairs", {name: globs}))
 
 
 def _compared(left: str, sign: str, right: str) -> Fit | None:
@@ -429,7 +477,7 @@ def _compared(left: str, sign: str, right: str) -> Fit | None:
     if right == "":
         key = _FIELDS.get(name, "")
         empty: TomlValue = {"regex": "^$"}
-        absent = ~Fit.exactly(test("pairs", {name if not key else _macro_name(key): True}))
+        absent = ~Fit.exactly(fits("pairs", {name if not key else _macro_name(key): True}))
         return absent | Fit.exactly(field_condition(key, name, empty))
     value = _regex(f"^{re.escape(right)}$", ignore_case=False)
     if isinstance(value, _Unusable):

@@ -1,4 +1,4 @@
-"""Options of syslog-ng's drivers: each is read once and said in the report, or else is unsupported."""
+"""Options of syslog-ng's drivers: each is read once, or the report says that nobody reads it."""
 
 from __future__ import annotations
 

@@ -213,7 +213,8 @@ class Scanner:
             return None
         if kind == "variable":
             self._last = place
-            value = self._value(found["variable"], place)
+            name = found["variable"]
+            value = self._value(name, place) if name else ""
             self.push(ConfigurationText(value, place.file, place.line, is_body=True))
             return None
         if kind == "string":

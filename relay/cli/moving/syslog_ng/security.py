@@ -13,9 +13,11 @@ __all__ = ["tls_keys"]
 
 _SYSTEM_AUTHORITIES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/ssl/certs/ca-certificates.crt")
 _VERIFY = {
-    **{"yes": "required", "required_trusted": "required"},
+    "yes": "required",
+    "required_trusted": "required",
     **dict.fromkeys(("no", "optional_untrusted"), "none"),
-    **{"optional_trusted": "optional", "required_untrusted": "none"},
+    "optional_trusted": "optional",
+    "required_untrusted": "none",
 }
 _UNTRUSTED = ("required_untrusted", "optional_untrusted", "no")
 _OLD = {"no_sslv2", "no_sslv3", "no_tlsv1", "no_tlsv11"}

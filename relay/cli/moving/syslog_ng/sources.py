@@ -56,14 +56,14 @@ _FLAGS_OF_NO_EFFECT = {
     *("no_piggyback_errors", "allow_utf8"),
 }
 _NEEDS_NONE = {
-    **{
-        name: "connections and reads have limits of the relay's own"
-        for name in ("log_iw_size", "log_fetch_limit", "listen_backlog", "dynamic_window_size")
-    },
-    **{
-        name: "the relay sees a peer that is gone by idle_seconds_max"
-        for name in ("so_keepalive", "tcp_keepalive_time", "tcp_keepalive_intvl")
-    },
+    **dict.fromkeys(
+        ("log_iw_size", "log_fetch_limit", "listen_backlog", "dynamic_window_size"),
+        "connections and reads have limits of the relay's own",
+    ),
+    **dict.fromkeys(
+        ("so_keepalive", "tcp_keepalive_time", "tcp_keepalive_intvl"),
+        "the relay sees a peer that is gone by idle_seconds_max",
+    ),
     **dict.fromkeys(("tcp_keepalive_probes", "keep_alive"), "connections outlive a reload"),
     "use_fqdn": "the relay looks up no names of senders",
     "dns_cache": "the relay looks up no names of senders",
@@ -77,9 +77,7 @@ _NEEDS_NONE = {
 }
 
 
-def read_source(
-    options: Options, report: Report, statement: Statement
-) -> SourceDraft | None:
+def read_source(options: Options, report: Report, statement: Statement) -> SourceDraft | None:
     """The source for a driver; None if there is none like it, as the statement says then."""
     name = options.call.name.replace("-", "_")
     reader = _DRIVERS.get(name)
@@ -248,9 +246,7 @@ def _limits(options: Options, draft: SourceDraft, transport: str) -> None:
 
 def _proxy(options: Options, draft: SourceDraft) -> None:
     """PROXY headers are believed of listed proxies only."""
-    transport = next(
-        (each for each in options.call.calls if each.name == "transport"), None
-    )
+    transport = next((each for each in options.call.calls if each.name == "transport"), None)
     if transport is not None and transport.first.startswith("proxied-"):
         draft.keys["proxy_protocol"] = True
         draft.keys["allow"] = ["127.0.0.1", "::1"]
@@ -498,7 +494,9 @@ def _program(options: Options, report: Report, statement: Statement) -> SourceDr
     _limits(options, draft, "program")
     draft.keys.pop("idle_seconds_max", None)
     _lines(options, draft)
-    options.pass_over({**_NEEDS_NONE, "inherit_environment": "the environment is that of the relay"})
+    options.pass_over(
+        {**_NEEDS_NONE, "inherit_environment": "the environment is that of the relay"}
+    )
     statement.taken(f"listen = {draft.keys['listen']}; it runs as the relay's user")
     return draft
 

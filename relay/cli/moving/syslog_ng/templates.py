@@ -19,7 +19,10 @@ _CALL = re.compile(r"\$\(\s*(format-[a-z]+)((?:[^()$]|\$(?!\()|\([^()]*\))*)\)\s
 _TYPED = re.compile(r"([a-z0-9]+)\((.*)\)", re.DOTALL)
 _NUMBERED = re.compile(r"\$\{?[0-9]")
 _TEMPLATE_MAX = 16 * 1024
-_JSON_FLAGS = {"--leave-initial-dot": "leave_initial_dot", "--omit-empty-values": "omit_empty_values"}
+_JSON_FLAGS = {
+    "--leave-initial-dot": "leave_initial_dot",
+    "--omit-empty-values": "omit_empty_values",
+}
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ def _read_text(text: str, form: Form, stamps: Mapping[str, TomlValue]) -> None:
     functions = sorted({found[1] for found in _FUNCTION.finditer(text)})
     if functions:
         form.unsupported.append(
-            f"the relay's templates have no functions, found $({', $('.join(functions)}; "
+            f"the relay's templates have no functions, found {', '.join(functions)}: "
             "the message is sent in its default form"
         )
         return
@@ -109,7 +112,7 @@ def constant_or_template(text: str) -> tuple[str, str]:
     """A template of the relay for `text`, and what is wrong with it; empty = nothing."""
     functions = _FUNCTION.search(text)
     if functions is not None:
-        return "", f"the relay's templates have no functions, found $({functions[1]} …)"
+        return "", f"the relay's templates have no functions, found {functions[1]}"
     if _NUMBERED.search(text):
         return "", "what an expression has matched ($1) is not kept"
     return text, _problem(text)
@@ -224,7 +227,7 @@ class _Selection:
         if self.rekeys:
             self.rekeys[-1][key] = value
         elif self.select:  # after --key it changes what this key has selected
-            self.rekeys.append({"match": str([*self.select[-1].values()][0]), key: value})
+            self.rekeys.append({"match": str(next(iter(self.select[-1].values()))), key: value})
 
     def _replace_prefix(self, text: str) -> None:
         old, _, new = text.partition("=")

@@ -13,7 +13,7 @@ called.  Python and FilterX are languages of their own; their bodies stay text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -35,7 +35,10 @@ __all__ = [
     "Item",
     "Node",
     "Tree",
+    "is_catch_all",
+    "names_of",
     "parse",
+    "texts_in",
 ]
 
 NESTING_MAX = 64
@@ -70,7 +73,7 @@ class Call:
     @property
     def texts(self) -> list[str]:
         """Its words and texts, at this level."""
-        return [node.text for node in self.arguments if isinstance(node, Atom) and node.kind != "op"]
+        return texts_in(self.arguments)
 
     @property
     def first(self) -> str:
@@ -377,3 +380,20 @@ def _without_quotes(text: str, variables: dict[str, str]) -> str:
 def texts_in(nodes: Sequence[Node]) -> list[str]:
     """Words and texts of `nodes` at this level."""
     return [node.text for node in nodes if isinstance(node, Atom) and node.kind != "op"]
+
+
+def names_of(kind: str, items: Iterable[Item]) -> Iterator[str]:
+    """The names in calls of `kind` in log paths, those of paths inside of them too."""
+    for item in items:
+        for node in item:
+            if isinstance(node, Call) and node.name == kind:
+                yield from node.texts
+            elif isinstance(node, Body):
+                yield from names_of(kind, node.items)
+
+
+def is_catch_all(items: Iterable[Item]) -> bool:
+    """Whether a log path with these items takes from all sources."""
+    calls = [node for item in items for node in item if isinstance(node, Call)]
+    words = [text for call in calls if call.name == "flags" for text in call.texts]
+    return any(word.replace("_", "").replace("-", "") == "catchall" for word in words)
