@@ -14,7 +14,6 @@ from relay.cli.moving.syslog_ng.security import tls_keys
 from relay.cli.moving.toml_out import TomlValue
 from relay.model.expression import Expression
 from relay.service.configuration.url import is_host
-from relay.service.kinds import KINDS
 
 __all__ = ["SourceDraft", "read_source"]
 
@@ -318,11 +317,8 @@ def _default_network(options: Options, report: Report, statement: Statement) -> 
 
 
 def _system(options: Options, report: Report, statement: Statement) -> SourceDraft:
-    if any(kind.scheme == "system" for kind in KINDS.sources):
-        statement.taken("listen = system://: the journal, or else /dev/log and the kernel's log")
-        return SourceDraft({"listen": "system://"}, {})
-    statement.taken("listen = journald://, where the kernel's messages are as well")
-    return SourceDraft({"listen": "journald://"}, {})
+    statement.taken("listen = system://: the journal, or else /dev/log and the kernel's log")
+    return SourceDraft({"listen": "system://"}, {})
 
 
 def _journal(options: Options, report: Report, statement: Statement) -> SourceDraft:
@@ -390,11 +386,10 @@ def _unix(options: Options, report: Report, statement: Statement) -> SourceDraft
 def _file(options: Options, report: Report, statement: Statement) -> SourceDraft | None:
     path = options.call.first
     if path in ("/proc/kmsg", "/dev/kmsg"):
-        options.pass_over({"flags": "", "program_override": "the program is kernel"} | _NEEDS_NONE)
-        statement.approximated("the kernel's messages are read from the journal")
-        return SourceDraft(
-            {"listen": "journald://", "matches": ["_TRANSPORT=kernel"], "read_from": "end"}, {}
-        )
+        options.flags()
+        options.pass_over({"program_override": "the program is kernel"} | _NEEDS_NONE)
+        statement.taken("listen = kmsg://")
+        return SourceDraft({"listen": "kmsg://"}, {})
     if not path.startswith("/") or path.endswith("/"):
         statement.unsupported("the path of a file to read is absolute")
         return None
