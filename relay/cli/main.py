@@ -18,6 +18,7 @@ _MODULES = {
     "explain": "explain",
     "fleet": "views.fleet",
     "import": "moving.command:import_command",
+    "log-level": "support.log_level:log_level",
     "pause": "queue.changes",
     "quarantine": "queue.quarantine",
     "queue": "queue.commands",

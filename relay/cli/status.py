@@ -225,8 +225,18 @@ def _notes(document: Document) -> Iterator[tuple[str, str, Style | None]]:
         yield orphan, "has records but no destination in the configuration", WARNING
     for source in document.get("sources_gone", ()):
         yield source, "source is gone; how far it has read is kept under that name", WARNING
+    if text := _log_levels(document.get("log", {})):
+        yield "log", text, WARNING
     for path in document.get("damaged_files", ()):
         yield "", f"the queue was damaged, its file is kept as {path}", SEVERE
+
+
+def _log_levels(report: Document) -> str:
+    """Levels of the log that are not those of the configuration; empty = all are."""
+    levels = [f"{name} {level}" for name, level in report.get("namespaces", {}).items()]
+    if report.get("level") != report.get("configured"):
+        levels.insert(0, f"{report['level']} instead of {report['configured']}")
+    return f"level {', '.join(levels)}, until the relay restarts" if levels else ""
 
 
 def _printable(value: Any) -> Any:

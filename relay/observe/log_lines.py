@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 
 from twisted.logger import LogEvent, LogLevel, eventAsText, formatTime
 
+from relay.observe.log_levels import LOG_LEVELS
+
 _LEVELS: Mapping[object, tuple[int, str]] = {
     LogLevel.debug: (7, "debug: "),
     LogLevel.info: (6, ""),
@@ -56,7 +58,9 @@ def file_line(
 
 
 def as_message(event: LogEvent) -> tuple[int, str] | None:
-    """Severity (RFC 5424 §6.2.1) and text of `event`; None = it is not written."""
+    """Severity (RFC 5424 §6.2.1) and text of `event`; None = it becomes no message."""
+    if event.get("log_level") is LogLevel.debug:
+        return None  # a message about a commit would cause the next commit
     text = _text(event)
     return None if text is None else (_level_of(event)[0], text)
 
@@ -66,13 +70,17 @@ def _level_of(event: LogEvent) -> tuple[int, str]:
 
 
 def _text(event: LogEvent) -> str | None:
-    """The text of `event`; None for Twisted's own messages.
+    """The text of `event`; None if its level is not written, and for Twisted's own messages.
 
-    They name classes and ports, and the relay logs the same about sources and destinations.
+    They name classes and ports, and the relay logs the same about sources and destinations;
+    whoever sets a level for their namespace gets them.
     """
     namespace = str(event.get("log_namespace", ""))
     level = event.get("log_level")
-    if namespace.partition(".")[0] not in _OURS and level in _REMARKS:
+    if not LOG_LEVELS.shows(namespace, getattr(level, "name", "info")):
+        return None
+    is_ours = namespace.partition(".")[0] in _OURS or LOG_LEVELS.names(namespace)
+    if not is_ours and level in _REMARKS:
         return None
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     return text if text.strip() else None

@@ -364,6 +364,14 @@ class AlertOutlet(Struct, forbid_unknown_fields=True):
     last_error: str
 
 
+class Log(Struct, forbid_unknown_fields=True):
+    """What the log has."""
+
+    level: Annotated[str, Meta(description="Of all namespaces that have no other one.")]
+    configured: str
+    namespaces: Annotated[dict[str, str], Meta(description="Levels that somebody has set.")]
+
+
 class StatusDocument(Struct, forbid_unknown_fields=True):
     """The state of a relay."""
 
@@ -391,6 +399,7 @@ class StatusDocument(Struct, forbid_unknown_fields=True):
     damaged_files: list[str]
     certificates: list[Certificate]
     tables: list[TableProblem]
+    log: Log
     waiting_in_groups: ByName
     fleet: list[FleetMember]
     web: Web | None

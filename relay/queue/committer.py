@@ -31,9 +31,11 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.model.clock import Clock, DelayedCall, Now
+from relay.model.debug import COMMITS
 from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
@@ -53,6 +55,8 @@ from relay.queue.transaction import (
     size_of,
     transaction_of,
 )
+
+_log = Logger(namespace=COMMITS.namespace)
 
 _REMOVALS_MAX = 1000  # records that a crash may send again, beside what is in flight
 
@@ -209,6 +213,8 @@ class _Commits:
         finally:
             ended()
         self._delay.stored()
+        if COMMITS.is_on:
+            self._tell(appends, removals, evictions)
         for kept, stored, aside in transaction.counted:
             kept.committed(stored, aside)
         # Before `on_stored` makes drains send: they must not send what has left.
@@ -238,6 +244,22 @@ class _Commits:
         if any(changed[id].acknowledged_seq > head for id, head in heads.items()):
             self._limits.look_again()
         return True
+
+    def _tell(
+        self,
+        appends: Sequence[Append],
+        removals: Mapping[str, Removal],
+        evictions: Mapping[str, Eviction],
+    ) -> None:
+        _log.debug(
+            "commit: {records} records of {size} bytes stored in {appends} appends, answers of "
+            "{removals} queues, limits of {evictions} queues",
+            records=sum(append.records for append in appends),
+            size=sum(append.size for append in appends),
+            appends=len(appends),
+            removals=len(removals),
+            evictions=len(evictions),
+        )
 
     def _heads(
         self, evictions: Mapping[str, Eviction], removals: Mapping[str, Removal]

@@ -22,6 +22,7 @@ from relay.model.counters.source import BELIEVED_RECORDS_MAX, SourceCounters
 from relay.model.fleet import FleetTable
 from relay.model.text import counted
 from relay.observe.control import Command, ControlFactory
+from relay.observe.log_levels import LOG_LEVELS
 from relay.observe.status import FileUsage, Identity, Status
 from relay.queue.files.ownership import owner_text
 from relay.rewrite.steps.pipeline import Pipeline
@@ -41,6 +42,7 @@ from relay.service.observing import (
     HangupService,
     StatisticsService,
 )
+from relay.service.process.log import LogService
 from relay.service.process.settings import open_files_warning
 from relay.service.process.systemd import NO_SYSTEMD, NotifyService, Systemd
 from relay.service.queue.assembly import (
@@ -115,7 +117,7 @@ class _Relay:
         kinds: RelayKinds,
     ) -> None:
         self.reactor, self.configuration = reactor, configuration
-        self.systemd, self.now = systemd, now
+        self.systemd, self.now, self.log = systemd, now, LogService(configuration.log_level)
         self.held = HeldSockets()
         self.notices = notices = Notices(clock=reactor, log=_log)
         self.wall = wall = WallClock(now=now, elapsed=reactor.seconds)
@@ -166,7 +168,11 @@ class _Relay:
         on_hangup += [ConfigurationChange(configuration.path).look]
         return RelayService(
             [
-                *(StopGuard(reactor=clock), HangupService(callbacks=on_hangup, reactor=clock)),
+                *(
+                    self.log,
+                    StopGuard(reactor=clock),
+                    HangupService(callbacks=on_hangup, reactor=clock),
+                ),
                 *watches,
                 *(queue, ClockWatch(wall=self.wall, queue=queue, clock=clock)),
                 *(self.counters, self.kept, self.compaction),
@@ -307,6 +313,7 @@ class _Relay:
             "commit_seconds": queue.committer.times.whole.report,
             "commit_writing_seconds": queue.committer.times.writing.report,
             "tables": self.lookups.report,
+            "log": LOG_LEVELS.report,
             "fleet": lambda: self.fleet.report(self.reactor.seconds()),
             "waiting_in_groups": partial(_waiting_in_groups, self.routes),
             "web": lambda: self.web and self.web.report(),
@@ -344,6 +351,7 @@ class _Relay:
             "alerts": lambda: self.alerts and self.alerts.report(),
             "configuration": lambda: effective(self.configuration, KINDS),
             **asked,
+            **self.log.commands(),
             **self.tools.commands(),
             **sources.commands(),
             **tap_commands(self.taps),

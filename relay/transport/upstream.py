@@ -35,6 +35,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -42,11 +43,14 @@ from zope.interface import implementer
 
 from relay.flow.pump import BATCH_BYTES_MAX, SessionDrain
 from relay.model.clock import Clock, DelayedCall
+from relay.model.debug import SESSIONS
 from relay.model.errors import RelayError, UpstreamError
 from relay.model.text import counted, printable
 from relay.transport.connections import notice_silence
 from relay.transport.names import BoundEndpoint
 from relay.transport.tls.failure import tls_failure
+
+_log = Logger(namespace=SESSIONS.namespace)
 
 TIMEOUT = "timeout"
 """The cause of failures where the upstream was silent for too long."""
@@ -159,10 +163,14 @@ class UpstreamState:
         self._stopped = False
 
     def connecting(self) -> None:
+        if SESSIONS.is_on:
+            _log.debug("{target}: connecting", target=self.target)
         self._state, self._next_try_at = f"connecting to {self.target}", None
 
     def became_ready(self, how: str) -> None:
         """Records can be sent; `how` describes the acknowledgements."""
+        if SESSIONS.is_on:
+            _log.debug("{target}: session: {how}", target=self.target, how=how)
         self.connects += 1
         self._state, self._last_failure, self._next_try_at = how, "", None
         self._ready_at = self._clock.seconds()
@@ -204,6 +212,8 @@ class UpstreamState:
         if self._stopped:  # of course it did
             return
         ready_at, self._ready_at = self._ready_at, None
+        if SESSIONS.is_on:
+            _log.debug("{target}: no session: {reason}", target=self.target, reason=reason)
         self.exactly_once = False
         self._unproven = ""
         if ready_at is not None and self._clock.seconds() - ready_at >= self._retry_seconds_max:
@@ -252,6 +262,8 @@ class UpstreamState:
             return 0.0
         delay = max(self.pause_after(self._failures_in_row), seconds_min)
         self._next_try_at = self._clock.seconds() + delay
+        if SESSIONS.is_on:
+            _log.debug("{target}: next try in {s:.1f} s", target=self.target, s=delay)
         return delay
 
     def pause_after(self, failures: int) -> float:

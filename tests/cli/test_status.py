@@ -164,6 +164,16 @@ def test_what_became_of_long_messages() -> None:
     ) in shown(width=150, sources=[source])
 
 
+def test_a_level_of_the_log_that_is_not_the_configured_one_is_said() -> None:
+    usual = {"level": "info", "configured": "info", "namespaces": {}}
+    assert not any(line.startswith("log: ") for line in shown(log=usual))
+    lines = shown(
+        log={**usual, "level": "debug", "namespaces": {"relay.commits": "warn"}}, width=200
+    )
+    expected = "log: level debug instead of info, relay.commits warn, until the relay restarts"
+    assert expected in lines
+
+
 def test_damaged_files_are_named_as_long_as_they_are_there() -> None:
     lines = shown(damaged_files=["/q/data.mdb.damaged-1"], width=200)
     assert "the queue was damaged, its file is kept as /q/data.mdb.damaged-1" in lines

@@ -8,7 +8,8 @@ import pytest
 from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 
-from relay.observe.log_lines import file_line, is_journal, journal_line
+from relay.observe.log_levels import LOG_LEVELS
+from relay.observe.log_lines import as_message, file_line, is_journal, journal_line
 
 
 def event(namespace: str, level: LogLevel, text: str, **values: Any) -> LogEvent:
@@ -31,10 +32,36 @@ def in_file(event: LogEvent) -> str | None:
         (LogLevel.critical, 2, "critical: "),
     ],
 )
-def test_each_level(level: LogLevel, priority: int, word: str) -> None:
+def test_each_level(
+    level: LogLevel, priority: int, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LOG_LEVELS, "level", "debug")
     said = event("relay.service.sources.service.Source", level, "source {id}: hello", id="in")
     assert journal_line(said) == f"<{priority}>source in: hello\n"
     assert in_file(said) == f"NOW {word}source in: hello\n"
+
+
+def test_what_is_below_the_level_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    detail = event("relay.commits", LogLevel.debug, "commit")
+    assert (journal_line(detail), in_file(detail)) == (None, None)
+    monkeypatch.setitem(LOG_LEVELS.namespaces, "relay.commits", "debug")
+    assert in_file(detail) == "NOW debug: commit\n"
+    monkeypatch.setattr(LOG_LEVELS, "level", "error")
+    assert in_file(event("relay", LogLevel.warn, "x")) is None
+    assert in_file(event("relay", LogLevel.critical, "x")) == "NOW critical: x\n"
+
+
+def test_remarks_of_twisted_are_written_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = event("twisted.internet.tcp.Port", LogLevel.info, "EMFILE encountered")
+    monkeypatch.setitem(LOG_LEVELS.namespaces, "twisted.internet", "info")
+    assert in_file(said) == "NOW EMFILE encountered\n"
+
+
+def test_details_become_no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message would be committed, and its commit be the next one."""
+    monkeypatch.setattr(LOG_LEVELS, "level", "debug")
+    assert as_message(event("relay.commits", LogLevel.debug, "commit")) is None
+    assert as_message(event("relay", LogLevel.info, "x")) == (6, "x")
 
 
 def test_each_line_of_a_traceback_has_its_priority() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
+from relay.model.debug import COMMITS
 from relay.model.errors import QueueError, QueueFull, QueueMisplaced, StorageFailed
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission
@@ -18,6 +19,7 @@ from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.ledger import Ledger
 from relay.queue.pending import COMMIT_BYTES_ENOUGH
 from relay.queue.transaction import RECORD_BYTES, Eviction, Refusal, SetAside, Transaction
+from tests.details import details
 from tests.queue_listeners import OfAllQueues
 
 FULL = QueueFull("the queue's map is full")
@@ -174,6 +176,17 @@ def test_a_lone_append_waits_for_its_commit_and_nothing_else(relay: Relay) -> No
     relay.disk.finish()
     assert relay.news() == ["one", ("a", 3)]
     assert not relay.disk.busy
+
+
+def test_a_commit_is_told_to_those_who_ask(relay: Relay) -> None:
+    with details(COMMITS) as lines:
+        relay.append("one", a=[b"1", b"22"])
+        relay.disk.finish()
+    relay.append("two", a=[b"3"])
+    relay.disk.finish()
+    (line,) = lines
+    assert line.startswith("commit: 2 records of ")
+    assert line.endswith("in 1 appends, answers of 0 queues, limits of 0 queues")
 
 
 def test_what_was_left_to_the_next_commit_waits_for_no_delay() -> None:

@@ -20,11 +20,13 @@ from relay.model.counters.source import BELIEVED_RECORDS_MAX
 from relay.model.origin import Arrival, Origin, Transport
 from relay.model.parse_options import ParseOptions
 from relay.model.token import Token
+from relay.observe.log_levels import LOG_LEVELS
 from relay.queue.inspect.queries import QUERIES
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Transaction
 from relay.service import assembly
 from relay.service.assembly import assemble
+from relay.service.configuration.file import read_configuration
 from relay.service.configuration.model import (
     AppConfiguration,
     Configuration,
@@ -208,6 +210,7 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
             *("status", "queue-append", "queue-purge", "queue-adopt", "queue-compact", *QUERIES),
             *("quarantine-purge", "quarantine-replay", "history-replay"),
             *("connect", "pause", "resume", "requeue", "peers", "samples", "tap", "alerts"),
+            *("configuration", "log-level", "log-lines"),
         ]
     )
     assert "no destination 'x'; there is: all, wrapped" in relay.ask(
@@ -216,6 +219,42 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
         to="x",
         period={},
     )
+    relay.stop()
+
+
+def test_the_level_of_the_log_can_be_changed_and_shows_in_the_status(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, log_level="warn")
+    relay.start()
+    assert relay.ask("status")["log"] == {"level": "warn", "configured": "warn", "namespaces": {}}
+    assert relay.ask("log-level", level="debug")["level"] == "debug"
+    relay.send("app", b"<13>1 - host app - - - text")
+    (reader,) = [each for each in relay.reactor.getReaders() if "source app" in each.logPrefix()]
+    reader.doRead()
+    relay.reactor.advance(1.0)
+    while not any("debug: commit: " in line for line in relay.ask("log-lines")):
+        relay.reactor.run_next()
+    assert relay.ask("status")["log"]["level"] == "debug"
+    relay.stop()
+    assert LOG_LEVELS.level == "info"
+
+
+def test_the_configuration_can_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").write_text(
+        f"""
+        [relay]
+        state_dir = "{tmp_path}/state"
+        [sources.app]
+        listen = "unixgram:app.sock"
+        [destinations.all]
+        connect = "file:copy"
+        """
+    )
+    read = read_configuration(str(tmp_path / "relay.toml"), KINDS)
+    relay = Relay(tmp_path, origin=read.origin, path=read.path)
+    relay.start()
+    answer = relay.ask("configuration")
+    assert answer["files"] == [str(tmp_path / "relay.toml")]
+    assert ["sources", "app"] in [each["path"] for each in answer["sections"]]
     relay.stop()
 
 
@@ -250,7 +289,8 @@ def test_what_is_put_into_a_queue_by_hand_keeps_to_its_limit(tmp_path: Path) -> 
 def test_its_services_start_in_their_order(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     assert [type(each).__name__ for each in relay.service] == [
-        *("StopGuard", "HangupService", "CertificateWatch", "TokenWatch", "LookupFiles"),
+        *("LogService", "StopGuard", "HangupService"),
+        *("CertificateWatch", "TokenWatch", "LookupFiles"),
         *("QueueService", "ClockWatch", "CounterKeeper", "KeptPositions", "CompactionService"),
         *("FlushService", "ConcurrentService", "DestinationTools", "StallDetector"),
         *("ExpressionWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "HistoryWatch"),

@@ -21,6 +21,7 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from relay.model.debug import SESSIONS
 from relay.model.errors import UpstreamError
 from relay.service.tls.certificates import make_authority, make_leaf
 from relay.transport.tls.endpoints import TlsListener, TlsMaterial, TlsUpstream
@@ -35,6 +36,7 @@ from relay.transport.upstream import (
     failure_text,
 )
 from tests.connections import Wire, fired, lose
+from tests.details import details
 
 TARGET = "10.0.0.5:20514"
 
@@ -235,6 +237,30 @@ def state_that_reports_to(said: list[str], clock: Clock) -> UpstreamState:
         retry_seconds_min=1,
         retry_seconds_max=60,
     )
+
+
+def test_each_step_is_told_to_those_who_ask() -> None:
+    state = UpstreamState(
+        target=TARGET,
+        clock=Clock(),
+        on_ready=lambda text: None,
+        on_failure=lambda text: None,
+        retry_seconds_min=1,
+        retry_seconds_max=60,
+        jitter=lambda: 0.0,
+    )
+    with details(SESSIONS) as lines:
+        state.connecting()
+        state.failed("refused")
+        state.retry_policy()
+        state.became_ready("RELP 1")
+    state.connecting()
+    assert lines == [
+        f"{TARGET}: connecting",
+        f"{TARGET}: no session: refused",
+        f"{TARGET}: next try in 1.0 s",
+        f"{TARGET}: session: RELP 1",
+    ]
 
 
 def test_connections_that_are_of_no_use_are_not_reported_as_well_again_and_again() -> None:

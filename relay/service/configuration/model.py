@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar, Protocol, runtime_checkable
 
+from relay.model.debug import LEVELS
 from relay.model.hops import HOPS_MAX
 from relay.model.origin import Transport
 from relay.model.output import KeyTemplate, SizeLimit
@@ -786,6 +787,12 @@ class Configuration:
         0.002,
         "shortest time between the starts of two commits while messages stream in",
     )
+    log_level: str = key(
+        Choice(LEVELS),
+        "info",
+        "what the log has: this and all that is worse; `debug` names each connection, session and "
+        "commit",
+    )
     tests: tuple[MessageTest, ...] = ()
     """Run by `check`."""
     watch: tuple[WatchConfiguration, ...] = ()
@@ -809,7 +816,8 @@ class Configuration:
     @property
     def placed_warnings(self) -> tuple[str, ...]:
         """The warnings with their places: ``FILE:LINE: TEXT``."""
-        place = self.origin.where if self.origin else lambda warning: "command line"
+        usual = self.path or "command line"
+        place = self.origin.where if self.origin else lambda warning: usual
         return tuple(f"{place(warning)}: {warning}" for warning in self.warnings)
 
     @property

@@ -20,6 +20,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,6 +28,7 @@ from relay.codec import total_bytes
 from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
 from relay.model.clock import Clock
+from relay.model.debug import CONNECTIONS
 from relay.model.origin import Origin, Received, Transport
 from relay.model.text import counted
 from relay.transport.connections import (
@@ -48,6 +50,8 @@ from relay.transport.tls.endpoints import verified_identity
 from relay.transport.tls.failure import tls_failure
 from relay.transport.turn_batch import TurnBatch
 from relay.wire.hops import parted
+
+_log = Logger(namespace=CONNECTIONS.namespace)
 
 _CLOSE_SECONDS_MAX = 5.0  # for the peer to read the last bytes and close
 _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
@@ -609,9 +613,14 @@ class InboundFactory(Factory):
         self.counters.connections_open = len(self.connections)
         if connection.origin.peer_host:
             connection.transport.setTcpKeepAlive(1)  # detects a vanished peer
+        if CONNECTIONS.is_on:
+            self._tell(connection, "connected")
 
     def connection_lost(self, connection: InboundProtocol) -> None:
         self.connections.discard(connection)
+        if CONNECTIONS.is_on:
+            by = "the relay" if connection.closing else "the peer"
+            self._tell(connection, f"closed by {by}")
         self._of_peer[connection.origin.peer_host] -= 1
         if not self._of_peer[connection.origin.peer_host]:
             del self._of_peer[connection.origin.peer_host]
@@ -650,6 +659,10 @@ class InboundFactory(Factory):
             if (released := release(connection.transport)) is not None:
                 left.append((released, state))
         return left
+
+    def _tell(self, connection: InboundProtocol, text: str) -> None:
+        source, peer = self.reception.source, connection.origin.peer or "a program of this host"
+        _log.debug("source {source}: {peer}: {text}", source=source, peer=peer, text=text)
 
     def shut_down(self, *, seconds_max: float) -> Deferred[None]:
         """Let all connections finish; close those that have not after `seconds_max`."""

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from relay.model.counters.source import SourceCounters
+from relay.model.debug import CONNECTIONS
 from relay.model.origin import Origin, Received, Transport
 from relay.queue.admission.backpressure import Admission
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
@@ -46,6 +47,7 @@ from tests.connections import (
     lose,
     open_reception,
 )
+from tests.details import details
 from tests.odd_certificates import make_certificate
 
 
@@ -135,6 +137,20 @@ def test_a_connection_is_counted_while_it_lasts(listener: Listener) -> None:
     assert wire.bufferSize == READ_BYTES_MAX
     lose(protocol)
     assert (listener.counters.connections_accepted, listener.counters.connections_open) == (1, 0)
+
+
+def test_a_connection_is_told_to_those_who_ask(listener: Listener) -> None:
+    with details(CONNECTIONS) as lines:
+        protocol, _ = listener.connect()
+        lose(protocol)
+        protocol, _ = listener.connect()
+        protocol.close()
+        lose(protocol)
+    listener.connect()
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        *("connected", "closed by the peer", "connected", "closed by the relay"),
+    ]
+    assert lines[0].startswith("source in: 192.168.1.1:")
 
 
 def test_those_who_waited_when_the_relay_was_stopped_are_all_read(listener: Listener) -> None:
