@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tests.certificate_files import make_certificate_files
 
-__all__ = ["DOCUMENTS", "ROOT", "Block", "blocks", "make_stand_ins", "with_stand_ins"]
+__all__ = ["DOCUMENTS", "PLACE", "ROOT", "Block", "blocks", "make_stand_ins", "with_stand_ins"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
