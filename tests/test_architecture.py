@@ -30,7 +30,7 @@ SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect"],
     "service": [
         *("configuration", "tables", "checks", "probes", "routes", "process", "tls", "queue"),
-        *("destinations", "sources", "alerts", "web"),
+        *("destinations", "sources", "alerts", "web", "handover"),
     ],
     "observe": ["alerts", "web", "page"],
 }

@@ -27,6 +27,7 @@ _MODULES = {
     "status": "status",
     "tap": "views.tap",
     "top": "views.top",
+    "upgrade": "support.upgrade",
 }
 
 

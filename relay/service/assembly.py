@@ -35,6 +35,8 @@ from relay.service.destinations.commands import DestinationTools
 from relay.service.destinations.kind import DestinationParts, in_thread
 from relay.service.destinations.service import DestinationService, fleet_report_of
 from relay.service.destinations.stall_detector import StallDetector
+from relay.service.handover.arrival import Arrival
+from relay.service.handover.service import new_handover
 from relay.service.kinds import KINDS, RelayKinds
 from relay.service.observing import (
     ConfigurationChange,
@@ -44,6 +46,7 @@ from relay.service.observing import (
 )
 from relay.service.process.log import LogService
 from relay.service.process.settings import open_files_warning
+from relay.service.process.start_signs import StartSigns
 from relay.service.process.systemd import NO_SYSTEMD, NotifyService, Systemd
 from relay.service.queue.assembly import (
     new_admission,
@@ -65,12 +68,15 @@ from relay.service.sources.authorising import new_authorise
 from relay.service.sources.commands import SourceTools
 from relay.service.sources.counting import new_counter_keeper
 from relay.service.sources.kind import SourceParts
-from relay.service.sources.service import KeptPositions, Receiving, SourceService
+from relay.service.sources.service import (
+    KeptPositions,
+    Receiving,
+    SourceService,
+)
 from relay.service.tapping import new_taps, tap_commands
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.web.pages import WebParts, new_web_service
 from relay.service.web.service import WebService
-from relay.transport.held_sockets import HeldSockets
 from relay.transport.notices import Notices
 from relay.transport.notify_socket import NotifySocket
 from relay.transport.reception import Reception
@@ -88,6 +94,7 @@ def assemble(
     *,
     now: Now,
     kinds: RelayKinds = KINDS,
+    arrival: Arrival | None = None,
 ) -> RelayService:
     """Build the service tree.  Opens nothing; the services say when that happens.
 
@@ -98,11 +105,13 @@ def assemble(
         systemd: What it passed to the process.
         now: The time of day, for stamps.
         kinds: Those of its sources and destinations.
+        arrival: What an earlier process has left; None = nothing.
 
     Raises:
         StartRefused: A source is to use an inherited socket that is not there.
     """
-    return _Relay(reactor, configuration, systemd, now, kinds).service()
+    arrival = arrival or Arrival(systemd=systemd)
+    return _Relay(reactor, configuration, arrival, now, kinds).service()
 
 
 class _Relay:
@@ -112,20 +121,19 @@ class _Relay:
         self,
         reactor: Reactor,
         configuration: Configuration,
-        systemd: Systemd,
+        arrival: Arrival,
         now: Now,
         kinds: RelayKinds,
     ) -> None:
         self.reactor, self.configuration = reactor, configuration
-        self.systemd, self.now, self.log = systemd, now, LogService(configuration.log_level)
-        self.held = HeldSockets()
+        self.systemd, self.now, self.held = arrival.systemd, now, arrival.held
+        self.log = LogService(configuration.log_level)
         self.notices = notices = Notices(clock=reactor, log=_log)
         self.wall = wall = WallClock(now=now, elapsed=reactor.seconds)
         self.admission = new_admission(configuration)
         self.limits = new_limits(configuration, notices)
-        self.queue = queue = new_queue(
-            configuration, self.admission, self.limits, notices, wall, reactor
-        )
+        basis = configuration, self.admission, self.limits
+        self.queue = queue = new_queue(*basis, notices, wall, reactor)
         self.certificates = CertificateWatch(notices=notices, now=now, clock=reactor)
         self.lookups = _new_lookups(notices, reactor)
         self.routes, rewriting = self._routes()
@@ -142,7 +150,7 @@ class _Relay:
             sources=self.sources, destinations=accounts, rules=rules, clock=reactor
         )
         self.reactor_delay = ReactorDelay(clock=reactor)
-        _warn_at_start(configuration, systemd, notices)
+        _warn_at_start(configuration, self.systemd, notices)
         self.counters = new_counter_keeper(self.sources, queue, wall, reactor)
         self.kept = KeptPositions((each.id for each in configuration.sources), queue=queue)
         self.status = self._status()
@@ -152,9 +160,10 @@ class _Relay:
         )
         self.compaction = new_compaction(configuration, queue, notices, reactor)
         self.tools = DestinationTools(self.destinations, queue=queue, now=now)
+        self.handover = new_handover(arrival, configuration, self.sources, reactor, now)
         self.commands = self._commands()
         self.web = _web(self)
-        self.notify = NotifySocket(systemd.notify_socket)
+        self.notify = NotifySocket(self.systemd.notify_socket)
         self.progress = StallDetector(
             destinations=self.destinations, notices=notices, clock=reactor
         )
@@ -162,6 +171,7 @@ class _Relay:
     def service(self) -> RelayService:
         """Started top down, stopped bottom up."""
         configuration, queue, clock = self.configuration, self.queue, self.reactor
+        signs, notify = _signals(self)
         on_hangup = [each.reopen for each in self.destinations]
         watches = (self.certificates, self.token_watch, self.lookups)
         on_hangup += [each.look for each in watches]
@@ -171,6 +181,7 @@ class _Relay:
                 *(
                     self.log,
                     StopGuard(reactor=clock),
+                    signs,
                     HangupService(callbacks=on_hangup, reactor=clock),
                 ),
                 *watches,
@@ -190,15 +201,11 @@ class _Relay:
                     *(self.notices, self.wall, clock),
                 ),
                 *(self.rates, self.reactor_delay, *_observers(self)),
-                ConcurrentService(self.sources),
-                NotifyService(
-                    send=self.notify.send,
-                    watchdog_seconds=self.systemd.watchdog_seconds,
-                    clock=clock,
-                    is_well=lambda: self.progress.is_well,
-                ),
+                *(self.handover.first, ConcurrentService(self.sources), self.handover.last),
+                notify,
             ],
             exit_status=queue.exit_status,
+            end_process=self.handover.end,
         )
 
     def _routes(self) -> tuple[dict[str, Route], Rewriting]:
@@ -355,6 +362,7 @@ class _Relay:
             **self.tools.commands(),
             **sources.commands(),
             **tap_commands(self.taps),
+            **self.handover.commands(),
         }
 
 
@@ -373,6 +381,19 @@ def _observers(relay: _Relay) -> list[Service]:
         ),
         *(each for each in (relay.alerts, relay.web) if each is not None),
     ]
+
+
+def _signals(relay: _Relay) -> tuple[StartSigns, NotifyService]:
+    """What the service manager hears before the relay is ready, and from then on."""
+    seconds = relay.systemd.watchdog_seconds
+    signs = StartSigns(relay.notify.send, watchdog_seconds=seconds)
+    return signs, NotifyService(
+        send=signs.send,
+        watchdog_seconds=seconds,
+        clock=relay.reactor,
+        is_well=lambda: relay.progress.is_well,
+        farewell=relay.handover.farewell,
+    )
 
 
 def _web(relay: _Relay) -> WebService | None:

@@ -22,6 +22,8 @@ from relay.service.configuration.model import Configuration
 from relay.service.configuration.table import did_you_mean
 from relay.service.configuration.url import Role
 from relay.service.flags import OtherFlags, configuration_from_flags
+from relay.service.handover.arrival import arrive
+from relay.service.handover.program import own_program
 from relay.service.kinds import KINDS
 from relay.service.process.settings import run_steadily
 from relay.service.process.systemd import initial_environment, take_systemd
@@ -122,7 +124,7 @@ def makeService(options: Options) -> IService:
             problem is one line of its text.
     """
     try:
-        configuration = _configuration(options)
+        configuration = configuration_of(options)
     except ConfigurationError as error:
         raise StartRefused("\n".join(error.problems)) from None
 
@@ -134,7 +136,8 @@ def makeService(options: Options) -> IService:
 
     systemd = take_systemd(os.environ, initial=initial_environment(), pid=os.getpid())
     run_steadily(reactor)
-    relay: Any = assemble(reactor, configuration, systemd, now=time.time)
+    arrival = arrive(os.environ, systemd, own_program(options.parent))
+    relay: Any = assemble(reactor, configuration, arrival.systemd, now=time.time, arrival=arrival)
     relay.log_observer = new_observer(options.parent, os.environ)
     show_whole_refusals()
     _log.info(
@@ -146,7 +149,12 @@ def makeService(options: Options) -> IService:
     return relay  # type: ignore[no-any-return]  # zope: it provides IService
 
 
-def _configuration(options: Options) -> Configuration:
+def configuration_of(options: Options) -> Configuration:
+    """The configuration that the options name, or stand for.
+
+    Raises:
+        ConfigurationError: It cannot be used; it has every problem.
+    """
     flags: dict[str, str] = {
         flag: value for flag, value in options.items() if value and flag != "config"
     }

@@ -16,6 +16,7 @@ import socket
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -97,16 +98,31 @@ class HeldConnection:
     state: StreamState
 
 
+class Store(Protocol):
+    """Keeps descriptors in case that this process ends."""
+
+    def add(self, name: str, descriptors: Sequence[int]) -> bool: ...
+
+    def remove(self, name: str) -> None: ...
+
+
 class HeldSockets:
     """The sockets that nobody uses at the moment.
 
+    Args:
+        store: Keeps those that are in use; None = nobody does.
+
     Attributes:
+        taken: How many have found a user.
+        refused: How many connections have not, for a reason of their source.
         keeps_all: Every source is to leave its socket here when it stops.
         reads_rest: It is to take first what waits in them, for there may be no next source.
         connections_max: How many open connections it may leave; None = any number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store
+        self.taken = self.refused = 0
         self._held: list[HeldSocket] = []
         self._connections: list[HeldConnection] = []
         self._kept: Collection[str] = ()
@@ -136,9 +152,20 @@ class HeldSockets:
         for held in found:
             self._held.remove(held)
             if _is_usable(held):
+                self.taken += 1
                 return held
             held.bound.close()
         return None
+
+    def note_use(self, name: str, bound: socket.socket) -> None:
+        """A source uses this socket from here on."""
+        if self._store is not None:
+            self._store.add(name, [bound.fileno()])
+
+    def note_end(self, name: str) -> None:
+        """The socket with this name is closed, and nobody shall have it."""
+        if self._store is not None:
+            self._store.remove(name)
 
     def put_connection(self, held: HeldConnection) -> None:
         self._connections.append(held)

@@ -14,6 +14,11 @@ from twisted.logger import Logger
 _VALUE_CHARACTERS_MAX = 1000  # systemd takes datagrams of 4 KiB
 
 
+def notify_address(path: str) -> str:
+    """The address of the manager's socket, whose path may say with '@' that it is abstract."""
+    return "\0" + path[1:] if path.startswith("@") else path
+
+
 class NotifySocket:
     """The way to a service manager, or to nobody.
 
@@ -25,7 +30,7 @@ class NotifySocket:
     _log = Logger(namespace="relay")
 
     def __init__(self, path: str) -> None:
-        self._address = "\0" + path[1:] if path.startswith("@") else path
+        self._address = notify_address(path)
         self._path = path
         self._failed = False
 

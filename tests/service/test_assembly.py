@@ -128,7 +128,7 @@ def test_a_source_can_set_long_messages_aside(tmp_path: Path) -> None:
     strict = {"frame_bytes_max": 500, "oversize": "quarantine"}
     relay = Relay(tmp_path, app=strict, quarantine_bytes_max=1000)
     relay.start()
-    *_, sources, _ = relay.service
+    *_, sources, _, _ = relay.service
     app, system = sources
     for size in (600, 500, 600):
         relay.send("app", b"x" * size)
@@ -211,6 +211,7 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
             *("quarantine-purge", "quarantine-replay", "history-replay"),
             *("connect", "pause", "resume", "requeue", "peers", "samples", "tap", "alerts"),
             *("configuration", "log-level", "log-lines"),
+            *("upgrade", "handover"),
         ]
     )
     assert "no destination 'x'; there is: all, wrapped" in relay.ask(
@@ -289,13 +290,13 @@ def test_what_is_put_into_a_queue_by_hand_keeps_to_its_limit(tmp_path: Path) -> 
 def test_its_services_start_in_their_order(tmp_path: Path) -> None:
     relay = Relay(tmp_path)
     assert [type(each).__name__ for each in relay.service] == [
-        *("LogService", "StopGuard", "HangupService"),
+        *("LogService", "StopGuard", "StartSigns", "HangupService"),
         *("CertificateWatch", "TokenWatch", "LookupFiles"),
         *("QueueService", "ClockWatch", "CounterKeeper", "KeptPositions", "CompactionService"),
         *("FlushService", "ConcurrentService", "DestinationTools", "StallDetector"),
         *("ExpressionWatch", "PlaceWatch", "QuarantineLimits", "QueueWatch", "HistoryWatch"),
         *("RateSampler", "ReactorDelay", "ControlService", "StatisticsService"),
-        *("ConcurrentService", "NotifyService"),
+        *("_Part", "ConcurrentService", "_Part", "NotifyService"),
     ]
 
 

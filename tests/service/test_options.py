@@ -20,8 +20,9 @@ from relay.service import assembly
 from relay.service import options as options_module
 from relay.service.configuration.model import UnreadToken
 from relay.service.flags import OtherFlags
+from relay.service.handover.arrival import Arrival
 from relay.service.kinds import KINDS
-from relay.service.options import Options, _configuration, makeService
+from relay.service.options import Options, configuration_of, makeService
 from relay.service.refusal import StartRefused
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ import sys, types
 sys.path.insert(0, {root!r})
 from twisted.application.service import MultiService
 assembly = types.ModuleType("relay.service.assembly")
-def assemble(reactor, configuration, systemd, *, now):
+def assemble(reactor, configuration, systemd, *, now, arrival):
     print(type(reactor).__name__, configuration.name, len(configuration.sources))
     return MultiService()
 assembly.assemble = assemble
@@ -171,7 +172,7 @@ def test_relative_paths_of_flags_start_at_the_current_directory(
     flags = ("--listen", "udp://:1", "--forward", "udp://far:1", "--state-dir", "state")
     options = Options()
     options.parseOptions([*flags, "--rewrite", "cee", "--token-file", "token"])
-    configuration = _configuration(options)
+    configuration = configuration_of(options)
     (destination,) = configuration.destinations
     assert isinstance(destination.rewrite.token, UnreadToken)
     assert destination.rewrite.token.file == f"{tmp_path}/token"
@@ -227,6 +228,8 @@ class Started:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reactor, self.service, self.systemd = object(), MultiService(), object()
         self.called: dict[str, tuple[Any, ...]] = {}
+        systemd: Any = self.systemd
+        self.arrival = Arrival(systemd=systemd)
         monkeypatch.setattr(twisted.internet, "reactor", self.reactor, raising=False)
         monkeypatch.setitem(sys.modules, "twisted.internet.reactor", self.reactor)
         monkeypatch.setattr(assembly, "assemble", self._noted("assemble", self.service))
@@ -234,6 +237,7 @@ class Started:
             *(("take_systemd", self.systemd), ("run_steadily", None)),
             *(("new_observer", "observer"), ("show_whole_refusals", None)),
             ("initial_environment", "initial"),
+            *(("own_program", "program"), ("arrive", self.arrival)),
         ):
             monkeypatch.setattr(options_module, name, self._noted(name, answer))
 
@@ -258,7 +262,9 @@ def test_a_service_is_made_of_the_process_it_runs_in(
     assert service.log_observer == "observer"
     reactor, configuration, systemd, keywords = started.called["assemble"]
     assert (reactor, systemd) == (started.reactor, started.systemd)
-    assert keywords == {"now": time.time}
+    assert keywords == {"now": time.time, "arrival": started.arrival}
+    assert started.called["own_program"] == (parent, {})
+    assert started.called["arrive"] == (os.environ, started.systemd, "program", {})
     assert configuration.name == "web-1"
     assert started.called["take_systemd"] == (
         os.environ,
@@ -311,12 +317,12 @@ def test_flags_stand_for_a_file(
     options = Options()
     flags = [f"--{name}=a-{name}" for name in names] if given else []
     options.parseOptions([*flags, "--listen=b", "--listen=c"])
-    _configuration(options)
+    configuration_of(options)
     assert told == [["b", "c"], [], KINDS, OtherFlags(**values), {"base_dir": str(tmp_path)}]
     told.clear()
     options = Options()
     options.parseOptions(["--forward=b"])
-    _configuration(options)
+    configuration_of(options)
     assert told[:2] == [[], ["b"]]
 
 

@@ -84,7 +84,7 @@ def test_missing_numbers_are_looked_for_where_that_is_wanted(
     relay.stop()
     text = "missing: 2 messages that hub has numbered"
     assert [line for line in logged if text in line] == [f"source app: {text}"]
-    *_, sources, _ = relay.service
+    *_, sources, _, _ = relay.service
     assert [source.counters.missing_records for source in sources] == [2, 0]
 
 
@@ -100,7 +100,7 @@ def test_rules_say_what_messages_of_their_sources_count_as(tmp_path: Path) -> No
         relay.send(source, b"<11>a: an error says the device")
     rates: Any = relay.service.getServiceNamed("rates")
     assert relay.ask("status")["watch"]["rules"] == rates.watch_report()["rules"]
-    *_, sources, _ = relay.service
+    *_, sources, _, _ = relay.service
     relay.stop()
     found = {rule["id"]: rule["records"] for rule in rates.watch_report()["rules"]}
     assert found == {"failures": 2, "rest": 1}
@@ -190,7 +190,7 @@ def test_of_a_queue_that_is_nearly_full_local_sources_have_the_rest(tmp_path: Pa
     for source in ("app", "system"):
         relay.send(source, b"<13>x: y")
     relay.stop()
-    *_, sources, _ = relay.service
+    *_, sources, _, _ = relay.service
     assert {source.id: source.counters.stored_records for source in sources} == {
         "app": 0,
         "system": 1,

@@ -6,6 +6,7 @@ its endpoints are imported, for the benefit of a parser that knows stream socket
 so they are read from what the process was started with.
 
 sd_notify(3): NOTIFY_SOCKET, a datagram socket.
+sd_pid_notify_with_fds(3): FDSTORE, how many descriptors it stores.
 sd_watchdog_enabled(3): WATCHDOG_USEC, for the process WATCHDOG_PID if there is one.
 """
 
@@ -30,6 +31,7 @@ _VARIABLES = (
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
+    "FDSTORE",
 )
 
 
@@ -43,6 +45,18 @@ class Systemd:
     """Path of a socket; an abstract one begins with '@'."""
     watchdog_seconds: float = 0.0
     """Silence after which systemd ends the service; 0 = never."""
+    descriptors_max: int = 0
+    """How many descriptors it keeps for the next start; 0 = none."""
+
+    def environment(self, pid: int) -> dict[str, str]:
+        """What another program in the place of this one has to be told; sockets left aside."""
+        values = {"NOTIFY_SOCKET": self.notify_socket}
+        if self.watchdog_seconds:
+            values["WATCHDOG_USEC"] = str(round(self.watchdog_seconds * 1e6))
+            values["WATCHDOG_PID"] = str(pid)
+        if self.descriptors_max:
+            values["FDSTORE"] = str(self.descriptors_max)
+        return {name: value for name, value in values.items() if value}
 
     def descriptor_of(self, wanted: str) -> int:
         """The descriptor that ``systemd://wanted`` means: a name, or its number.
@@ -120,6 +134,7 @@ def take_systemd(
         sockets=sockets,
         notify_socket=values["NOTIFY_SOCKET"],
         watchdog_seconds=_whole(values["WATCHDOG_USEC"]) / 1e6 if for_us else 0.0,
+        descriptors_max=_whole(values["FDSTORE"]) if values["NOTIFY_SOCKET"] else 0,
     )
 
 
@@ -138,6 +153,8 @@ class NotifyService(PeriodicService):
     away, so a reactor that hangs is ended."""
     is_well: Callable[[], bool] = lambda: True
     """While it says no, there is silence too."""
+    farewell: Callable[[], Mapping[str, str]] = lambda: {"STOPPING": "1", "STATUS": "stopping"}
+    """What is reported at the stop."""
     interval_seconds: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -149,7 +166,7 @@ class NotifyService(PeriodicService):
 
     def stopService(self) -> None:
         super().stopService()
-        self.send({"STOPPING": "1", "STATUS": "stopping"})
+        self.send(self.farewell())
 
     def look(self) -> None:
         if self.is_well():

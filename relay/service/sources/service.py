@@ -186,6 +186,23 @@ class ListeningSource(SourceService):
             ) from error
         self._note_socket_file()
         self._bound = True
+        if not self.url.inherited:  # those are passed again in any case
+            self._held.note_use(self.socket_name, self._socket)
+
+    def try_to_bind(self) -> None:
+        """Find out whether the address is free; raises StartRefused if it is not."""
+        path = self.url.local_path
+        existed = os.path.lexists(path) if path else True
+        self.privilegedStartService()
+        self._socket.close()
+        if not existed:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    @property
+    def descriptor(self) -> int:
+        """Of the socket that it uses."""
+        return self._socket.fileno()
 
     @property
     def socket_name(self) -> str:
@@ -224,6 +241,7 @@ class ListeningSource(SourceService):
         if self.leaves_socket:
             self.leave_socket(self._socket)
         else:
+            self._held.note_end(self.socket_name)
             self._socket.close()
 
     def startService(self) -> None:
@@ -317,6 +335,7 @@ class StreamSource(ListeningSource):
 
     socket_kind = "stream"
     _stop_listening: Callable[[], object] | None = None  # while it does not listen
+    _listener: Port | UnixListener  # while it listens
     _release: Callable[[], socket.socket]  # while it does: stops, and leaves the socket open
 
     def __init__(
@@ -337,6 +356,10 @@ class StreamSource(ListeningSource):
     def is_receiving(self) -> bool:
         return self._stop_listening is not None
 
+    @property
+    def descriptor(self) -> int:
+        return self._listener.fileno() if self.is_receiving else super().descriptor
+
     def make_bound(self) -> None:
         if self._socket.fileno() < 0:  # it could not listen before
             self._socket = self._bind()
@@ -354,16 +377,19 @@ class StreamSource(ListeningSource):
                 bound, factory, reactor=self._reactor, inherited=bool(self.url.inherited)
             )
             self._stop_listening, self._release = listener.stop, listener.release
+            self._listener = listener
         else:
             self._listen_at_port(bound, factory)
         for held in self._held.take_connections(self.socket_name):
-            resume_connection(held, self._factory, self._reactor)
+            if not resume_connection(held, self._factory, self._reactor):
+                self._held.refused += 1
 
     def _listen_at_port(self, bound: socket.socket, factory: Factory) -> None:
         port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
         bound.close()  # the port has its own copy
         self._stop_listening = partial(_stop_port, port, inherited=bool(self.url.inherited))
         self._release = partial(_release_port, port)
+        self._listener = port
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -381,6 +407,7 @@ class StreamSource(ListeningSource):
                 self._held.put_connection(HeldConnection(self.socket_name, connected, state))
             self.leave_socket(self._release())
         else:
+            self._held.note_end(self.socket_name)
             self._factory.stopping = True
             await maybeDeferred(self._stop_listening)
         await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
@@ -457,6 +484,7 @@ class DatagramSource(ListeningSource):
         if self.leaves_socket:
             self.leave_socket(self._socket, self._reader.release(reads_rest=self._held.reads_rest))
             return
+        self._held.note_end(self.socket_name)
         self.remove_socket_file()
         self._reader.drain_and_close(inherited=bool(self.url.inherited))
 

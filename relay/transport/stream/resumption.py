@@ -37,10 +37,11 @@ class _OneConnection(Factory):
         return protocol if state.peer is None else behind_proxy(protocol, state.peer)
 
 
-def resume_connection(held: HeldConnection, inbound: InboundFactory, reactor: Reactor) -> None:
+def resume_connection(held: HeldConnection, inbound: InboundFactory, reactor: Reactor) -> bool:
     """Have the connections of a source go on with one that was left open.
 
-    One that cannot go on is closed; what that loses is counted and said.
+    Returns:
+        False if it cannot and is closed; what that loses is counted and said.
     """
     with held.connected as connected:
         lost = held.state.kept_bytes + unread_bytes(connected)
@@ -51,7 +52,7 @@ def resume_connection(held: HeldConnection, inbound: InboundFactory, reactor: Re
                 factory = _OneConnection(held.state, inbound)
                 reactor.adoptStreamConnection(connected.fileno(), connected.family, factory)
                 if len(inbound.connections) > before or held.state.decoder is None:
-                    return
+                    return True
                 problem = "it was refused"
             except OSError as error:
                 problem = error.strerror or str(error)
@@ -60,6 +61,7 @@ def resume_connection(held: HeldConnection, inbound: InboundFactory, reactor: Re
     if lost:
         text += f"; {counted(lost, 'byte')} of its messages were lost"
     inbound.reception.warn("handover", text)
+    return False
 
 
 def _obstacle(held: HeldConnection, inbound: InboundFactory) -> str:

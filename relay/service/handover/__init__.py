@@ -1,0 +1,1 @@
+"""Handing over: one process of the relay leaves what it has open to the next one."""
