@@ -27,7 +27,7 @@ LAYERS += ["observe", "service", "cli"]
 APART = {"queue": {"wire", "rewrite"}}
 """What a queue stores are payloads: how they come about only the flows know."""
 SUB_PACKAGES = {
-    "queue": ["admission", "files", "repair", "history", "compaction", "inspect"],
+    "queue": ["admission", "files", "repair", "history", "compaction", "inspect", "backup"],
     "service": [
         *("configuration", "tables", "checks", "probes", "routes", "process", "tls", "queue"),
         *("destinations", "sources", "alerts", "web", "handover"),

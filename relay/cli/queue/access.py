@@ -121,13 +121,24 @@ def opened(where: Where) -> Iterator[Access]:
     except NoRelay as error:
         if not os.path.isdir(where.queue_path):
             raise AskFailed(f"{error}; and there is no queue {where.queue_path}") from error
-        store = QueueStore.open_read_only(where.queue_path)
-        try:
-            yield _Stopped(store)
-        finally:
-            store.close()
+        with stopped(where.queue_path) as access:
+            yield access
     else:
         yield _Live(where.state_dir)
+
+
+@contextmanager
+def stopped(path: str) -> Iterator[Access]:
+    """The queue in the directory `path`, with which no relay works.
+
+    Raises:
+        QueueError: It cannot be read.
+    """
+    store = QueueStore.open_read_only(path)
+    try:
+        yield _Stopped(store)
+    finally:
+        store.close()
 
 
 def accounts(access: Access, *, sources: bool = False) -> dict[str, Account]:

@@ -16,6 +16,7 @@ from relay.cli.control_client import ask
 from relay.cli.groups import Commands
 from relay.cli.output import binary_output, give_up, wait_while_read
 from relay.cli.queue.access import Access, accounts, key_and_text, opened, page_of, records, stamp
+from relay.cli.queue.backup import backup, restore
 from relay.cli.queue.changes import adopt, compact, purge, verify
 from relay.cli.queue.periods import Chosen, period_options
 from relay.cli.queue.replay import replay, requeue
@@ -313,5 +314,5 @@ def _bracketed(key: dict[str, str]) -> str:
     return "".join(f"[{text}] " for text in key.values())
 
 
-for each in (adopt, compact, purge, replay, requeue, verify):
+for each in (adopt, backup, compact, purge, replay, requeue, restore, verify):
     queue.add_command(each)

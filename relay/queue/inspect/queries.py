@@ -30,6 +30,7 @@ from relay.queue.block import (
 )
 from relay.queue.files.trees import Buffer, Database
 from relay.queue.history.keep import acknowledged_at, block_in, oldest_in, records_in
+from relay.queue.inspect.copying import CopyFrom, copy_step
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import Label, read_entry
 from relay.queue.view import TransactionView, database_bytes
@@ -436,5 +437,6 @@ QUERIES: Mapping[str, tuple[type[msgspec.Struct], Callable[[TransactionView, Any
     "quarantine-tally": (ReadEntries, tally),
     "history-read": (Read, read_history),
     "history-check": (Check, check_history),
+    "queue-copy": (CopyFrom, copy_step),
 }
 """By name: the arguments of a query, and the function that answers it."""

@@ -323,7 +323,9 @@ def test_what_is_in_a_quarantine_is_counted(tmp_path: Path) -> None:
 def test_each_is_answered_in_what_is_fit_for_json(tmp_path: Path, name: str) -> None:
     given = {"queue": "a"} if name.startswith(("queue", "history")) else {"account": "a"}
     kind, function = QUERIES[name]
-    arguments = msgspec.convert({} if name == "queue-accounts" else given, type=kind)
+    arguments = msgspec.convert(
+        {} if name in ("queue-accounts", "queue-copy") else given, type=kind
+    )
     with opened(tmp_path, histories=kept("a")) as store:
         append(store, a=[b"1", b"2"])
         remove(store, "a", 2)
