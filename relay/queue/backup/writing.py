@@ -30,6 +30,8 @@ PARTIAL = ".partial"
 _MAP_SLACK_BYTES = 4 * 1024**3  # for what comes while it is written; the file is not that large
 _ROOM_BYTES = 8 * 1024 * 1024
 _RESTARTS_MAX = 20
+_SYNC_BYTES = 8 * 1024 * 1024
+"""Much more at once would make commits of the relay wait, where both are on one disk."""
 _RATE_FLOOR = 64 * 1024
 
 
@@ -180,8 +182,9 @@ class BackupWriter:
         self._copied: dict[str, bytes] = {}  # the last key of each tree
         self._trees: dict[str, Database] = {}
         self._restarts = 0
+        self._unsynced_bytes = 0
         with our_errors("the backup cannot be written", folder):
-            # It is synced once, at the end: until then it has no name that anybody trusts.
+            # Not after each step: until the end it has no name that anybody trusts.
             self._environment: Environment = open_environment(
                 folder, 2 * used_bytes + _MAP_SLACK_BYTES, sync=False
             )
@@ -218,6 +221,10 @@ class BackupWriter:
                 for name in anew:
                     txn.drop(self._trees[name], delete=False)
                     self._copied.pop(name, None)
+            self._unsynced_bytes += count
+            if self._unsynced_bytes >= _SYNC_BYTES:
+                self._environment.sync(True)
+                self._unsynced_bytes = 0
         if anew:
             self._restarts += 1
             if self._restarts > _RESTARTS_MAX:
