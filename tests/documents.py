@@ -89,7 +89,12 @@ def make_stand_ins(folder: Path) -> None:
         (folder / name).chmod(0o600)
     (folder / "teams.csv").write_text("web-1,blue\n")
     (folder / "assets.csv").write_text("host,owner,site\nweb-1,shop,b2\n")
+    # Of the page about moving here, whose commands import it.
+    (folder / "rsyslog.conf").write_text(
+        next(block.text for block in blocks("rsyslog") if block.place.startswith("docs/moving.md"))
+    )
 
 
 def with_stand_ins(text: str, folder: Path) -> str:
+    text = text.replace("/etc/rsyslog.conf", str(folder / "rsyslog.conf"))
     return text.replace(PLACE, str(folder)).replace("$CREDENTIALS_DIRECTORY", str(folder))

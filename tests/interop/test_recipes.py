@@ -1,7 +1,8 @@
 """The configurations of rsyslog and syslog-ng in the documents, with the programs themselves.
 
-Where the relay's configuration follows that of a peer, both run as the document has them, but for
-paths and ports, and messages have to get from one to the other.  Others are read by their program.
+In docs/recipes.md the relay's configuration follows that of a peer: both run as they stand there,
+but for paths and ports, and messages have to get from one to the other.  The configurations of
+other pages are read by their program.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ COUNT = 20
 def pairs() -> Iterator[tuple[Block, Block]]:
     """Each configuration of a peer with that of the relay that follows it."""
     for peer, relay in pairwise(blocks(*PEERS, "toml")):
-        if peer.language in PEERS and relay.language == "toml":
+        is_recipe = peer.place.startswith("docs/recipes.md")
+        if is_recipe and peer.language in PEERS and relay.language == "toml":
             yield peer, relay
 
 
