@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.command_server import Commands
 from tests.documents import ROOT, Block, blocks, make_stand_ins, with_stand_ins
 from tests.end_to_end.central import Central, numbered
 from tests.plain_senders import feed_stream
@@ -59,9 +60,12 @@ def test_every_command_works(programs: Programs, tmp_path: Path) -> None:
     (folder / "relay.toml").write_text(
         with_stand_ins((ROOT / "deploy/host.toml").read_text(), folder)
     )
+    commands = Commands(tmp_path / "commands")
+    programs.add(commands)
+    commands.start()
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{commands.path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SYSLOGRELAY_STATE_DIR": str(relay.state_dir),
     }
     runnable = [block for block in blocks("sh") if not block.not_run]
