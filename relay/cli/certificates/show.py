@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 import msgspec
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 
 from relay.cli.output import give_up
 from relay.model.text import counted, printable
@@ -32,6 +34,7 @@ from relay.service.tls.inspection import (
 _SERVER = re.compile(r"\[?([^\[\]/]+?)\]?:([0-9]{1,5})")
 _SECONDS_MAX = 10.0
 _REVOKED_SHOWN = 10
+_AUTHORITIES_SHOWN = 10  # of one file: more are the system's, and nobody's own
 _KEY_NAMES = {"fullchain.pem": "privkey.pem", "cert.pem": "privkey.pem"}
 """Certbot's names."""
 
@@ -59,12 +62,14 @@ def show(targets: tuple[str, ...], config: str | None, as_json: bool) -> None:
     if not targets and config is None and not os.path.exists(DEFAULT_PATH):
         raise click.UsageError(f"give files, HOST:PORT, or --config: there is no {DEFAULT_PATH}")
     now = datetime.now(UTC)
+    # Of old authorities in bundles, about which nobody here can do anything.
+    warnings.simplefilter("ignore", CryptographyDeprecationWarning)
     found = _of_targets(targets, now) if targets else _of_configuration(config or DEFAULT_PATH, now)
     described = [one for contents in found for one in contents.described]
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(described)))
     else:
-        click.echo("\n\n".join("\n".join(_lines(one)) for one in described))
+        click.echo("\n\n".join(_paragraphs(found)))
     problems = sum(len(one.problems) for one in described)
     if problems:
         click.echo(f"{counted(problems, 'problem')} found", err=True)
@@ -176,6 +181,19 @@ def _first_line(path: str) -> bytes:
         return Path(path).read_bytes()[:4096].partition(b"\n")[0].rstrip(b"\r") if path else b""
     except OSError:
         return b""  # the key is then shown as encrypted
+
+
+def _paragraphs(found: Sequence[Contents]) -> Iterator[str]:
+    """One for each part; a bundle of many authorities is a line, and those with problems."""
+    for contents in found:
+        described = contents.described
+        is_bundle = len(described) > _AUTHORITIES_SHOWN and all(
+            one.kind == "authority" for one in described
+        )
+        if is_bundle:
+            yield f"{described[0].file}: {len(described)} authorities"
+            described = [one for one in described if one.problems]
+        yield from ("\n".join(_lines(one)) for one in described)
 
 
 def _lines(one: Described) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from relay.cli.main import main
+from relay.service.tls.certificates import make_authority
 
 CONFIGURATION = """
 [sources.relays]
@@ -140,3 +141,15 @@ def test_wrong_input(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = certs("show", folder / "none.pem")
     assert missing.exit_code == 1
     assert "problem  it cannot be read: No such file or directory" in missing.output
+
+
+def test_a_bundle_is_one_line_and_those_with_problems(folder: Path) -> None:
+    parts = [make_authority(f"authority {n}", days=-1 if n == 3 else 9) for n in range(12)]
+    bundle = folder / "bundle.pem"
+    bundle.write_bytes(b"".join(each.certificate_pem() for each in parts))
+    result = certs("show", bundle)
+    first, second = result.output.split("\n\n")
+    assert first == f"{bundle}: 12 authorities"
+    assert second.startswith(f"{bundle}: authority CN=authority 3\n")
+    assert result.exit_code == 1
+    assert len(shown(bundle)) == 12

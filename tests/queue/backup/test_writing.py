@@ -20,6 +20,7 @@ from relay.queue.backup.writing import (
     place_for,
     write_note,
 )
+from relay.queue.compaction.live import LiveCompaction
 from relay.queue.inspect.copying import CopiedTree, CopyFrom, CopyPage, copy_step
 from relay.queue.store import QueueStore
 from relay.queue.transaction import Transaction
@@ -73,6 +74,15 @@ def test_what_is_copied_is_what_was_there(tmp_path: Path) -> None:
         append(used, a=[b"more"])
 
 
+def compact(store: QueueStore, path: Path) -> None:
+    """Let another file take the place of the queue's, as the relay does live."""
+    compaction = LiveCompaction(store, str(path))
+    compaction.begin()
+    while not compaction.step():
+        pass
+    assert compaction.switch()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_queue_that_changes_meanwhile(tmp_path: Path, seed: int) -> None:
     """The copy is what the transaction of the last step saw, whatever happens between two."""
@@ -87,13 +97,15 @@ def test_a_queue_that_changes_meanwhile(tmp_path: Path, seed: int) -> None:
         while not is_complete:
             for _ in range(chance.randint(0, 3)):
                 ledger = store.ledgers["a"]
-                match chance.randrange(4):
+                match chance.randrange(5):
                     case 0:
                         append(store, a=[b"new"], b=[b"new"] * chance.randint(1, 3))
                     case 1 if ledger.queued > 2:
                         remove(store, "a", upto=ledger.acknowledged_seq + 2)
                     case 2 if ledger.queued > 1:
                         set_aside(store, "a")
+                    case 3:
+                        compact(store, tmp_path / "q")
                     case _:
                         store.commit(Transaction(1.0, positions={"log/f": b"%d" % ledger.next_seq}))
             is_complete = step(store, writer, chance.choice((200, 2000)))
