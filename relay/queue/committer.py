@@ -380,6 +380,14 @@ class Committer(_Commits):
         self._limits.start(lambda: store.destination_bytes)
         self._admission.set_queue_bytes(store.used_bytes)
 
+    def use(self, limits: Iterable[QueueLimit], *, commit_seconds_min: float) -> None:
+        """These are the limits of destinations, and the shortest time between two commits, from
+        now on; the queues of all destinations are open."""
+        self._limits.use(limits)
+        self._delay.seconds = commit_seconds_min
+        if self._limits.have_evictions:
+            self._wake()
+
     def append(
         self,
         payloads: Mapping[str, Sequence[bytes]],

@@ -61,6 +61,15 @@ class SourceAdmission:
         for watermark in self._watermarks:
             watermark.subscribe(self._watermark_changed)
 
+    def use(self, watermarks: Iterable[Watermark]) -> None:
+        """Look at these watermarks from now on, and pause or resume the producers if need be."""
+        for watermark in self._watermarks:
+            watermark.unsubscribe(self._watermark_changed)
+        self._watermarks = tuple(watermarks)
+        for watermark in self._watermarks:
+            watermark.subscribe(self._watermark_changed)
+        self._watermark_changed()
+
     @property
     def reason(self) -> str:
         """Why admission is closed, for people; empty while it is open."""
@@ -136,31 +145,25 @@ class Admission(SourceAdmission):
         """Of the queue's bytes; `QueueWatch` takes its samples."""
         self.failure: Failure | None = None
         """Why nothing can be stored; None while everything can."""
-        self._free_bytes_min = free_bytes_min
+        self._reserve_bytes, self._free_bytes_min = reserve_bytes, free_bytes_min
         self._storage = Watermark(
             Level(1, 1), describe=lambda _: self.failure.reason if self.failure else ""
         )
-        # Above the limit closes, at half of it opens: hence the ones.
         self._pending = Watermark(
-            Level(pending_bytes_max + 1, pending_bytes_max // 2 + 1),
+            _pending_level(pending_bytes_max),
             describe=lambda pending: f"{size(pending)} wait for the disk",
         )
         self._queue = Watermark(
             Level.at(queue_bytes_max - reserve_bytes),
             Level.at(queue_bytes_max),
-            describe=lambda held: (
-                f"the queue holds {size(held)} (queue_bytes_max is {size(queue_bytes_max)}"
-                + (f", reserve_bytes {size(reserve_bytes)})" if reserve_bytes else ")")
-            ),
+            describe=self._queue_text,
         )
         # Of the disk it is what is missing that counts; below 0 there is room to spare.
-        half, margin = free_bytes_min // 2, free_bytes_min // 8
         self._disk = Watermark(
-            Level(1, 1 - margin),
-            Level(half + 1, half + 1 - margin),
+            *_disk_levels(free_bytes_min),
             describe=lambda missing: (
-                f"the disk has room for {size(free_bytes_min - missing)} "
-                f"(min_free_bytes is {size(free_bytes_min)})"
+                f"the disk has room for {size(self._free_bytes_min - missing)} "
+                f"(min_free_bytes is {size(self._free_bytes_min)})"
             ),
         )
         self._lasting = (self._storage, self._queue, self._disk)
@@ -170,6 +173,24 @@ class Admission(SourceAdmission):
         self.set_queue_bytes = self._queue.set
         """Update the bytes that the queue holds."""
         super().__init__(self._shared)
+
+    def change(
+        self,
+        *,
+        pending_bytes_max: int,
+        queue_bytes_max: int,
+        reserve_bytes: int = 0,
+        free_bytes_min: int = 0,
+    ) -> None:
+        """Use other limits from now on."""
+        self.queue_bytes_max, self._reserve_bytes = queue_bytes_max, reserve_bytes
+        self._pending.move(_pending_level(pending_bytes_max))
+        self._queue.move(Level.at(queue_bytes_max - reserve_bytes), Level.at(queue_bytes_max))
+        if free_bytes_min != self._free_bytes_min:
+            self._free_bytes_min = free_bytes_min
+            self._disk.move(*_disk_levels(free_bytes_min))
+            if self.free_bytes is not None:
+                self.set_free_bytes(self.free_bytes)
 
     @property
     def pending_bytes(self) -> int:
@@ -207,7 +228,11 @@ class Admission(SourceAdmission):
         Args:
             watermarks: Those of the destinations that it feeds.
         """
-        return SourceAdmission((*self._shared, *watermarks), reserved=reserved)
+        return SourceAdmission(self.shared_with(watermarks), reserved=reserved)
+
+    def shared_with(self, watermarks: Iterable[Watermark]) -> tuple[Watermark, ...]:
+        """What a source looks at: those of all sources, and `watermarks` of its destinations."""
+        return (*self._shared, *watermarks)
 
     def set_failure(self, reason: str, at: float) -> None:
         """Nothing can be stored: let nothing in, not even what may use the reserve.
@@ -227,3 +252,19 @@ class Admission(SourceAdmission):
         """Update the bytes that are free on the disk."""
         self.free_bytes = size
         self._disk.set(self._free_bytes_min - size)
+
+    def _queue_text(self, held: int) -> str:
+        limits = f"queue_bytes_max is {size(self.queue_bytes_max)}"
+        if self._reserve_bytes:
+            limits += f", reserve_bytes {size(self._reserve_bytes)}"
+        return f"the queue holds {size(held)} ({limits})"
+
+
+def _pending_level(bytes_max: int) -> Level:
+    # Above the limit closes, at half of it opens: hence the ones.
+    return Level(bytes_max + 1, bytes_max // 2 + 1)
+
+
+def _disk_levels(free_bytes_min: int) -> tuple[Level, Level]:
+    half, margin = free_bytes_min // 2, free_bytes_min // 8
+    return Level(1, 1 - margin), Level(half + 1, half + 1 - margin)

@@ -26,11 +26,14 @@ class CommitDelay:
     Args:
         seconds: From one beginning to the next; 0 = whenever the disk is ready.
         records_enough: Records that begin a commit at once.
+
+    Attributes:
+        seconds: As given; may be changed at any time.
     """
 
     def __init__(self, *, clock: Clock, seconds: float = 0.0, records_enough: int = 32) -> None:
+        self.seconds = seconds
         self._clock = clock
-        self._seconds = seconds
         self._records_enough = records_enough
         self._records = 0  # that wait for the next commit
         self._senders: set[Hashable] = set()  # of those, as far as they wait for answers
@@ -46,7 +49,7 @@ class CommitDelay:
         shared, self._records = self._records > 1, 0
         self._awaited = self._senders if self._only_senders else None
         self._senders, self._only_senders = set(), True
-        self._next_at = self._clock.seconds() + self._seconds if shared else 0.0
+        self._next_at = self._clock.seconds() + self.seconds if shared else 0.0
         self._is_under_way = True
 
     def stored(self) -> None:
@@ -72,7 +75,7 @@ class CommitDelay:
         """Fires when the next commit may begin; None = now."""
         left = self._next_at - self._clock.seconds()
         # A clock that is set back must not hold up a commit.
-        if not 0 < left <= self._seconds or self._is_enough():
+        if not 0 < left <= self.seconds or self._is_enough():
             return None
         self._waiting = Deferred()
         self._call = self._clock.callLater(left, self.end)

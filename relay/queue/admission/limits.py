@@ -70,21 +70,43 @@ class QueueLimit:
         assert when_full in POLICIES, when_full
         self.destination = destination
         self.queues: tuple[str, ...] = (destination,)
-        self.bytes_max = bytes_max
-        self.seconds_max = seconds_max
-        self.when_full = when_full
         self.pending_bytes = 0
         self.used_bytes = 0
         self.measure: Callable[[], int] | None = None
         """What the queues take on disk, where no limit of theirs needs it after each commit."""
-        self.dropped = on_drop
         self.forecast = Forecast()
+        self.change(
+            bytes_max=bytes_max,
+            seconds_max=seconds_max,
+            when_full=when_full,
+            reserve_bytes=reserve_bytes,
+            on_drop=on_drop,
+        )
+
+    def change(
+        self,
+        *,
+        bytes_max: int,
+        seconds_max: float,
+        when_full: str,
+        reserve_bytes: int,
+        on_drop: Callable[[int, str], None],
+    ) -> None:
+        """Have other limits from now on, and a new `watermark`.  Arguments as of the class."""
+        assert when_full in POLICIES, when_full
+        self.bytes_max = bytes_max
+        self.seconds_max = seconds_max
+        self.when_full = when_full
+        self.dropped = on_drop
         self._unreserved_bytes = bytes_max - min(reserve_bytes, bytes_max // 20)
         self.watermark: Watermark | None = None
-        if bytes_max and when_full == "block":
+        if not bytes_max:
+            self.pending_bytes = 0  # nobody counts it
+        elif when_full == "block":
             self.watermark = Watermark(
                 Level.at(self._unreserved_bytes), Level.at(bytes_max), describe=self._full_text
             )
+            self.watermark.set(self.size)
 
     @property
     def size(self) -> int:
@@ -181,7 +203,8 @@ class QueueLimit:
 
     def settle(self, pending_bytes: int, used_bytes: int) -> None:
         """Records are on disk: `pending_bytes` wait no more, the queue takes `used_bytes`."""
-        self.pending_bytes -= pending_bytes
+        # What was under way before there was a limit, or while there was none, was not added.
+        self.pending_bytes = max(0, self.pending_bytes - pending_bytes)
         self.used_bytes = used_bytes
         if self.watermark is not None:
             self.watermark.set(self.size)
@@ -201,9 +224,10 @@ class QueueLimits:
             lowered, or a command moved records here.
     """
 
+    _used_bytes: Callable[[], Mapping[str, int]]  # from `start` on
+
     def __init__(self, limits: Iterable[QueueLimit]) -> None:
-        self._limits = tuple(limits)
-        self._bounded = {limit.destination: limit for limit in self._limits if limit.bytes_max}
+        self._set(limits)
         self._expiries: dict[str, float] = {}
         self.is_exceeded = False
 
@@ -219,13 +243,30 @@ class QueueLimits:
 
     def start(self, used_bytes: Callable[[], Mapping[str, int]]) -> None:
         """`used_bytes` says from now on what each queue takes on disk."""
+        self._used_bytes = used_bytes
+        self._measure()
+
+    def use(self, limits: Iterable[QueueLimit]) -> None:
+        """These are the limits from now on; some of them may have changed.
+
+        All of their queues have to be open.
+        """
+        self._set(limits)
+        self._measure()
+        self.look_again()
+
+    def _set(self, limits: Iterable[QueueLimit]) -> None:
+        self._limits = tuple(limits)
+        self._bounded = {limit.destination: limit for limit in self._limits if limit.bytes_max}
+
+    def _measure(self) -> None:
+        used_bytes = self._used_bytes
 
         def used_by(limit: QueueLimit) -> int:
             return sum(map(used_bytes().__getitem__, limit.queues))
 
         for limit in self._limits:
-            if not limit.bytes_max:
-                limit.measure = partial(used_by, limit)
+            limit.measure = None if limit.bytes_max else partial(used_by, limit)
         self.settle((), used_bytes())
 
     def add_pending(self, payloads: Mapping[str, Sequence[bytes]]) -> dict[str, int]:

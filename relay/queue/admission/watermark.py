@@ -56,6 +56,18 @@ class Watermark:
         """Call `changed` whenever `full` or `reserve_full` changes."""
         self._listeners.append(changed)
 
+    def unsubscribe(self, changed: Callable[[], None]) -> None:
+        """Do not call `changed` any more."""
+        self._listeners.remove(changed)
+
+    def move(self, everybody: Level, reserved: Level | None = None) -> None:
+        """Use other levels from now on, and notify the listeners if one opened or closed thereby.
+
+        A level that stays closed opens below its new low mark.
+        """
+        self._everybody, self._reserved = everybody, reserved or everybody
+        self.set(self.size)
+
     def set(self, size: int) -> None:
         """Set the size, and notify the listeners if a level opened or closed."""
         self.size = size
@@ -64,5 +76,5 @@ class Watermark:
         reserve_full = size >= (reserved.open_below if self.reserve_full else reserved.close_at)
         if (full, reserve_full) != (self.full, self.reserve_full):
             self.full, self.reserve_full = full, reserve_full
-            for changed in self._listeners:
+            for changed in tuple(self._listeners):
                 changed()

@@ -44,10 +44,19 @@ class Handles:
         self._is_left = False
 
     def open_account(self, id: str) -> None:
-        """Open the databases of the account `id`, or make them; a source has no blocks."""
+        """Open the databases of the account `id`, or make them; a source has no blocks.
+
+        Readers in other threads keep the databases that they have begun with.
+        """
+        blocks, quarantine, _ = _KINDS
         if not is_of_source(id):
-            self.blocks[id] = self.environment.open_db(b"blocks/" + id.encode())
-        self.quarantine[id] = self.environment.open_db(b"quarantine/" + id.encode())
+            self._open(blocks, id)
+        self._open(quarantine, id)
+        self.blocks, self.quarantine = self._by_kind[blocks], self._by_kind[quarantine]
+
+    def _open(self, kind: bytes, id: str) -> None:
+        opened = self.environment.open_db(kind + id.encode())
+        self._by_kind[kind] = {**self._by_kind[kind], id: opened}
 
     def like(self, environment: Environment) -> Handles:
         """Handles of the same databases in another environment, which has all of them."""

@@ -24,7 +24,7 @@ Key of an entry: the seq of its first record.  Value:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.model.seq import SeqRange
@@ -109,11 +109,24 @@ class Histories:
         with environment.begin() as txn:
             names = [bytes(name) for name, _ in txn.cursor()]
         found = [name[len(_PREFIX) :].decode() for name in names if name.startswith(_PREFIX)]
-        for id in {*found, *self.limits}:
-            self.databases[id] = environment.open_db(_PREFIX + id.encode())
+        self._open(environment, {*found, *self.limits})
         self._others_bytes = others_bytes
         with environment.begin() as txn:
             self.used_bytes = self._measured(txn)
+
+    def change(
+        self, environment: Environment, limits: Mapping[str, HistoryLimit], *, room_bytes: int
+    ) -> None:
+        """Keep to other limits from now on; in the thread of the commits.
+
+        What a destination has kept that keeps nothing any more leaves by age.
+        """
+        self._open(environment, limits.keys() - self.databases.keys())
+        self.limits, self._room_bytes = dict(limits), room_bytes
+
+    def _open(self, environment: Environment, ids: Iterable[str]) -> None:
+        for id in ids:
+            self.databases[id] = environment.open_db(_PREFIX + id.encode())
 
     def keep(
         self,

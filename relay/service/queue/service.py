@@ -22,6 +22,7 @@ from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.compaction.live import LiveCompaction
 from relay.queue.cursor import Cursor
+from relay.queue.history.keep import HistoryLimit
 from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import SENT, Lineage
@@ -208,6 +209,11 @@ class QueueService(Service):
         self._stored[queue] = stored
         self._on_evicted[queue] = evicted
 
+    def unsubscribe(self, queue: str) -> None:
+        """Tell nobody of `queue` any more."""
+        self._stored.pop(queue, None)
+        self._on_evicted.pop(queue, None)
+
     def limit(self, destination: str) -> QueueLimit | None:
         return self._limits.get(destination)
 
@@ -230,29 +236,70 @@ class QueueService(Service):
 
     def keep_lineage(self, queue: str, lineage: Lineage) -> Deferred[None]:
         """Let `queue` have another history; fires once that is on disk."""
-        return self.committer.append({}, positions={f"{SENT}/{queue}": lineage.encode()})
+        kept = self.committer.append({}, positions={f"{SENT}/{queue}": lineage.encode()})
+        return kept.addCallback(lambda _: self._lineages.update({queue: lineage}))
+
+    # For a reload: other destinations, sources and limits.
+
+    async def change(
+        self, settings: QueueSettings, histories: Mapping[str, HistoryLimit], room_bytes: int
+    ) -> None:
+        """Have the queues and limits of another configuration.
+
+        Queues of destinations that are gone become orphans; a new destination whose id is that of
+        an orphan adopts its queue.  The limits have to know the queues of their destinations.
+
+        Args:
+            settings: `path`, `check_path`, `strict`, `fully` and `relay_name` are those of the
+                start.
+            histories: What is kept of delivered messages.
+            room_bytes: What queues, quarantines and histories may take together.
+
+        Raises:
+            QueueError: LMDB or the disk failed; the queue is as before.
+        """
+        accounts = {*settings.queues, *map(account_of_source, settings.sources)}
+        opening = partial(
+            self._store.open_accounts, accounts, histories, history_room_bytes=room_bytes
+        )
+        await self._writer(opening)
+        begun, positions = self._begun(settings)
+        if positions:
+            await self.committer.append({}, positions=positions)
+        self._lineages = {id: begun.get(id) or self._lineages[id] for id in settings.queues}
+        self._settings = settings
+        self._accounts.clear()
+        self._accounts.update(accounts)
+        self._limits.clear()
+        self._limits.update({limit.destination: limit for limit in settings.limits})
+        for id in [id for id in self.committer.entrances if id not in settings.lanes]:
+            del self.committer.entrances[id]
+        self.committer.use(settings.limits, commit_seconds_min=settings.commit_seconds_min)
+
+    def _begun(self, settings: QueueSettings) -> tuple[dict[str, Lineage], dict[str, bytes]]:
+        """The histories of the queues of `settings` that begin now, and the positions to store."""
+        kept = self._store.positions(SENT)
+        begun: dict[str, Lineage] = {}
+        for queue in settings.queues:
+            if queue not in self._lineages:
+                begun[queue] = self._next_epoch(queue, kept)
+        positions = {f"{SENT}/{id}": lineage.encode() for id, lineage in begun.items()}
+        # The records of a second queue that nobody sends any more are adopted, which gives them
+        # other numbers: should it be used again, a receiver would miss them.
+        unused = {*map(account_of_lane, settings.destinations)} - {*settings.queues}
+        return begun, positions | {f"{SENT}/{id}": b"" for id in unused if id in kept}
+
+    def _next_epoch(self, queue: str, kept: Mapping[str, bytes]) -> Lineage:
+        ledger, lineage = self._store.ledgers[queue], Lineage.decode(kept.get(queue))
+        if lineage is None:
+            return Lineage.new(ledger.next_seq)
+        return lineage.begun(acknowledged_seq=ledger.acknowledged_seq, next_seq=ledger.next_seq)
 
     def _begin_epochs(self) -> None:
         """Note in the histories of the queues that the relay has started."""
-        kept = self._store.positions(SENT)
-        begun: dict[str, Lineage] = {}
-        for queue in self._settings.queues:
-            ledger = self._store.ledgers[queue]
-            lineage = Lineage.decode(kept.get(queue))
-            begun[queue] = (
-                Lineage.new(ledger.next_seq)
-                if lineage is None
-                else lineage.begun(
-                    acknowledged_seq=ledger.acknowledged_seq, next_seq=ledger.next_seq
-                )
-            )
-        positions = {f"{SENT}/{id}": lineage.encode() for id, lineage in begun.items()}
+        begun, positions = self._begun(self._settings)
         if self._settings.relay_name:
             positions |= self._begin_hop()
-        # The records of a second queue that nobody sends any more are adopted, which gives them
-        # other numbers: should it be used again, a receiver would miss them.
-        unused = {*map(account_of_lane, self._settings.destinations)} - {*self._settings.queues}
-        positions |= {f"{SENT}/{id}": b"" for id in unused if id in kept}
         try:
             self._store.commit(Transaction(self._parts.wall.now(), positions=positions))
         except QueueError as error:

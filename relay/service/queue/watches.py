@@ -316,7 +316,7 @@ class HistoryWatch(PeriodicService):
         histories = self.queue.histories
         longest = max((limit.seconds_max for limit in histories.limits.values()), default=0.0)
         before = {}
-        for id in histories.databases:
+        for id in list(histories.databases):  # the writer may add one
             # Of a destination that has no lanes any more, what the second one had stays.
             limit = histories.limits.get(destination_of(id))
             if limit is not None:
