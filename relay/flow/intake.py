@@ -95,18 +95,27 @@ class Intake:
         answers: bool = False,
         on_unrouted: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self._routes = Routes(routes)
         self._append = append
         self._wall = wall
         self._kept, self._counters = counters, counters.counters
+        self._answers = answers
+        self._on_unrouted = on_unrouted
+        self.use(routes, reading, quarantine)
+
+    @property
+    def reading(self) -> Reading:
+        """How frames are read now."""
+        return self._reading
+
+    def use(self, routes: Sequence[Route], reading: Reading, quarantine: Quarantine) -> None:
+        """Treat the frames of the next batch in this way; arguments as of the class."""
+        self._routes = Routes(routes)
         self._is_routed = bool(self._routes)
         self._reading = reading
         self._needs_lines = bool(
             reading.authorise or reading.sequences or reading.watch or self._routes.need_lines
         )
         self._quarantine = quarantine
-        self._answers = answers
-        self._on_unrouted = on_unrouted
 
     def accept(
         self,

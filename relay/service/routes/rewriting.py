@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import tzinfo
 from functools import partial
 from itertools import count
@@ -61,6 +61,15 @@ _needs_rfc5424 = any_of([field_in("version", [1]), negated(field_in("structured_
 _WARNED_DROPS = ("rate-limit", _TYPE_CAST, TOO_LONG)
 
 
+@dataclass(frozen=True, slots=True)
+class RunNumbers:
+    """What macros tell of one run of the relay, whatever its configuration is."""
+
+    hostid: int = field(default_factory=lambda: _random_number())
+    runid: int = field(default_factory=lambda: _random_number())
+    receipts: Iterator[int] = field(default_factory=partial(count, 1))
+
+
 @dataclass(eq=False, repr=False)
 class Rewriting:
     """Makes the routes of all destinations, each of them once.
@@ -87,6 +96,7 @@ class Rewriting:
     hop: OwnHop = NO_HOP
     """This relay, in the hops of messages."""
     warn: Warn = lambda destination, kind, text: None
+    numbers: RunNumbers = field(default_factory=RunNumbers)
 
     def __post_init__(self) -> None:
         self.problems: list[str] = []
@@ -94,8 +104,6 @@ class Rewriting:
         self.sized: dict[str, Sized] = {}
         self.samples: dict[str, Samples] = {}
         self._relay_name = self.configuration.name.encode("ascii", "replace")
-        self._hostid, self._runid = _random_number(), _random_number()
-        self._receipts = count(1)
         self._app_tokens = [token for app in self.configuration.apps for token in app.tokens]
         self._conditions = Conditions(relay_name=self._relay_name, zone=self.zone)
 
@@ -263,9 +271,9 @@ class Rewriting:
             frac_digits=None if form is None else form.frac_digits,
             ts_format=None if form is None else form.ts_format,
             started_at=self.started_at,
-            hostid=self._hostid,
-            runid=self._runid,
-            receipts=self._receipts,
+            hostid=self.numbers.hostid,
+            runid=self.numbers.runid,
+            receipts=self.numbers.receipts,
             hop=self.hop,
         )
 
