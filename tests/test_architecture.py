@@ -30,7 +30,7 @@ SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect", "backup"],
     "service": [
         *("configuration", "tables", "checks", "probes", "routes", "process", "tls", "queue"),
-        *("destinations", "sources", "alerts", "web", "handover"),
+        *("destinations", "sources", "alerts", "web", "handover", "reloading"),
     ],
     "observe": ["alerts", "web", "page"],
 }
@@ -52,6 +52,7 @@ REACTOR_IMPORTERS = {  # inside a function, so twistd --reactor works
 CATCHES_EVERYTHING = {
     "relay/service/relay_service.py",
     "relay/service/queue/worker.py",
+    "relay/service/reloading/changeover.py",
     "relay/transport/stream/shared_reads.py",
     "relay/transport/turn_batch.py",
 }

@@ -52,9 +52,9 @@ class Reactor(MemoryReactorClock):
         while not self._handed_over.empty():
             self._handed_over.get()()
 
-    def run_next(self) -> None:
-        """Run the next thing, and wait for it if need be."""
-        self._handed_over.get(timeout=20)()
+    def run_next(self, seconds_max: float = 20) -> None:
+        """Run the next thing, and wait for it if need be; raises queue.Empty after that time."""
+        self._handed_over.get(timeout=seconds_max)()
 
     def settle(self, deferred: Deferred[Any]) -> Any:
         """Run what threads hand over until `deferred` has fired; return with what."""

@@ -22,6 +22,7 @@ _MODULES = {
     "pause": "queue.changes",
     "quarantine": "queue.quarantine",
     "queue": "queue.commands",
+    "reload": "support.reload",
     "resume": "queue.changes",
     "send": "send",
     "status": "status",

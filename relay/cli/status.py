@@ -227,6 +227,7 @@ def _notes(document: Document) -> Iterator[tuple[str, str, Style | None]]:
         yield source, "source is gone; how far it has read is kept under that name", WARNING
     if text := _log_levels(document.get("log", {})):
         yield "log", text, WARNING
+    yield from _of_reload(document.get("reload"))
     for path in document.get("damaged_files", ()):
         yield "", f"the queue was damaged, its file is kept as {path}", SEVERE
 
@@ -237,6 +238,17 @@ def _log_levels(report: Document) -> str:
     if report.get("level") != report.get("configured"):
         levels.insert(0, f"{report['level']} instead of {report['configured']}")
     return f"level {', '.join(levels)}, until the relay restarts" if levels else ""
+
+
+def _of_reload(reload: Document | None) -> Iterator[tuple[str, str, Style | None]]:
+    if reload is None:
+        return
+    for key in reload["restart"]:
+        yield key, "has changed in the file, and is used after a restart", WARNING
+    for failure in reload["failures"]:
+        yield "reload", failure, SEVERE
+    for problem in reload["refused"]:
+        yield "reload refused", problem, SEVERE
 
 
 def _printable(value: Any) -> Any:

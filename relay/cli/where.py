@@ -48,14 +48,17 @@ class Where(msgspec.Struct):
         return [] if self.configuration is None else self.configuration.secrets
 
 
-def where_options(command: Callable[..., object]) -> Callable[..., object]:
+def where_options(command: Callable[..., object], *, warns: bool = True) -> Callable[..., object]:
     """Give `command` the options --state-dir and --config, as the argument `where`.
 
     A failure of the relay or the queue ends it with status 2.
+
+    Args:
+        warns: A file with errors is worth a warning.
     """
 
     def with_where(*, state_dir: str | None, config: str | None, **arguments: object) -> object:
-        where = located(state_dir, config, os.environ)
+        where = located(state_dir, config, os.environ, warns=warns)
         try:
             return command(where=where, **arguments)
         except (AskFailed, QueueError) as error:
@@ -79,11 +82,17 @@ def where_options(command: Callable[..., object]) -> Callable[..., object]:
     return with_where
 
 
-def located(state_dir: str | None, config: str | None, environment: Mapping[str, str]) -> Where:
+def located(
+    state_dir: str | None,
+    config: str | None,
+    environment: Mapping[str, str],
+    *,
+    warns: bool = True,
+) -> Where:
     """Locate the relay: the option takes precedence over the file, both over the defaults.
 
-    Warns on standard error of a file with errors, and ends the command if nothing says
-    where the state directory is.
+    Warns on standard error of a file with errors, unless that is not wanted, and ends the command
+    if nothing says where the state directory is.
     """
     if config is None and state_dir is None:
         state_dir = environment.get(STATE_DIR_VARIABLE) or None
@@ -92,10 +101,10 @@ def located(state_dir: str | None, config: str | None, environment: Mapping[str,
             return Where(state_dir)
         if not os.path.exists(DEFAULT_PATH):
             return Where(DEFAULT_STATE_DIR)
-    return _said_by_file(config or DEFAULT_PATH, state_dir)
+    return _said_by_file(config or DEFAULT_PATH, state_dir, warns=warns)
 
 
-def _said_by_file(path: str, state_dir: str | None) -> Where:
+def _said_by_file(path: str, state_dir: str | None, *, warns: bool) -> Where:
     found = examine_file(path, KINDS)
     if not found.problems:
         assert found.configuration is not None
@@ -105,9 +114,8 @@ def _said_by_file(path: str, state_dir: str | None) -> Where:
     if not (state_dir or found.state_dir):
         give_up(f"{first}; name the state directory of the relay with --state-dir")
     where = Where(state_dir or found.state_dir, found.configuration, is_whole=found.is_whole)
-    source = "" if state_dir else f" {found.state_dir_from}"
-    click.echo(
-        f"syslogrelay: warning: {first}; continuing with state directory {where.state_dir}{source}",
-        err=True,
-    )
+    if warns:
+        source = "" if state_dir else f" {found.state_dir_from}"
+        going_on = f"continuing with state directory {where.state_dir}{source}"
+        click.echo(f"syslogrelay: warning: {first}; {going_on}", err=True)
     return where

@@ -79,7 +79,6 @@ class Authorisation:
         matches: Callable[[str, str], bool],
         on_refused: Callable[[Origin, str, int, str], None],
     ) -> None:
-        self._apps = tuple(apps)
         self._takes_tokens = "token" in ways
         self._takes_names = "tls-name" in ways
         self._takes_networks = "network" in ways
@@ -87,6 +86,11 @@ class Authorisation:
         self._digest_key = digest_key
         self._matches = matches
         self._on_refused = on_refused
+        self.use(apps)
+
+    def use(self, apps: Sequence[App]) -> None:
+        """Decide by these apps from now on."""
+        self._apps = tuple(apps)
         secrets = [(token.reveal(), app.id) for app in apps for token in app.tokens]
         self._by_digest = {self._digest(secret): (secret, app) for secret, app in secrets}
         self._lengths = {len(secret) for secret, _ in secrets}

@@ -95,9 +95,19 @@ def degradations(document: Document) -> list[str]:
     if (web := document.get("web")) and not web["ready"]:
         found.append(f"web server: {web['state']}")
     found += [f"table {table['path']}: {table['problem']}" for table in document["tables"]]
+    if reload := document.get("reload"):
+        found += _reload(reload)
     found += [f"{orphan}: has records but no destination" for orphan in document["orphans"]]
     found += _alerts(alerts, "warning")
     return found
+
+
+def _reload(reload: Document) -> Iterator[str]:
+    """What of the configuration file is not in use; a key that waits for a restart is no fault."""
+    yield from (f"reload: {failure}" for failure in reload["failures"])
+    if refused := reload["refused"]:
+        count = counted(len(refused), "problem")
+        yield f"the configuration file was read again and refused: {count}: {refused[0]}"
 
 
 def _alerts(alerts: Sequence[Document], severity: str) -> Iterator[str]:

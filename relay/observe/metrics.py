@@ -259,8 +259,9 @@ class RelayCollector(Collector):
         self, document: Callable[[], Document], peers: Tables, kept: Kept | None = None
     ) -> None:
         self._document = document
-        self._kept = kept or {}
-        self._peers = {source: _PeerSeries(table) for source, table in peers.items()}
+        self._kept: Kept = {} if kept is None else kept
+        self._tables = peers
+        self._peers: dict[str, _PeerSeries] = {}
 
     def describe(self) -> Iterable[Metric]:
         """None: otherwise the registry would collect everything once to learn the names."""
@@ -288,7 +289,7 @@ class RelayCollector(Collector):
         for declared in FLEET:
             found = (_values(declared, each, (each["host"], each["peer"])) for each in members)
             yield _family(declared, chain.from_iterable(found))
-        shown = {source: series.update() for source, series in self._peers.items()}
+        shown = {source: series.update() for source, series in self._series().items()}
         for number, declared in enumerate(PEERS):
             yield _family(
                 declared,
@@ -298,6 +299,16 @@ class RelayCollector(Collector):
                     for peer, counts in of_peers.items()
                 ),
             )
+
+    def _series(self) -> dict[str, _PeerSeries]:
+        """Those of the sources that there are now."""
+        self._peers = {
+            source: known
+            if (known := self._peers.get(source)) is not None and known.is_of(table)
+            else _PeerSeries(table)
+            for source, table in self._tables.items()
+        }
+        return self._peers
 
     def _sources(self, document: Document) -> list[Document]:
         """The reports of the sources with the counters on disk."""
@@ -348,6 +359,10 @@ class _PeerSeries:
         self._shown: dict[str, _Counts] = {}
         self._others: _Counts = (0, 0)
         self._uses = 0  # of the table, as of the last update
+
+    def is_of(self, table: PeerTable) -> bool:
+        """Whether `table` is the source's; one that was removed and added has another."""
+        return self._table is table
 
     def update(self) -> dict[str, _Counts]:
         """The present values by peer."""

@@ -119,7 +119,8 @@ def statistics_line(before: Document, after: Document) -> str:
         parts.append(f"admission closed: {after['admission']['reason']}")
     for kind in ("sources", "destinations"):
         earlier = {report["id"]: report for report in before[kind]}
-        parts += [_changes(earlier[report["id"]], report) for report in after[kind]]
+        known = [report for report in after[kind] if report["id"] in earlier]  # others are new
+        parts += [_changes(earlier[report["id"]], report) for report in known]
     return "statistics: " + "; ".join(parts)
 
 

@@ -316,6 +316,20 @@ class TableProblem(Struct, forbid_unknown_fields=True):
     problem: str
 
 
+class Reload(Struct, forbid_unknown_fields=True):
+    """What became of reading the configuration again."""
+
+    at: Annotated[
+        float | None,
+        Meta(description="When that in use was read; null = at the start."),
+    ]
+    restart: Annotated[list[str], Meta(description="Keys that have changed and need a restart.")]
+    failures: Annotated[list[str], Meta(description="What could not change, and why.")]
+    refused: Annotated[
+        list[str], Meta(description="What is wrong with the file; then none of it is used.")
+    ]
+
+
 class FleetMember(Struct, forbid_unknown_fields=True):
     """A relay that reports to this one; `host` and `version` are what it says."""
 
@@ -402,6 +416,7 @@ class StatusDocument(Struct, forbid_unknown_fields=True):
     log: Log
     waiting_in_groups: ByName
     fleet: list[FleetMember]
+    reload: Reload
     web: Web | None
     alerts: Annotated[list[Alert], Meta(description="Those that run, the worst first.")]
     alerts_ended: Annotated[list[Alert], Meta(description="The last 100, the newest first.")]

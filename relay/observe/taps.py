@@ -118,8 +118,7 @@ class Taps:
         clock: Clock,
         shed: Mapping[str, Samples] | None = None,
     ) -> None:
-        self._samples = {id: each.samples for id, each in sources.items()}
-        self._samples |= {_DESTINATION + id: each for id, each in (shed or {}).items()}
+        self._shed: Mapping[str, Samples] = {} if shed is None else shed
         self._sources = sources
         self._destinations = destinations
         self._drains = drains
@@ -130,6 +129,24 @@ class Taps:
 
     def __len__(self) -> int:
         return len(self._readers)
+
+    @property
+    def _samples(self) -> dict[str, Samples]:
+        samples = {id: each.samples for id, each in self._sources.items()}
+        return samples | {_DESTINATION + id: each for id, each in self._shed.items()}
+
+    def follow(self) -> None:
+        """Have those who read see sources and destinations that came since, or are others now."""
+        for reader in self._readers:
+            if not reader.wanted.id:
+                reader.ids = list(self._known(reader.wanted.stage))
+        for stage in {reader.wanted.stage for reader in self._readers}:
+            self._hook(stage, list(self._known(stage)))
+
+    def _known(self, stage: str) -> Collection[str]:
+        if stage == DROPPED:
+            return self._samples
+        return self._sources if STAGES[stage] == "source" else self._destinations
 
     def open(self, wanted: Wanted, on_ready: Callable[[], None] = lambda: None) -> TapReader:
         """Begin to read.
@@ -143,12 +160,9 @@ class Taps:
         """
         if wanted.stage not in STAGES:
             raise RelayError(f"found stage {wanted.stage!r}, expected one of {', '.join(STAGES)}")
-        what = STAGES[wanted.stage]
-        known: Collection[str] = self._sources if what == "source" else self._destinations
-        if wanted.stage == DROPPED:
-            known = self._samples
-            if wanted.id not in known and _DESTINATION + wanted.id in known:
-                wanted = replace(wanted, id=_DESTINATION + wanted.id)
+        what, known = STAGES[wanted.stage], self._known(wanted.stage)
+        if wanted.stage == DROPPED and wanted.id not in known and _DESTINATION + wanted.id in known:
+            wanted = replace(wanted, id=_DESTINATION + wanted.id)
         if wanted.id and wanted.id not in known:
             others = ", ".join(sorted(known)) or "none"
             raise RelayError(f"there is no {what} {wanted.id!r}; there is: {others}")
@@ -169,16 +183,19 @@ class Taps:
 
     def _hook(self, stage: str, ids: Sequence[str]) -> None:
         """Have the messages of `ids` noted for all who read them, or for nobody."""
+        samples = self._samples if stage == DROPPED else {}
         for id in ids:
             readers = [
                 each for each in self._readers if each.wanted.stage == stage and id in each.ids
             ]
             if stage == RECEIVED:
                 received = partial(_note_received, id, readers) if readers else None
-                self._sources[id].on_received = received
+                if id in self._sources:  # it may have left meanwhile
+                    self._sources[id].on_received = received
             elif stage == DROPPED:
                 dropped = partial(_note_dropped, id, readers) if readers else None
-                self._samples[id].on_note = dropped
+                if id in samples:
+                    samples[id].on_note = dropped
             else:
                 for drain in self._drains(id):
                     drain.watch = _watch(drain.watch, stage, id, readers)

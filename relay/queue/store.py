@@ -60,7 +60,7 @@ program's file took, see service/queue/place.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -79,7 +79,7 @@ from relay.queue.files.ownership import Ownership, hold_existing, take_ownership
 from relay.queue.files.place import Placement
 from relay.queue.files.reserve_file import ReserveFile
 from relay.queue.files.trees import Environment
-from relay.queue.history.keep import Histories, HistoryLimit
+from relay.queue.history.keep import Histories
 from relay.queue.ledger import Ledger
 from relay.queue.repair.guarded import Guard, GuardedTransaction
 from relay.queue.repair.replace import Recovery, prepare_file, remove_unfinished
@@ -271,35 +271,21 @@ class QueueStore:
         self.ledgers.update(changes.changed)
         return changes.changed, found
 
-    def open_accounts(
-        self,
-        ids: Iterable[str],
-        histories: Mapping[str, HistoryLimit],
-        *,
-        history_room_bytes: int,
-    ) -> None:
+    def open_accounts(self, ids: Iterable[str], histories: Histories) -> None:
         """Open the queues and quarantines of more accounts, or make them; from the thread of
         `commit`.
 
         Args:
             ids: Of destinations, and those of sources as `account_of_source` has them.
-            histories: For which destinations what is delivered is kept from now on.
-            history_room_bytes: What queues, quarantines and histories may take together.
+            histories: Has the limits to keep to from now on, and nothing else.
 
         Raises:
             QueueError: LMDB or the disk failed.  What was opened by then stays empty.
         """
         self._refuse_if_spoilt()
-        handles = self._handles
         with self._errors():
-            for id in ids:
-                if id not in handles.quarantine:
-                    handles.open_account(id)
-                    self.ledgers.setdefault(id, Ledger())
-            self.histories.change(handles.environment, histories, room_bytes=history_room_bytes)
-            with handles.begin() as txn:
-                view = TransactionView(txn, handles)
-                self._usage = self._usage.updated(view, view.quarantine)
+            self._open_accounts({*ids} - self._handles.quarantine.keys())
+            self.histories.change(self._handles.environment, histories)
 
     def probe(self) -> None:
         """Find out whether something can be stored: write what is there once more.
@@ -460,10 +446,14 @@ class QueueStore:
         handles = self._handles
         with handles.begin() as txn:
             self.ledgers = TransactionView(txn, handles).ledgers(checks=checks)
-        for id in {*destinations, *map(account_of_source, sources), *self.ledgers}:
+        self._open_accounts({*destinations, *map(account_of_source, sources), *self.ledgers})
+        self.histories.open(handles.environment, self.used_bytes)
+
+    def _open_accounts(self, ids: Iterable[str]) -> None:
+        handles = self._handles
+        for id in ids:
             self.ledgers.setdefault(id, Ledger())
             handles.open_account(id)
         with handles.begin() as txn:
             view = TransactionView(txn, handles)
             self._usage = self._usage.updated(view, view.quarantine)
-        self.histories.open(handles.environment, self.used_bytes)

@@ -112,30 +112,3 @@ class HangupService(Service):
         self._log.info("SIGHUP: opening files again")
         for callback in self._callbacks:
             callback()
-
-
-class ConfigurationChange:
-    """Remembers a configuration file as it is now.
-
-    Args:
-        path: Empty = there is none.
-    """
-
-    _log = Logger(namespace="relay")
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._before = self._content()
-
-    def look(self) -> None:
-        """Say so if it has changed: the relay goes on with what it has read."""
-        if self._content() != self._before:
-            self._log.warn(
-                "{path}: the configuration has changed; restart to use it", path=self._path
-            )
-
-    def _content(self) -> bytes:
-        """Empty where it cannot be read."""
-        with suppress(OSError), open(self._path or os.devnull, "rb") as file:
-            return file.read()
-        return b""

@@ -40,6 +40,17 @@ class PeriodicService(Service):
             self._call.cancel()
             self._call = None
 
+    def change_interval(self, seconds: float) -> None:
+        """Look so often from now on; 0 = not at all."""
+        if seconds == self.interval_seconds:
+            return
+        self.interval_seconds = seconds
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self.running and seconds:
+            self._wait()
+
     def _wait(self) -> None:
         self._call = self.clock.callLater(self.interval_seconds, self._look)
 

@@ -56,6 +56,28 @@ class _Services(MultiService):
                 raise
             started.append(child)
 
+    def take_in(self, child: Service, *, before: Service | None = None) -> None:
+        """Start a child and have it from now on, if it starts.
+
+        Unlike `addService`, it does not bind what is bound already.
+
+        Args:
+            before: The child that it stands before; None = it is the last one.
+        """
+        child.startService()
+        at = len(self.services) if before is None else self.services.index(before)
+        child.parent = self
+        self.services.insert(at, child)
+        if child.name is not None:
+            self.namedServices[child.name] = child
+
+    async def let_go(self, child: Service) -> None:
+        """Stop a child, and have it no longer."""
+        self.services.remove(child)
+        self.namedServices.pop(child.name, None)
+        child.parent = None
+        await self._stop_child(child)
+
     async def _stop_child(self, child: Service) -> None:
         try:
             await maybeDeferred(child.stopService)

@@ -46,6 +46,13 @@ class RateSampler(PeriodicService):
     def __post_init__(self) -> None:
         self._of_rules = Rates(*(rule.id for rule in self.rules))
 
+    def follow(self) -> None:
+        """There are other rules, sources or destinations: rates begin anew where they would show
+        the difference."""
+        self._rates = Rates(*_RELAY_RATES)
+        self.__post_init__()
+        self.look()
+
     def look(self) -> None:
         now = self.clock.seconds()
         of_sources = [source.sample(now) for source in self.sources]

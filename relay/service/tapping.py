@@ -10,12 +10,13 @@ from relay.flow.drain import Drain
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import RelayError
 from relay.model.expression import Expression
+from relay.model.live import Live
 from relay.observe.control import Command, Stream, Streamed
 from relay.observe.taps import RATE_MAX, Taps, Wanted
 from relay.rewrite.conditions import glob, regex, substring
 from relay.service.configuration.tables.filter import numbers_in
 from relay.service.destinations.service import DestinationService
-from relay.service.routes.rewriting import Rewriting
+from relay.service.reloading.routes import RouteTable
 from relay.service.sources.service import SourceService
 from relay.wire.parse import parse
 
@@ -120,7 +121,7 @@ def tap_commands(taps: Taps) -> dict[str, Command]:
 def new_taps(
     sources: Sequence[SourceService],
     destinations: Sequence[DestinationService],
-    rewriting: Rewriting,
+    routes: RouteTable,
     wall: WallClock,
     clock: Clock,
 ) -> Taps:
@@ -131,11 +132,11 @@ def new_taps(
         return [lane.drain for each in found for lane in each.lanes]
 
     return Taps(
-        sources={each.id: each.counters for each in sources},
-        destinations=[each.id for each in destinations],
-        shed=rewriting.samples,
+        sources=Live(lambda: {each.id: each.counters for each in sources}),
+        destinations=Live(lambda: {each.id: each for each in destinations}),
+        shed=routes.samples,
         drains=drains,
-        secrets=rewriting.secrets,
+        secrets=routes.secrets,
         now=wall.now,
         clock=clock,
     )

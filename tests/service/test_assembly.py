@@ -44,6 +44,7 @@ from relay.service.process.systemd import Systemd
 from relay.service.queue.service import QueueService
 from relay.service.queue.view import QueueView
 from relay.service.refusal import StartRefused
+from relay.service.reloading import intakes, routes, sources
 from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.service import KeptPositions
 from relay.transport.notices import Notices
@@ -81,7 +82,7 @@ def test_the_queue_is_told_who_waits_for_answers(
         told.append(answers)
         return Intake(answers=answers, **keywords)
 
-    monkeypatch.setattr(assembly, "Intake", intake)
+    monkeypatch.setattr(sources, "Intake", intake)
     source = new_source("app", Url(scheme, host="127.0.0.1", port=20514))
     assemble(Reactor(), replace(configuration(tmp_path), sources=(source,)), now=float)
     assert told == [answers]
@@ -98,7 +99,7 @@ def test_stamps_go_by_the_time_of_day_and_rates_by_the_clock_that_is_not_set(
         clocks.append((wall.now(), wall.elapsed()))
         return Intake(wall=wall, **keywords)
 
-    monkeypatch.setattr(assembly, "Intake", intake)
+    monkeypatch.setattr(sources, "Intake", intake)
     assemble(reactor, configuration(tmp_path), now=lambda: 1e9)
     assert clocks == [(1e9, 7.0)] * 2
 
@@ -210,7 +211,7 @@ def test_the_control_socket_offers_all_commands(tmp_path: Path) -> None:
             *("status", "queue-append", "queue-purge", "queue-adopt", "queue-compact", *QUERIES),
             *("quarantine-purge", "quarantine-replay", "history-replay"),
             *("connect", "pause", "resume", "requeue", "peers", "samples", "tap", "alerts"),
-            *("configuration", "log-level", "log-lines"),
+            *("configuration", "log-level", "log-lines", "reload"),
             *("upgrade", "handover"),
         ]
     )
@@ -428,18 +429,6 @@ def test_a_socket_that_nobody_listens_on_is_said(tmp_path: Path, logged: list[st
     ]
 
 
-def test_a_hangup_says_that_the_configuration_has_changed(
-    tmp_path: Path, logged: list[str]
-) -> None:
-    path = tmp_path / "relay.toml"
-    path.write_text("one")
-    service = assemble(Reactor(), configuration(tmp_path, path=str(path)), now=float)
-    (hangup,) = (child for child in service if isinstance(child, HangupService))
-    path.write_text("two")
-    hangup._callbacks[-1]()
-    assert f"{path}: the configuration has changed; restart to use it" in logged
-
-
 def test_a_source_that_is_gone_is_in_the_status(tmp_path: Path) -> None:
     with queue_files.opened(tmp_path / "state" / "queue", "all") as store:
         store.commit(Transaction(0.0, positions={"gone/1": b"1", "app/1": b"1"}))
@@ -453,7 +442,7 @@ def test_a_source_that_is_gone_is_in_the_status(tmp_path: Path) -> None:
 def test_warnings_of_the_configuration_are_logged(tmp_path: Path, logged: list[str]) -> None:
     warned = configuration(tmp_path, warnings=("relay.x: is old",), path="/etc/r.toml")
     assemble(Reactor(), warned, now=float)
-    assert "/etc/r.toml: relay.x: is old" in logged
+    assert any(line.endswith(": relay.x: is old") for line in logged)
 
 
 def test_a_refused_start_leaves_no_thread_that_keeps_the_process(tmp_path: Path) -> None:
@@ -552,17 +541,17 @@ def test_slow_expressions_are_watched_and_a_stop_is_guarded(tmp_path: Path) -> N
 
 
 def _told(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, **keywords: Any
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, **keywords: Any
 ) -> list[dict[str, Any]]:
-    """What each `name` of an assembled relay is told."""
+    """What each `name` of an assembled relay is told, which the module `place` makes."""
     told: list[dict[str, Any]] = []
-    made = getattr(assembly, name)
+    made = getattr(place, name)
 
     def make(*arguments: Any, **given: Any) -> Any:
         told.append({**given, "arguments": arguments})
         return made(*arguments, **given)
 
-    monkeypatch.setattr(assembly, name, make)
+    monkeypatch.setattr(place, name, make)
     assemble(Reactor(), configuration(folder, **keywords), now=float)
     return told
 
@@ -577,7 +566,9 @@ def test_an_intake_is_told_what_its_source_is_configured_to_do(
         "check_sequence": True,
         "parse": ParseOptions(no_parse=True, encoding="latin-1"),
     }
-    app, system = _told(tmp_path, monkeypatch, "Intake", app=strict, quarantine_bytes_max=999)
+    app, system = _told(
+        tmp_path, monkeypatch, sources, "Intake", app=strict, quarantine_bytes_max=999
+    )
     for told, is_strict in ((app, True), (system, False)):
         assert told["quarantine"] == Quarantine(is_strict, is_strict, bytes_max=999)
         assert (told["reading"].authorise is not None) is is_strict
@@ -594,7 +585,7 @@ def test_an_encoding_alone_does_not_change_how_messages_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parse = ParseOptions(encoding="latin-1")
-    app, system = _told(tmp_path, monkeypatch, "Intake", app={"parse": parse})
+    app, system = _told(tmp_path, monkeypatch, sources, "Intake", app={"parse": parse})
     frames, origin = [b"<13>caf\xc3\xa9: x", b"no pri"], Origin("app", Transport.TCP, "192.0.2.1")
     found = app["reading"].parser(frames, Arrival.of_one(2, origin))
     assert type(found) is type(read_lines(frames))
@@ -605,7 +596,7 @@ def test_stamps_without_a_zone_are_in_the_zone_of_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "America/New_York")
-    zones = [str(told["zone"]) for told in _told(tmp_path, monkeypatch, "new_parser")]
+    zones = [str(told["zone"]) for told in _told(tmp_path, monkeypatch, intakes, "new_parser")]
     assert zones == ["America/New_York"] * 2
 
 
@@ -617,6 +608,7 @@ def test_only_limits_that_drop_are_in_the_way_and_local_sources_use_the_reserve(
     app, system = _told(
         tmp_path,
         monkeypatch,
+        sources,
         "Intake",
         app={"reserved": False},
         destinations=(full, replace(wrapped, limits=DestinationLimits(2**20))),
@@ -640,8 +632,8 @@ def test_what_is_held_back_keeps_to_the_limit_without_the_reserve(
         when_full="drop-newest",
         rewrite=RewriteConfiguration(steps=steps),
     )
-    (told,) = _told(tmp_path, monkeypatch, "FlushService", destinations=(full,))
-    (way,) = told["routes"]
+    (told,) = _told(tmp_path, monkeypatch, assembly, "FlushService", destinations=(full,))
+    (way,) = told["routes"].values()
     assert (way.limit.destination, way.reserved) == ("all", False)
 
 
@@ -652,6 +644,7 @@ def test_rewrites_are_told_of_the_relay(
     (told,) = _told(
         tmp_path,
         monkeypatch,
+        routes,
         "Rewriting",
         apps=(AppConfiguration("shop"),),
         path="/etc/relay/relay.toml",
@@ -671,7 +664,7 @@ def test_the_uptime_begins_with_the_relay(tmp_path: Path, monkeypatch: pytest.Mo
         told.append(started_at)
         return Rewriting(of, started_at=started_at, **keywords)
 
-    monkeypatch.setattr(assembly, "Rewriting", rewriting)
+    monkeypatch.setattr(routes, "Rewriting", rewriting)
     reactor = Reactor()
     reactor.advance(5.0)
     assemble(reactor, configuration(tmp_path), now=float)

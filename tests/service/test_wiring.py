@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -266,7 +267,7 @@ SHARED = {
     "queue": (QueueService, Watermark, str),
     "notify": object,
     "exit_status": ExitStatus,
-    "tls_files": Prerequisite,
+    "tls_files": (Prerequisite, FunctionType),  # and the check of those of a file
     "certificates": object,
     "admission": object,
     "now": object,

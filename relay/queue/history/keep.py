@@ -114,15 +114,13 @@ class Histories:
         with environment.begin() as txn:
             self.used_bytes = self._measured(txn)
 
-    def change(
-        self, environment: Environment, limits: Mapping[str, HistoryLimit], *, room_bytes: int
-    ) -> None:
-        """Keep to other limits from now on; in the thread of the commits.
+    def change(self, environment: Environment, other: Histories) -> None:
+        """Keep to the limits of another from now on; in the thread of the commits.
 
         What a destination has kept that keeps nothing any more leaves by age.
         """
-        self._open(environment, limits.keys() - self.databases.keys())
-        self.limits, self._room_bytes = dict(limits), room_bytes
+        self._open(environment, other.limits.keys() - self.databases.keys())
+        self.limits, self._room_bytes = dict(other.limits), other._room_bytes
 
     def _open(self, environment: Environment, ids: Iterable[str]) -> None:
         for id in ids:

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from relay.model.clock import Now, Reactor
 from relay.model.counters.peers import PeerTable
+from relay.model.live import Live
 from relay.model.text import Document, counted, duration, printable
 from relay.observe.alerts.baseline import Increase
 from relay.observe.alerts.incidents import BEGINS_MAX, RUNNING_MAX, Alert, Finding, Incidents
@@ -225,11 +226,13 @@ def new_alerts(
         relay_name=configuration.name,
         limits=alerts.limits,
         status=status,
-        tables={
-            source.id: source.counters.peers
-            for source in sources
-            if not is_own_log(str(source.url))
-        },
+        tables=Live(
+            lambda: {
+                source.id: source.counters.peers
+                for source in sources
+                if not is_own_log(str(source.url))
+            }
+        ),
         outlets=outlets,
         path=os.path.join(configuration.state_dir, _FILE),
         notices=notices,

@@ -45,9 +45,13 @@ class DestinationTools(Service):
     def __init__(
         self, destinations: Sequence[DestinationService], *, queue: QueueService, now: Now
     ) -> None:
-        self._destinations = {destination.id: destination for destination in destinations}
+        self._all = destinations
         self._queue = queue
         self._now = now
+
+    @property
+    def _destinations(self) -> dict[str, DestinationService]:
+        return {destination.id: destination for destination in self._all}
 
     def commands(self) -> dict[str, Asked]:
         """What the control socket offers, by name."""
@@ -61,25 +65,30 @@ class DestinationTools(Service):
     def startService(self) -> None:
         """Pause what was paused when the relay stopped, and adopt what lies in second queues."""
         Service.startService(self)
-        for destination in self._destinations.values():
-            lane = self._queue.view.ledgers.get(account_of_lane(destination.id))
-            if lane is not None and lane.queued and len(destination.lanes) == 1:
-                self._log.info(
-                    "destination {id}: {count} of its second lane go to the end of its queue",
-                    id=destination.id,
-                    count=counted(lane.queued, "message"),
-                )
-                ensureDeferred(self._adopt(destination))
-        for id, data in self._queue.view.positions(PAUSED).items():
-            if id in self._destinations:
-                since = _decoded(data)
-                self._destinations[id].pause(since)
-                self._log.warn(
-                    "destination {id}: paused by hand since {since}; `syslogrelay resume {id}` "
-                    "ends that",
-                    id=id,
-                    since=in_utc(since),
-                )
+        for destination in self._all:
+            self.begin(destination)
+
+    def begin(self, destination: DestinationService) -> None:
+        """Adopt what lies in the second queue of a destination that has just been started, and
+        pause it if it was paused."""
+        id, view = destination.id, self._queue.view
+        lane = view.ledgers.get(account_of_lane(id))
+        if lane is not None and lane.queued and len(destination.lanes) == 1:
+            self._log.info(
+                "destination {id}: {count} of its second lane go to the end of its queue",
+                id=id,
+                count=counted(lane.queued, "message"),
+            )
+            ensureDeferred(self._adopt(destination))
+        if (data := view.positions(PAUSED).get(id)) is not None:
+            since = _decoded(data)
+            destination.pause(since)
+            self._log.warn(
+                "destination {id}: paused by hand since {since}; `syslogrelay resume {id}` "
+                "ends that",
+                id=id,
+                since=in_utc(since),
+            )
 
     def connect(self, wanted: SomeDestinations) -> dict[str, str]:
         """Have destinations try now.  Returns: their states, by id."""

@@ -49,6 +49,7 @@ class DestinationService(Service):
         sized: Its form, if that has a limit for payloads.
 
     Attributes:
+        configuration: Its own; of one in use only what concerns the way into its queue may change.
         status: What it tells of itself.
         lanes: Its queues, from startService on: one, or two with ``order = "live-first"``.
         stall_seconds: Being connected for so long without an answer is a stall.
@@ -68,7 +69,7 @@ class DestinationService(Service):
         self.id = configuration.id
         self.lanes: tuple[Lane, ...] = ()
         self.stall_seconds = configuration.stall_seconds
-        self._configuration = configuration
+        self.configuration = configuration
         self._queue = queue
         self._notices = parts.notices
         self._clock: Clock = parts.reactor
@@ -100,11 +101,11 @@ class DestinationService(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        rate = self._configuration.sending.drain_rate
+        rate = self.configuration.sending.drain_rate
         pace = None
         if rate is not None and rate.is_limited:
             pace = Pace(rate, clock=self._clock)
-        if self._configuration.backlog_percent:
+        if self.configuration.backlog_percent:
             self._start_lanes(pace)
         else:
             lane = self._new_lane(self.id, pace)
@@ -135,7 +136,7 @@ class DestinationService(Service):
                 lane.permit()
 
     def _start_lanes(self, pace: Pace | None) -> None:
-        configuration, queues = self._configuration, self._queue.lane_queues
+        configuration, queues = self.configuration, self._queue.lane_queues
         shares = Shares(
             backlog_percent=configuration.backlog_percent,
             window_records=configuration.in_flight_max,
@@ -173,9 +174,9 @@ class DestinationService(Service):
             state=self._new_state(queue),
             stall_seconds=self.stall_seconds,
         )
-        records_max = self._configuration.in_flight_max
+        records_max = self.configuration.in_flight_max
         window = Window(records_max=records_max, clock=self._clock) if records_max else None
-        limit = self._configuration.size_limit
+        limit = self.configuration.size_limit
         if limit is not None and limit.policy != "quarantine":
             limit = None  # longer ones were not queued
         lane.drain = Drain(
@@ -197,13 +198,13 @@ class DestinationService(Service):
             drain=lane.drain,
             save=partial(self._queue.keep_lineage, queue),
             on_trouble=partial(self.warn, "lineage"),
-            has_others=len(self._configuration.targets) > 1,
+            has_others=len(self.configuration.targets) > 1,
         )
         lane.link = self._delivery.new_link(lane)
         return lane
 
     def _new_state(self, queue: str) -> UpstreamState:
-        configuration = self._configuration
+        configuration = self.configuration
         url = configuration.connect
         return UpstreamState(
             target=self._delivery.target or url.local_path or str(url).partition("://")[2],
@@ -342,6 +343,11 @@ class DestinationStatus:
     paused_since: float | None = None
     changed: Mapping[str, int] = field(default_factory=dict)
     _rates: Rates = field(default_factory=lambda: Rates(*DESTINATION_RATES), init=False)
+
+    def continue_from(self, before: DestinationStatus) -> None:
+        """It takes the place of `before`, with the same queue."""
+        self._rates = before._rates
+        self.changed = self.changed or before.changed
 
     @property
     def state_text(self) -> str:

@@ -43,8 +43,12 @@ class StallDetector(PeriodicService):
     _was_well = True
 
     def __post_init__(self) -> None:
+        self.follow()
+
+    def follow(self) -> None:
+        """There are other destinations."""
         shortest = min((each.stall_seconds for each in self.destinations), default=1e9)
-        self.interval_seconds = min(self.interval_seconds, shortest / _LOOKS_PER_STALL)
+        self.interval_seconds = min(_INTERVAL_SECONDS_MAX, shortest / _LOOKS_PER_STALL)
 
     @property
     def is_well(self) -> bool:

@@ -47,6 +47,12 @@ class LogService(Service):
         globalLogPublisher.removeObserver(self._ring)  # type: ignore[arg-type]  # zope
         self._levels.configure("info")
 
+    def use(self, level: str) -> None:
+        """Begin anew with another `relay.log_level`; the same one changes nothing that was set."""
+        if level != self._level:
+            self._level = level
+            self._levels.configure(level)
+
     def commands(self) -> Mapping[str, Command]:
         """What the control socket offers."""
         return {"log-level": Asked(_Level, self._set), "log-lines": self._ring.lines}

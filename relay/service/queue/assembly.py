@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import TypedDict
 
 from twisted.application.service import Service
 
@@ -27,7 +29,23 @@ _MAP_SLACK_BYTES = 1024**3
 
 def new_admission(configuration: Configuration) -> Admission:
     """The admission, which decides whether there is room for new messages."""
-    return Admission(
+    return Admission(**_room(configuration))
+
+
+def change_admission(admission: Admission, configuration: Configuration) -> None:
+    """Have in `admission` what another configuration says."""
+    admission.change(**_room(configuration))
+
+
+class _Room(TypedDict):
+    pending_bytes_max: int
+    queue_bytes_max: int
+    reserve_bytes: int
+    free_bytes_min: int
+
+
+def _room(configuration: Configuration) -> _Room:
+    return _Room(
         pending_bytes_max=configuration.pending_max,
         queue_bytes_max=configuration.queue_bytes_max,
         reserve_bytes=configuration.reserve,
@@ -44,7 +62,19 @@ def new_queue(
     reactor: Reactor,
 ) -> QueueService:
     """The queue of all destinations.  Opens nothing before its `startService`."""
-    settings = QueueSettings(
+    parts = QueueParts(
+        *(new_histories(configuration), admission, notices, reactor, wall, ExitStatus(reactor))
+    )
+    return QueueService(queue_settings(configuration, limits), parts)
+
+
+def queue_settings(configuration: Configuration, limits: Mapping[str, QueueLimit]) -> QueueSettings:
+    """How `configuration` wants the queue.
+
+    Args:
+        limits: Those of its destinations.
+    """
+    return QueueSettings(
         path=os.path.join(configuration.state_dir, "queue"),
         destinations=[destination.id for destination in configuration.destinations],
         sources=[source.id for source in configuration.sources if sets_aside(source)],
@@ -58,10 +88,6 @@ def new_queue(
         relay_name=configuration.name if configuration.hops_max else "",
         commit_seconds_min=configuration.commit_seconds_min,
     )
-    parts = QueueParts(
-        *(new_histories(configuration), admission, notices, reactor, wall, ExitStatus(reactor))
-    )
-    return QueueService(settings, parts)
 
 
 def new_compaction(
@@ -75,6 +101,27 @@ def new_compaction(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """The services that look after the queue."""
+
+    place: PlaceWatch
+    quarantines: QuarantineLimits
+    room: QueueWatch
+    histories: HistoryWatch
+
+    def in_order(self) -> list[Service]:
+        """In the order of their start."""
+        return [self.place, self.quarantines, self.room, self.histories]
+
+    def use(self, configuration: Configuration) -> None:
+        """Look after what another configuration says."""
+        self.quarantines.bytes_max = configuration.quarantine_bytes_max
+        self.quarantines.seconds_max = configuration.quarantine_seconds_max
+        self.histories.free_bytes_min = configuration.min_free_bytes
+        self.room.follow()
+
+
 def new_watches(
     configuration: Configuration,
     queue: QueueService,
@@ -83,9 +130,9 @@ def new_watches(
     notices: Notices,
     wall: WallClock,
     clock: Clock,
-) -> list[Service]:
-    """The services that look after the queue, in the order of their start."""
-    return [
+) -> Watches:
+    """Make them."""
+    return Watches(
         PlaceWatch(queue=queue, clock=clock),
         QuarantineLimits(
             queue=queue,
@@ -100,13 +147,13 @@ def new_watches(
         ),
         HistoryWatch(
             queue=queue,
-            destinations=[destination.id for destination in configuration.destinations],
+            destinations=limits,
             free_bytes_min=configuration.min_free_bytes,
             notices=notices,
             wall=wall,
             clock=clock,
         ),
-    ]
+    )
 
 
 def sets_aside(source: SourceConfiguration) -> bool:

@@ -77,8 +77,11 @@ class QueueTools:
     """Those of the destinations."""
 
     def __post_init__(self) -> None:
-        self._destinations = {destination.id: destination for destination in self.destinations}
         self._busy: set[str] = set()  # queues that are being purged or adopted
+
+    @property
+    def _destinations(self) -> dict[str, DestinationService]:
+        return {destination.id: destination for destination in self.destinations}
 
     def commands(self) -> dict[str, Asked]:
         """The commands of the control socket, by name."""

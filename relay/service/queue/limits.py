@@ -20,16 +20,34 @@ _WHAT_TO_DO = "raise it, or bring the upstream back"
 def new_limits(configuration: Configuration, notices: Notices) -> dict[str, QueueLimit]:
     """The limit of each destination, by its id; some of them limit nothing."""
     return {
-        destination.id: QueueLimit(
-            destination=destination.id,
-            bytes_max=destination.limits.queue_bytes_max,
-            seconds_max=destination.limits.queue_seconds_max,
-            when_full=destination.limits.when_full,
-            reserve_bytes=configuration.reserve,
-            on_drop=_on_drop(destination, notices),
-        )
+        destination.id: new_limit(destination, configuration, notices)
         for destination in configuration.destinations
     }
+
+
+def new_limit(
+    destination: DestinationConfiguration, configuration: Configuration, notices: Notices
+) -> QueueLimit:
+    """The limit of one destination."""
+    limit = QueueLimit(destination=destination.id)
+    change_limit(limit, destination, configuration, notices)
+    return limit
+
+
+def change_limit(
+    limit: QueueLimit,
+    destination: DestinationConfiguration,
+    configuration: Configuration,
+    notices: Notices,
+) -> None:
+    """Have in `limit` what a configuration says."""
+    limit.change(
+        bytes_max=destination.limits.queue_bytes_max,
+        seconds_max=destination.limits.queue_seconds_max,
+        when_full=destination.limits.when_full,
+        reserve_bytes=configuration.reserve,
+        on_drop=_on_drop(destination, notices),
+    )
 
 
 def new_histories(configuration: Configuration) -> Histories:

@@ -22,7 +22,7 @@ from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.compaction.live import LiveCompaction
 from relay.queue.cursor import Cursor
-from relay.queue.history.keep import HistoryLimit
+from relay.queue.history.keep import Histories
 from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
 from relay.queue.lineage import SENT, Lineage
@@ -209,6 +209,12 @@ class QueueService(Service):
         self._stored[queue] = stored
         self._on_evicted[queue] = evicted
 
+    def undirect(self, destination: str) -> None:
+        """Put what comes for `destination` into the queue with its id from now on."""
+        self.committer.entrances.pop(destination, None)
+        if (limit := self._limits.get(destination)) is not None:
+            limit.queues = (destination,)
+
     def unsubscribe(self, queue: str) -> None:
         """Tell nobody of `queue` any more."""
         self._stored.pop(queue, None)
@@ -241,39 +247,39 @@ class QueueService(Service):
 
     # For a reload: other destinations, sources and limits.
 
-    async def change(
-        self, settings: QueueSettings, histories: Mapping[str, HistoryLimit], room_bytes: int
-    ) -> None:
-        """Have the queues and limits of another configuration.
-
-        Queues of destinations that are gone become orphans; a new destination whose id is that of
-        an orphan adopts its queue.  The limits have to know the queues of their destinations.
+    async def open(self, settings: QueueSettings, histories: Histories) -> None:
+        """Open the queues of another configuration; `use` follows.
 
         Args:
-            settings: `path`, `check_path`, `strict`, `fully` and `relay_name` are those of the
-                start.
-            histories: What is kept of delivered messages.
-            room_bytes: What queues, quarantines and histories may take together.
+            histories: Its limits are those of the configuration; it holds nothing else.
 
         Raises:
             QueueError: LMDB or the disk failed; the queue is as before.
         """
         accounts = {*settings.queues, *map(account_of_source, settings.sources)}
-        opening = partial(
-            self._store.open_accounts, accounts, histories, history_room_bytes=room_bytes
-        )
-        await self._writer(opening)
+        await self._writer(partial(self._store.open_accounts, accounts, histories))
         begun, positions = self._begun(settings)
         if positions:
             await self.committer.append({}, positions=positions)
-        self._lineages = {id: begun.get(id) or self._lineages[id] for id in settings.queues}
+        self._lineages |= begun
+
+    def use(self, settings: QueueSettings) -> None:
+        """Have the queues and limits of another configuration, which are open.
+
+        Queues of destinations that are gone become orphans; a new destination whose id is that of
+        an orphan adopts its queue.
+
+        Args:
+            settings: `path`, `check_path`, `strict`, `fully` and `relay_name` are those of the
+                start.
+        """
+        accounts = {*settings.queues, *map(account_of_source, settings.sources)}
+        self._lineages = {id: self._lineages[id] for id in settings.queues}
         self._settings = settings
         self._accounts.clear()
         self._accounts.update(accounts)
         self._limits.clear()
         self._limits.update({limit.destination: limit for limit in settings.limits})
-        for id in [id for id in self.committer.entrances if id not in settings.lanes]:
-            del self.committer.entrances[id]
         self.committer.use(settings.limits, commit_seconds_min=settings.commit_seconds_min)
 
     def _begun(self, settings: QueueSettings) -> tuple[dict[str, Lineage], dict[str, bytes]]:

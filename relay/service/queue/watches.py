@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -104,13 +104,16 @@ class QueueWatch(PeriodicService):
     interval_seconds: float = _INTERVAL_SECONDS
 
     def __post_init__(self) -> None:
-        self._limits = tuple(self.limits.values())
         self._stop = _Stop(self.admission, self.clock)
+        self.follow()
+        self._refused: dict[str, int] = {}  # what full quarantines dropped, by source
+
+    def follow(self) -> None:
+        """There are other limits: marks that they have passed are news."""
         size = size_text(self.admission.queue_bytes_max)
         text = f"relay.queue_bytes_max is {size}, all sources are paused then"
         self._fill = _Fill(self.notices, "queue", text)
-        self._fills = {limit.destination: self._new_fill(limit) for limit in self._limits}
-        self._refused: dict[str, int] = {}  # what full quarantines dropped, by source
+        self._fills = {id: self._new_fill(limit) for id, limit in self.limits.items()}
 
     def startService(self) -> None:
         self._refused = dict(self._dropped_by_full_quarantines())
@@ -138,7 +141,7 @@ class QueueWatch(PeriodicService):
         now = self.clock.seconds()
         admission.growth.note(now, admission.queue_bytes)
         self._fill.note(admission.queue_bytes, admission.queue_bytes_max, admission.seconds_to_full)
-        for limit in self._limits:
+        for limit in self.limits.values():
             self._note(limit, now)
             if limit.bytes_max:
                 full = limit.forecast.seconds_to_fill(limit.bytes_max - limit.size)
@@ -282,8 +285,8 @@ class HistoryWatch(PeriodicService):
     name = "history-watch"
 
     queue: QueueService
-    destinations: Container[str]
-    """The configured ones; those without a history lose what they had."""
+    destinations: Collection[str]
+    """The configured ones, by now; those without a history lose what they had."""
     free_bytes_min: int
     """Room that has to be left on the disk."""
     notices: Notices

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,8 +44,9 @@ class FlushService(PeriodicService):
     name = "flush"
     _log = Logger(namespace="relay")
 
-    routes: Iterable[Route]
-    """Those whose pipelines hold nothing back are not looked at."""
+    routes: Mapping[str, Route]
+    """By destination, as they are now, with the limits of the queues; those whose pipelines hold
+    nothing back are not looked at."""
     append: _Append
     """Stores payloads by destination with positions, and counts drops."""
     load: Callable[[], Mapping[str, bytes]]
@@ -53,17 +55,39 @@ class FlushService(PeriodicService):
     interval_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        self._routes = {route.destination: route for route in self.routes}
-        self._holding = [
+        self._routes = dict(self.routes)
+
+    @property
+    def _holding(self) -> list[tuple[Route, Pipeline]]:
+        return [
             (route, route.rewrite)
             for route in self._routes.values()
             if isinstance(route.rewrite, Pipeline) and route.rewrite.holds
         ]
 
     def startService(self) -> None:
-        self._restore()
+        self._restore(self._routes)
         if self._holding:
             super().startService()
+        else:
+            Service.startService(self)
+
+    def follow(self) -> None:
+        """There are other routes.
+
+        A pipeline that is gone lets go of all that it has held back, as at a stop; a destination
+        that was not there takes the members of its groups that are on disk.
+        """
+        before, self._routes = self._routes, dict(self.routes)
+        for id, route in before.items():
+            now = self._routes.get(id)
+            if isinstance(route.rewrite, Pipeline) and (
+                now is None or now.rewrite is not route.rewrite
+            ):
+                self._let_go(route, route.rewrite, everything=True)
+        self._restore(self._routes.keys() - before.keys())
+        if self.running and self._call is None and self._holding:
+            self._wait()
 
     def stopService(self) -> None:
         """Store everything; nothing must be held back in memory when the queue closes."""
@@ -80,11 +104,13 @@ class FlushService(PeriodicService):
         return Origin("", Transport.NONE).received(self.now(), self.clock.seconds())
 
     def _flush(self, *, everything: bool) -> None:
-        origin = self._origin
         for route, pipeline in self._holding:
-            messages = pipeline.flush(origin, everything=everything)
-            if messages:
-                self._store(route, messages, origin)
+            self._let_go(route, pipeline, everything=everything)
+
+    def _let_go(self, route: Route, pipeline: Pipeline, *, everything: bool) -> None:
+        origin = self._origin
+        if messages := pipeline.flush(origin, everything=everything):
+            self._store(route, messages, origin)
 
     def _store(
         self,
@@ -105,14 +131,20 @@ class FlushService(PeriodicService):
         stored = self.append({id: payloads}, drops={id: drops}, positions=positions)
         stored.addErrback(_passed_over)
 
-    def _restore(self) -> None:
-        """Go on with the groups that an earlier run has left, or store their members."""
+    def _restore(self, wanted: Collection[str]) -> None:
+        """Go on with the groups that an earlier run has left, or store their members.
+
+        Args:
+            wanted: The destinations that have come; what others have left is known already.
+        """
         found: dict[str, dict[str, bytes]] = defaultdict(dict)
-        for name, position in self.load().items():
+        for name, position in self.load().items() if wanted else ():
             id, _, rest = name.partition("/")
             found[id][rest] = position
         for id, positions in found.items():
             route = self._routes.get(id)
+            if route is not None and id not in wanted:
+                continue
             if damaged := sum(not position for position in positions.values()):
                 self._warn(id, f"{damaged} of {len(positions)} parts of groups are damaged: lost")
             if route is None:

@@ -127,8 +127,13 @@ class TokenWatch(PeriodicService):
     interval_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        self._reminders: dict[str, Reminder] = {}
+        self.follow()
+
+    def follow(self) -> None:
+        """There are other destinations."""
         self._missing = {id: each for id, each in self.tokens.items() if each.needed.trouble}
-        self._reminders = {id: Reminder() for id in self._missing}
+        self._reminders = {id: self._reminders.get(id) or Reminder() for id in self._missing}
 
     def look(self) -> None:
         for id, tokens in list(self._missing.items()):

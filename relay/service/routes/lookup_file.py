@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import ensureDeferred
@@ -169,6 +169,10 @@ class LookupFiles(PeriodicService):
             self._files[path, columns] = LookupFile(path, columns)
         return self._files[path, columns]
 
+    def keep_only(self, used: Collection[tuple[str, Sequence[str] | None]]) -> None:
+        """Forget all tables but those with these paths and columns."""
+        self._files = {key: file for key, file in self._files.items() if key in used}
+
     def report(self) -> list[dict[str, str]]:
         """For status: the files that have changed and cannot be used."""
         return [{"path": path, "problem": problem} for path, problem in self._troubles.items()]
@@ -182,7 +186,7 @@ class LookupFiles(PeriodicService):
     async def _look_at_all(self) -> None:
         troubles: dict[str, str] = {}
         try:
-            for file in self._files.values():
+            for file in list(self._files.values()):  # a thread may open more
                 if trouble := await self._look_at(file):
                     troubles[file.path] = trouble
                     self.notices.warn("map", file.path, trouble)

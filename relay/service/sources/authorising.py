@@ -44,19 +44,24 @@ def new_authorise(
         )
 
     return Authorisation(
-        [
-            App(
-                app.id,
-                app.tokens,
-                app.networks,
-                app.tls_names,
-                tuple(str(parse_fingerprint(text)) for text in app.tls_fingerprints),
-            )
-            for app in apps
-        ],
+        new_apps(apps),
         ways=source.authorise,
         keep_tokens=source.keep_tokens,
         digest_key=secrets.token_bytes(_KEY_BYTES),
         matches=name_matches,
         on_refused=refused,
     )
+
+
+def new_apps(apps: Sequence[AppConfiguration]) -> list[App]:
+    """What decides whose messages some are."""
+    return [
+        App(
+            app.id,
+            app.tokens,
+            app.networks,
+            app.tls_names,
+            tuple(str(parse_fingerprint(text)) for text in app.tls_fingerprints),
+        )
+        for app in apps
+    ]

@@ -54,11 +54,19 @@ class SourceTools:
         secrets: Callable[[], Collection[bytes]],
         shed: Mapping[str, Samples] | None = None,
     ) -> None:
-        self._sources = {each.id: each for each in sources}
+        self._all = sources
         self._elapsed = elapsed
         self._secrets = secrets
-        self._samples = {each.id: each.counters.samples for each in sources}
-        self._samples |= {f"destination {id}": samples for id, samples in (shed or {}).items()}
+        self._shed: Mapping[str, Samples] = {} if shed is None else shed
+
+    @property
+    def _sources(self) -> dict[str, SourceService]:
+        return {each.id: each for each in self._all}
+
+    @property
+    def _samples(self) -> dict[str, Samples]:
+        of_sources = {each.id: each.counters.samples for each in self._all}
+        return of_sources | {f"destination {id}": each for id, each in self._shed.items()}
 
     def commands(self) -> dict[str, Command]:
         """By name."""

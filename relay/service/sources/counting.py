@@ -29,22 +29,55 @@ class CounterKeeper(PeriodicService):
     name = "counters"
     looks_at_once = False
 
-    kept: Sequence[KeptCounters]
-    """Those of the configured sources."""
+    sources: Sequence[SourceService]
+    """Those that there are now."""
     queue: QueueService
     now: Now
     interval_seconds: float = 2.0
     _gone: dict[str, bytes] = field(default_factory=dict, init=False)
     """What is on disk of other sources, until the first look."""
+    _begun: dict[str, KeptCounters] = field(default_factory=dict, init=False)
+    """Those that go on with what was on disk, by position."""
     _underway: set[KeptCounters] = field(default_factory=set, init=False)
 
     def startService(self) -> None:
+        self._gone = self._begin()
+        super().startService()
+
+    def begin(self, kept: KeptCounters) -> None:
+        """A source is about to be added: it goes on with what is on disk of it."""
+        on_disk = self.queue.view.positions(COUNTED)
+        kept.begin(on_disk.get(kept.position.removeprefix(f"{COUNTED}/"), b""), self.now())
+        self._begun[kept.position] = kept
+
+    def follow(self) -> None:
+        """There are other sources."""
+        gone = self._begin()
+        before, self._begun = self._begun, {kept.position: kept for kept in self.kept}
+        for position, kept in before.items():
+            if position not in self._begun:
+                self._store_one(kept)  # the last of it
+        # What was just stored is not on disk yet: those are gone for the next look.
+        gone = {id: value for id, value in gone.items() if f"{COUNTED}/{id}" not in before}
+        if changed := _without_source(gone, self.now()):
+            positions = {f"{COUNTED}/{id}": value for id, value in changed.items()}
+            self.queue.committer.append({}, positions=positions).addErrback(_not_stored)
+
+    @property
+    def kept(self) -> list[KeptCounters]:
+        """The counters of the sources."""
+        return [each.kept for each in self.sources if each.kept is not None]
+
+    def _begin(self) -> dict[str, bytes]:
+        """Let the counters go on that are new; returns what is on disk of sources that are gone."""
         on_disk = self.queue.view.positions(COUNTED)
         now = self.now()
         for kept in self.kept:
-            kept.begin(on_disk.pop(kept.position.removeprefix(f"{COUNTED}/"), b""), now)
-        self._gone = on_disk
-        super().startService()
+            value = on_disk.pop(kept.position.removeprefix(f"{COUNTED}/"), b"")
+            if kept.position not in self._begun:
+                self._begun[kept.position] = kept
+                kept.begin(value, now)
+        return on_disk
 
     def stopService(self) -> None:
         # After the sources; the queue commits this before it closes.
@@ -62,11 +95,14 @@ class CounterKeeper(PeriodicService):
     def _store(self) -> None:
         """Store the counters that have changed."""
         for kept in self.kept:
-            kept.refresh()
-            if kept not in self._underway and kept.has_changed:
-                self._underway.add(kept)
-                stored = self.queue.committer.append({}, counted=Counted(kept, 0, 0))
-                stored.addErrback(_not_stored).addCallback(self._ended, kept)
+            self._store_one(kept)
+
+    def _store_one(self, kept: KeptCounters) -> None:
+        kept.refresh()
+        if kept not in self._underway and kept.has_changed:
+            self._underway.add(kept)
+            stored = self.queue.committer.append({}, counted=Counted(kept, 0, 0))
+            stored.addErrback(_not_stored).addCallback(self._ended, kept)
 
     def _ended(self, _: None, kept: KeptCounters) -> None:
         self._underway.discard(kept)
@@ -76,8 +112,7 @@ def new_counter_keeper(
     sources: Sequence[SourceService], queue: QueueService, wall: WallClock, clock: Clock
 ) -> CounterKeeper:
     """The keeper of the counters of `sources`."""
-    kept = [each.kept for each in sources if each.kept is not None]
-    return CounterKeeper(kept=kept, queue=queue, now=wall.now, clock=clock)
+    return CounterKeeper(sources=sources, queue=queue, now=wall.now, clock=clock)
 
 
 def _without_source(on_disk: dict[str, bytes], now: float) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import select
 import socket
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import ClassVar
@@ -108,6 +108,10 @@ class SourceService(Service):
         counts = self.counts()
         self._rates.note(now, counts)
         return counts
+
+    def continue_rates(self, before: SourceService) -> None:
+        """It takes the place of `before`, whose counters it has."""
+        self._rates = before._rates
 
     def report(self) -> Document:
         """The counters, for status."""
@@ -520,25 +524,34 @@ class KeptPositions(Service):
     read a second time.
 
     Args:
-        sources: Ids of the configured ones.
-
-    Attributes:
-        gone: Ids of those that are gone; known from the start on.
+        sources: Ids of the configured ones, by now.
     """
 
     name = "kept-positions"
     _log = Logger(namespace="relay")
 
-    def __init__(self, sources: Iterable[str], *, queue: QueueService) -> None:
-        self.gone: list[str] = []
-        self._sources = set(sources)
+    def __init__(self, sources: Callable[[], Collection[str]], *, queue: QueueService) -> None:
+        self._sources = sources
         self._queue = queue
+        self._known: Collection[str] = ()
+
+    @property
+    def gone(self) -> list[str]:
+        """Ids of those that are gone; known from the start on."""
+        sources = self._sources()
+        return [id for id in self._known if id not in sources]
 
     def startService(self) -> None:
         Service.startService(self)
-        known = self._queue.view.sources_with_positions()
-        self.gone = [id for id in known if id not in self._sources]
+        self.follow()
+
+    def follow(self) -> None:
+        """There are other sources."""
+        before = self.gone
+        self._known = self._queue.view.sources_with_positions()
         for id in self.gone:
+            if id in before:
+                continue
             self._log.warn(
                 "source {id} is gone; how far it has read its files or journal is kept under that "
                 "name: if it has another name now, give it the old one back, or it reads them anew",

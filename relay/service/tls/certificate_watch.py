@@ -107,6 +107,16 @@ class CertificateWatch(PeriodicService):
         )
         return self.keep(subject, tls, new, needed)
 
+    def release(self, subject: str) -> list[_Watched]:
+        """Look at the files of `subject` no more; returns what `restore` takes."""
+        released = [each for each in self._watched if each.subject == subject]
+        self._watched = [each for each in self._watched if each.subject != subject]
+        return released
+
+    def restore(self, released: Sequence[_Watched]) -> None:
+        """Look at files again."""
+        self._watched += released
+
     def look(self) -> None:
         """Look at all files now."""
         for watched in self._watched:

@@ -12,6 +12,8 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from relay.model.clock import Reactor, WallClock
+from relay.model.counters.peers import PeerTable
+from relay.model.live import Live
 from relay.model.token import Token
 from relay.observe.control import Asked, Command
 from relay.observe.status import Status
@@ -57,6 +59,8 @@ class WebParts:
     configuration: Configuration
     status: Status
     sources: Sequence[SourceService]
+    flows: Callable[[], dict[str, Sequence[str]]]
+    """The sources of each destination, by their ids."""
     rates: RateSampler
     view: QueueView
     taps: Taps
@@ -99,8 +103,8 @@ def _for_programs(parts: WebParts) -> dict[str, Page]:
     document = parts.status.document
     collector = RelayCollector(
         document,
-        {source.id: source.counters.peers for source in parts.sources},
-        {source.id: source.kept for source in parts.sources if source.kept is not None},
+        _tables(parts),
+        Live(lambda: {each.id: each.kept for each in parts.sources if each.kept is not None}),
     )
 
     def metrics(query: Query) -> Answer:
@@ -124,15 +128,18 @@ def _access(web: WebConfiguration, parts: WebParts) -> WebAccess:
 
 
 def _live(parts: WebParts, web: WebConfiguration) -> LiveView:
-    tables = {source.id: source.counters.peers for source in parts.sources}
     return LiveView(
         parts.status.document,
         lambda: parts.rates.totals,
-        Senders(tables, parts.reactor.seconds),
-        {each.id: each.sources for each in parts.configuration.destinations},
+        Senders(_tables(parts), parts.reactor.seconds),
+        Live(parts.flows),
         now=parts.wall.now,
         has_actions=bool(web.admin_token_file),
     )
+
+
+def _tables(parts: WebParts) -> Live[str, PeerTable]:
+    return Live(lambda: {source.id: source.counters.peers for source in parts.sources})
 
 
 def _recorder(parts: WebParts) -> Recorder:

@@ -52,11 +52,13 @@ class Relay:
         self.pipeline = pipeline or holding()
         plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
         self.service = FlushService(
-            routes=[
-                Route("held", self.pipeline, limit=limit, take_positions=self.take_positions),
-                Route("plain", plain),
-                Route("raw", None),
-            ],
+            routes={
+                "held": Route(
+                    "held", self.pipeline, limit=limit, take_positions=self.take_positions
+                ),
+                "plain": Route("plain", plain),
+                "raw": Route("raw", None),
+            },
             append=self.append,
             load=lambda: self.left,
             now=self.clock.seconds,
@@ -119,7 +121,7 @@ def test_nothing_is_done_where_nothing_is_held() -> None:
     clock = Clock()
     plain = Pipeline([], form_of(lambda messages, origin: []), Drops())
     service = FlushService(
-        routes=[Route("plain", plain)],
+        routes={"plain": Route("plain", plain)},
         append=lambda payloads, drops, positions: succeed(None),
         load=dict,
         now=clock.seconds,

@@ -22,7 +22,7 @@ def test_sources_that_are_gone_are_said(tmp_path: Path) -> None:
         assert store.sources_with_positions() == []
         store.commit(Transaction(0.0, positions=positions))
         assert store.sources_with_positions() == ["app-2", "app", "web", "zoo"]
-        kept = KeptPositions(["application", "web"], queue=SimpleNamespace(view=store))  # type: ignore[arg-type]
+        kept = KeptPositions(lambda: ["application", "web"], queue=SimpleNamespace(view=store))  # type: ignore[arg-type]
         kept._log = Logger(namespace="test", observer=note)
         kept.startService()
     assert kept.gone == ["app-2", "app", "zoo"]

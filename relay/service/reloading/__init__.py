@@ -1,0 +1,1 @@
+"""A running relay changes to another configuration."""
