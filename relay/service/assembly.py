@@ -13,7 +13,6 @@ from relay import __version__
 from relay.codec import IS_COMPILED
 from relay.flow.routing import GROUPS
 from relay.model.clock import Now, Reactor, WallClock
-from relay.model.live import Live
 from relay.observe.control import Command, ControlFactory
 from relay.observe.log_levels import LOG_LEVELS
 from relay.observe.status import FileUsage, Identity, Status
@@ -44,6 +43,7 @@ from relay.service.queue.limits import new_limits
 from relay.service.relay_service import RelayService, StopGuard
 from relay.service.reloading.changeover import Running
 from relay.service.reloading.destinations import Destinations
+from relay.service.reloading.live import Live
 from relay.service.reloading.optional import OptionalService
 from relay.service.reloading.routes import RouteTable
 from relay.service.reloading.service import Reloading

@@ -10,12 +10,12 @@ from relay.flow.drain import Drain
 from relay.model.clock import Clock, WallClock
 from relay.model.errors import RelayError
 from relay.model.expression import Expression
-from relay.model.live import Live
 from relay.observe.control import Command, Stream, Streamed
 from relay.observe.taps import RATE_MAX, Taps, Wanted
 from relay.rewrite.conditions import glob, regex, substring
 from relay.service.configuration.tables.filter import numbers_in
 from relay.service.destinations.service import DestinationService
+from relay.service.reloading.live import Live
 from relay.service.reloading.routes import RouteTable
 from relay.service.sources.service import SourceService
 from relay.wire.parse import parse

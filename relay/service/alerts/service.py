@@ -11,7 +11,6 @@ from twisted.logger import Logger
 
 from relay.model.clock import Now, Reactor
 from relay.model.counters.peers import PeerTable
-from relay.model.live import Live
 from relay.model.text import Document, counted, duration, printable
 from relay.observe.alerts.baseline import Increase
 from relay.observe.alerts.incidents import BEGINS_MAX, RUNNING_MAX, Alert, Finding, Incidents
@@ -32,6 +31,7 @@ from relay.service.alerts.program import AlertProgram
 from relay.service.alerts.webhook import SUBJECT, new_webhook
 from relay.service.configuration.model import AlertLimits, Configuration
 from relay.service.periodic import PeriodicService
+from relay.service.reloading.live import Live
 from relay.service.sources.service import SourceService
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.transport.notices import Notices

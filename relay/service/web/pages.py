@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 
 from relay.model.clock import Reactor, WallClock
 from relay.model.counters.peers import PeerTable
-from relay.model.live import Live
 from relay.model.token import Token
 from relay.observe.control import Asked, Command
 from relay.observe.status import Status
@@ -37,6 +36,7 @@ from relay.queue.transaction import is_of_source
 from relay.service.configuration.model import Configuration, WebConfiguration
 from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.queue.view import QueueView
+from relay.service.reloading.live import Live
 from relay.service.sampling import RateSampler
 from relay.service.sources.service import SourceService
 from relay.service.tls.certificate_watch import CertificateWatch

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from relay.model.live import Live
+from relay.service.reloading.live import Live
 
 
 def test_a_live_mapping_has_what_there_is_at_each_look() -> None:
