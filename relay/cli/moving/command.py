@@ -101,7 +101,7 @@ def _head(path: str, imported: Imported) -> list[str]:
 def _report_lines(imported: Imported, output: str) -> Iterable[str]:
     yield from imported.report.lines()
     for name, extra in imported.extra_files.items():
-        what = "a token, readable for its owner only" if extra.is_secret else "a table"
+        what = "a secret, readable for its owner only" if extra.is_secret else "a table"
         if output == _STDOUT:
             yield f"{name}: not written: {what}; give -o FILE, and it is written beside FILE"
         else:

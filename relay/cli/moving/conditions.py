@@ -154,6 +154,7 @@ def _table(parts: Iterable[Condition], depth: int) -> Mapping[str, TomlValue]:
     """One table whose keys must all match."""
     table: dict[str, TomlValue] = {}
     excluded: list[TomlValue] = []
+    negative: list[Condition] = []
     for part in parts:
         if isinstance(part, AnyOf) and len(merged := _merged(part.parts)) == 1:
             part = merged[0]
@@ -165,10 +166,12 @@ def _table(parts: Iterable[Condition], depth: int) -> Mapping[str, TomlValue]:
             case AnyOf() if "any" not in table:
                 table["any"] = _match(part, depth + 1)
             case Not(inner):
-                found = _match(inner, depth + 1)
-                excluded += found if isinstance(found, list) else [found]
+                negative.append(inner)
             case _:  # the key is taken: not (not …) needs no key of its own
                 excluded.append({"not": _match(part, depth + 2)})
+    for inner in _merged(negative):
+        found = _match(inner, depth + 1)
+        excluded += found if isinstance(found, list) else [found]
     if excluded:
         table["not"] = excluded[0] if len(excluded) == 1 else excluded
     return table

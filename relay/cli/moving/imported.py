@@ -110,11 +110,16 @@ class Imported:
     ) -> Destination:
         """Add a destination under the id `wanted`, or one like it if that is taken.
 
-        A file has one writer in the relay, so what goes to the same place in the same form
-        becomes one destination with either condition.
+        A file has one writer in the relay, so what goes to the same file or pipe becomes one
+        destination with either condition; it keeps the keys that it had first.
         """
         for other in self.destinations:
-            if other.keys == keys and _is_one_place(keys):
+            if other.keys["connect"] == keys["connect"] and _is_one_place(keys):
+                if other.keys != keys:
+                    statement.approximated(
+                        f"destinations.{other.id} writes there already, and a file has one writer; "
+                        "its keys count"
+                    )
                 other.condition = any_of([other.condition, condition])
                 other.statements.append(statement)
                 return other
@@ -148,9 +153,11 @@ class Imported:
         unfed = [source.id for source in self.sources if source.id not in fed]
         if unfed:
             written.append(self._nowhere(unfed))
-        tables = [Table(("sources", each.id), each.keys, _origins(each)) for each in self.sources]
+        tables = [
+            Table(("sources", each.id), each.keys, self._origins(each)) for each in self.sources
+        ]
         if self.relay:
-            comments = [_origin(statement) for statement in self.relay_statements]
+            comments = [self._origin(statement) for statement in self.relay_statements]
             tables.insert(0, Table(("relay",), self.relay, comments))
         return [*tables, *written, *self.further]
 
@@ -183,7 +190,7 @@ class Imported:
             yield Table(
                 ("destinations", destination.id),
                 {**keys, **destination.keys},
-                _origins(destination),
+                self._origins(destination),
             )
 
     def _nowhere(self, sources: Sequence[str]) -> Table:
@@ -200,6 +207,12 @@ class Imported:
         }
         id = self._id("destinations", _NOWHERE)
         return Table(("destinations", id), keys, ["messages that no rule sends anywhere"])
+
+    def _origins(self, one: Source | Destination) -> list[str]:
+        return list(dict.fromkeys(map(self._origin, one.statements)))
+
+    def _origin(self, statement: Statement) -> str:
+        return f"{statement.place}: {self.report.excerpt(statement)}"
 
     def _id(self, kind: str, wanted: str) -> str:
         stem = _NOT_IN_IDS.sub("-", wanted).strip("-_")[:_ID_LENGTH_MAX].rstrip("-_") or "unnamed"
@@ -218,11 +231,3 @@ def _is_one_place(keys: Mapping[str, TomlValue]) -> bool:
 def _fed(table: Table, sources: Sequence[Source]) -> list[str]:
     found = table.values.get("sources")
     return [str(id) for id in found] if isinstance(found, list) else [each.id for each in sources]
-
-
-def _origins(one: Source | Destination) -> list[str]:
-    return list(dict.fromkeys(map(_origin, one.statements)))
-
-
-def _origin(statement: Statement) -> str:
-    return f"{statement.place}: {' '.join(statement.text.split())[:100]}"

@@ -109,15 +109,20 @@ class Report:
         """The report: a line for each thing said, `FILE:LINE: VERDICT: STATEMENT: REASON`."""
         for statement in self.statements:
             findings = statement.findings or [Finding(Verdict.UNSUPPORTED, _NOBODY)]
-            excerpt = self._masked(" ".join(statement.text.split()))
+            excerpt = self.excerpt(statement)
             for finding in findings:
                 yield printable(
                     f"{statement.place}: {finding.verdict.text}: "
-                    f"{printable(excerpt, length_max=_EXCERPT_MAX)}: "
+                    f"{excerpt}: "
                     f"{self._masked(finding.reason)}",
                     length_max=None,
                 )
         yield self.summary()
+
+    def excerpt(self, statement: Statement) -> str:
+        """What may be shown of a statement: at most 100 characters, and no secrets."""
+        text = self._masked(" ".join(statement.text.split()))
+        return printable(text, length_max=_EXCERPT_MAX)
 
     def summary(self) -> str:
         """How many statements there are of each verdict."""

@@ -8,13 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-__all__ = ["Table", "TomlValue", "key_text", "value_text", "write_toml"]
+__all__ = ["Octal", "Table", "TomlValue", "key_text", "value_text", "write_toml"]
 
 TomlValue: TypeAlias = "str | bool | int | float | Sequence[TomlValue] | Mapping[str, TomlValue]"
 
 _WIDTH = 100
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Octal(int):
+    """A number that is written as ``0o640``, as permissions are."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,8 @@ def _inline(value: TomlValue) -> str:
     match value:
         case bool():
             return "true" if value else "false"
+        case Octal():
+            return f"0o{value:03o}"
         case int() | float():
             return repr(value)
         case str():

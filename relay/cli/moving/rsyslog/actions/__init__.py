@@ -1,0 +1,1 @@
+"""Actions of rsyslog as destinations of the relay."""

@@ -1,0 +1,1 @@
+"""The language of rsyslog's configuration, read into statements of one style."""
