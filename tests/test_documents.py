@@ -235,7 +235,7 @@ def texts_in(folder: Path) -> Iterator[str]:
 
 
 FROM_ELSEWHERE = (
-    r"Permission denied|Input/output error|tmpfs|everything|/data\.mdb|:514|'N'"
+    r"Permission denied|Address already in use|Input/output error|tmpfs|everything|/data\.mdb|:514|'N'"
     r"|\b(?:[ABN]|ID|FILE|PATH|HOST|PORT)\b"
 )
 """What stands for a value, or is one, in the symptoms of troubleshooting.md."""
