@@ -39,7 +39,9 @@ LINKED = [
     ROOT / "tests" / "bench" / "RESULTS.md",
     ROOT / "tests" / "crash" / "PROMISES.md",
 ]
-README_LINES_MAX, ARCHITECTURE_LINES_MAX = 250, 300
+PAGES = [path for path in DOCUMENTS if ROOT / "docs" in path.parents and path.stem != "README"]
+README_LINES_MAX, ARCHITECTURE_LINES_MAX, PAGE_LINES_MAX = 250, 300, 350
+LONG = [ROOT / "docs" / name for name in ("configuration.md", "operations.md")]
 SOURCE = '\n[sources.stand-in]\nlisten = "udp://127.0.0.1:5514"\n'
 DESTINATION = '\n[destinations.stand-in]\nconnect = "relp://127.0.0.1:20514"\n'
 OPTION = re.compile(r"--?[A-Za-z][\w-]*")
@@ -214,6 +216,13 @@ def test_messages_of_devices_are_read_as_the_recipes_say() -> None:
         assert [f"`{name.decode()}`" if name else NOTHING for name in found] == expected, text
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_manual_lists_every_page_and_none_is_long(path: Path) -> None:
+    name = path.relative_to(ROOT / "docs")
+    assert f"]({name})" in (ROOT / "docs" / "README.md").read_text()
+    assert len(path.read_text().splitlines()) <= PAGE_LINES_MAX or path in LONG
+
+
 def test_their_length_and_the_way_in() -> None:
     readme = (ROOT / "README.md").read_text().splitlines()
     assert len(readme) <= README_LINES_MAX
@@ -235,8 +244,8 @@ def texts_in(folder: Path) -> Iterator[str]:
 
 
 FROM_ELSEWHERE = (
-    r"Permission denied|Address already in use|Input/output error|tmpfs|everything|/data\.mdb|:514|'N'"
-    r"|\b(?:[ABN]|ID|FILE|PATH|HOST|PORT)\b"
+    r"Permission denied|Address already in use|Input/output error|tmpfs|everything|/data\.mdb|:514"
+    r"|'N'|\b(?:[ABN]|ID|FILE|PATH|HOST|PORT)\b"
 )
 """What stands for a value, or is one, in the symptoms of troubleshooting.md."""
 

@@ -80,13 +80,13 @@ class SourceCounters:
     connections_closed: Counter[str] = field(default_factory=Counter)
     """Connections closed by reason: the peer speaks another protocol (``relp-protocol``,
     ``tls-protocol``), or its frames that are not complete take too much memory
-    (``unfinished-frames``).  Of DTLS see docs/sources.md."""
+    (``unfinished-frames``).  Of DTLS see docs/sources/dtls.md."""
     datagrams_rejected: Counter[str] = field(default_factory=Counter)
     """Datagrams of DTLS that hold no message that can be read, by reason: their sender is not
     allowed (``not-allowed``), there is no session with it (``no-session``), they are no DTLS
     (``malformed``), or they are damaged, forged or duplicates (``not-authentic``)."""
     requests_refused: Counter[str] = field(default_factory=Counter)
-    """HTTP requests answered with an error, by reason; docs/sources.md lists the reasons.  Of
+    """HTTP requests answered with an error, by reason; docs/sources/http.md lists the reasons.  Of
     ``items`` the single items of bulk requests."""
     duplicate_records: int = 0
     """Records that relays would have sent again, and did not because they were here."""
