@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from relay import SOFTWARE
+from relay.cli.control_client import AskFailed
 from relay.cli.output import give_up
 from relay.cli.queue.access import Access, accounts, opened, stopped
 from relay.cli.queue.changes import check_all
@@ -68,7 +69,11 @@ def _copy_all(access: Access, writer: BackupWriter, pace: Pace) -> int:
     """Copy until all is there; return about how many bytes."""
     copied = 0
     while True:
-        count, is_complete = writer.write(access.ask("queue-copy", CopyPage, writer.wanted))
+        try:
+            page = access.ask("queue-copy", CopyPage, writer.wanted)
+        except AskFailed as error:  # it was stopped, for example
+            raise AskFailed(f"the backup is not complete and was removed: {error}") from error
+        count, is_complete = writer.write(page)
         copied += count
         if is_complete:
             return copied

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from relay.cli.control_client import AskFailed
 from relay.cli.main import main
 from relay.cli.queue import backup as backup_module
 from tests import queue_files
@@ -84,4 +85,15 @@ def test_a_disk_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(backup_module, "write_note", full)
     failed = run("backup", folder / "b", "-d", folder / "state", status=2)
     assert f"{folder}/b: the backup failed: No space left on device" in failed
+    assert os.listdir(folder) == ["state"]
+
+
+def test_a_relay_that_stops_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise AskFailed("no relay is running")
+
+    monkeypatch.setattr("relay.cli.queue.access._Stopped.ask", stopped)
+    monkeypatch.setattr("relay.cli.queue.access._Stopped.used_bytes", 0)
+    failed = run("backup", folder / "b", "-d", folder / "state", status=2)
+    assert "the backup is not complete and was removed: no relay is running" in failed
     assert os.listdir(folder) == ["state"]

@@ -83,6 +83,7 @@ def compact(store: QueueStore, path: Path) -> None:
     assert compaction.switch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_queue_that_changes_meanwhile(tmp_path: Path, seed: int) -> None:
     """The copy is what the transaction of the last step saw, whatever happens between two."""
