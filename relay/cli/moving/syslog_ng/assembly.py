@@ -10,9 +10,9 @@ from relay.cli.moving.conditions import (
     ALWAYS,
     NEVER,
     Condition,
+    Fits,
     TooDeep,
     all_of,
-    any_of,
     negated,
     to_match,
 )
@@ -21,7 +21,7 @@ from relay.cli.moving.imported import Imported, Source
 from relay.cli.moving.report import Statement
 from relay.cli.moving.syslog_ng.destinations import read_destination
 from relay.cli.moving.syslog_ng.drafts import DestinationDraft, Reading
-from relay.cli.moving.syslog_ng.filters import FilterReader, beyond, either, tidy
+from relay.cli.moving.syslog_ng.filters import FilterReader, beyond, either, parts_of, tidy
 from relay.cli.moving.syslog_ng.options import Option, Options, canonical, item_text, source_text
 from relay.cli.moving.syslog_ng.paths import Named, Path, Paths, Use
 from relay.cli.moving.syslog_ng.sources import SourceDraft, read_source
@@ -109,7 +109,7 @@ class _Assembly:
             statement.taken("is written out where it is used")
         paths = self._paths()
         found = [paths.follow(body) for body in self._logs]
-        self._finish_sources(paths.adapted)
+        self._finish_sources(paths)
         _Routing(found, self._destinations, self._imported).write()
         self._unused()
         self._finish_options()
@@ -165,6 +165,8 @@ class _Assembly:
                 if isinstance(node, Call) and node.name == "template":
                     self._reading.templates[body.name] = node.first
                     statement.taken("is written out where it is used")
+                    own = self._report.statement(node.place, source_text(node))
+                    own.taken("is the text of the template")
                 elif isinstance(node, Call) and canonical(node.name) == "template_escape":
                     own = self._report.statement(node.place, source_text(node))
                     own.taken("values are written as they are")
@@ -220,10 +222,12 @@ class _Assembly:
                 statement = self._report.statement(node.place, source_text(node))
                 statement.unsupported("a part of a driver's body that the relay has no place for")
 
-    def _finish_sources(self, adapted: set[str]) -> None:
+    def _finish_sources(self, paths: Paths) -> None:
         for name, source, draft in self._sources:
-            if name in adapted:
+            if name in paths.adapted:
                 draft.parse["adapters"] = True
+            if name in paths.parsed:
+                draft.parse.pop("no_parse", None)
             if draft.parse:
                 source.keys["parse"] = draft.parse
 
@@ -345,6 +349,7 @@ class _Routing:
         """Decide which destinations are `final`, and what else final paths keep from others."""
         for number, path in enumerate(self._paths):
             if "final" not in path.flags:
+                self._bar_fallbacks(path)
                 continue
             last = self._last_of(path)
             if last:
@@ -357,6 +362,17 @@ class _Routing:
                     is_before = self._order.get(use.name, 0) < self._order.get(last, 0)
                     if not last or is_before:
                         self._barred.setdefault(id(use), []).append(kept)
+            self._bar_fallbacks(path)
+
+    def _bar_fallbacks(self, path: Path) -> None:
+        """Keep from fallbacks what a path takes that has no destination here."""
+        if "fallback" in path.flags or any(use.name in self._uses for use in path.uses):
+            return
+        kept = negated(path.takes.narrow)
+        for other in self._paths:
+            for use in other.uses if "fallback" in other.flags else ():
+                if kept not in self._barred.setdefault(id(use), []):
+                    self._barred[id(use)].append(kept)
 
     def _last_of(self, path: Path) -> str:
         """The destination of `path` that takes all of what it takes and nothing else.
@@ -385,8 +401,8 @@ class _Routing:
             keys["fallback"] = True
         if draft.has_limit and not any("flow_control" in use.path.flags for use in uses):
             keys["when_full"] = "drop-newest"
-        if any(use.branch.late != uses[0].branch.late for use in uses) and len(uses) > 1:
-            statement.approximated("a message of several paths is sent once")
+        if len({id(use.path) for use in uses}) > 1 and not _are_apart(early):
+            statement.approximated("a message that comes here by two log paths is sent once")
         steps = self._steps(uses, early, statement) + draft.last_steps
         if draft.mode:
             steps.append(draft.mode)
@@ -419,15 +435,6 @@ class _Routing:
         for step in order:
             who = beyond(either(users[id(step)]), everyone)
             written.append(self._written(step.values, all_of([who, step.when]), statement))
-        late = [use.branch.late.wide for use in uses]
-        if any(condition != ALWAYS for condition in late):
-            kept = any_of(
-                all_of([beyond(one, everyone), other])
-                for one, other in zip(early, late, strict=True)
-            )
-            if kept != ALWAYS:
-                drop: dict[str, TomlValue] = {"drop": "filtered"}
-                written.append(self._written(drop, negated(kept), statement))
         return [step for step in written if step]
 
     def _written(
@@ -442,3 +449,19 @@ class _Routing:
         except TooDeep as error:
             statement.unsupported(f"the filter of a step is too large: {error}")
             return {}
+
+
+def _are_apart(conditions: Sequence[Condition]) -> bool:
+    """Whether no message fits two of `conditions`: each is about other sources."""
+    seen: set[TomlValue] = set()
+    for condition in conditions:
+        ids = [
+            id
+            for part in parts_of(condition)
+            if isinstance(part, Fits) and part.key == "sources" and isinstance(part.value, list)
+            for id in part.value
+        ]
+        if not ids or seen & set(ids):
+            return False
+        seen |= set(ids)
+    return True

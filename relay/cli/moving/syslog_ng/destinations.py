@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 from relay.cli.moving.report import Statement
 from relay.cli.moving.syslog_ng.drafts import (
     DestinationDraft,
-    Octal,
     Reading,
     form_of,
     mark_options,
     queue_keys,
 )
 from relay.cli.moving.syslog_ng.http import HTTP_DRIVERS
-from relay.cli.moving.syslog_ng.options import Options
+from relay.cli.moving.syslog_ng.options import Octal, Options
 from relay.cli.moving.syslog_ng.security import tls_keys
 from relay.cli.moving.syslog_ng.sources import command_keys
 from relay.cli.moving.syslog_ng.templates import Form

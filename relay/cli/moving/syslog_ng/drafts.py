@@ -12,7 +12,7 @@ from relay.cli.moving.syslog_ng.templates import Form, read_template
 from relay.cli.moving.toml_out import TomlValue
 from relay.service.configuration.tables.format import TimeZone
 
-__all__ = ["DestinationDraft", "Octal", "Reading", "form_of"]
+__all__ = ["DestinationDraft", "Reading", "form_of"]
 
 _QUEUE_BYTES_MIN = 1 << 20
 _STAMPS = {"rfc3164": "bsd", "bsd": "bsd", "rfc3339": "iso", "iso": "iso"}
@@ -39,13 +39,6 @@ _NEEDS_NONE = {
     "on_error": "a value that does not fit its type stays a text",
     "use_time_recvd": "macros with R_ are the time of receipt",
 }
-
-
-class Octal(int):
-    """Permissions, which read better in octal."""
-
-    def __repr__(self) -> str:
-        return f"0o{int(self):03o}"
 
 
 @dataclass(slots=True)
@@ -204,7 +197,8 @@ def queue_keys(options: Options, draft: DestinationDraft, report: Report) -> Non
             }
         )
         inner.finish()
-    reopen = options.take("time_reopen")
+    is_file = str(draft.keys["connect"]).startswith(("file:", "usertty:"))
+    reopen = options.take_own("time_reopen") if is_file else options.take("time_reopen")
     if reopen is not None and reopen.whole:
         draft.keys["retry_seconds_max"] = max(1, min(reopen.whole, 86400))
         reopen.taken("is retry_seconds_max of destinations, which begin with a second")

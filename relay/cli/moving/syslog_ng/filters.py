@@ -17,6 +17,7 @@ from relay.cli.moving.conditions import (
     NEVER,
     AllOf,
     Condition,
+    Fits,
     Not,
     all_of,
     any_of,
@@ -87,6 +88,11 @@ class Fit:
         return Fit(any_of([self.wide, other.wide]), any_of([self.narrow, other.narrow]))
 
 
+def literal(text: str) -> str:
+    """An expression that finds `text` itself."""
+    return _SPECIAL.sub(lambda found: "\\" + found[0], text)
+
+
 def parts_of(condition: Condition) -> tuple[Condition, ...]:
     """The conditions that all have to hold for `condition`."""
     return condition.parts if isinstance(condition, AllOf) else (condition,)
@@ -98,8 +104,16 @@ def beyond(condition: Condition, known: Condition) -> Condition:
     return all_of(
         negated(beyond(part.part, known)) if isinstance(part, Not) else part
         for part in parts_of(condition)
-        if part not in held
+        if part not in held and not any(_implies(each, part) for each in held)
     )
+
+
+def _implies(known: Condition, part: Condition) -> bool:
+    """Whether a message from the sources of `known` is from those of `part` as well."""
+    match known, part:
+        case Fits("sources", [*some]), Fits("sources", [*others]):
+            return all(id in others for id in some)
+    return False
 
 
 def tidy(condition: Condition) -> Condition:
@@ -348,7 +362,7 @@ def _pattern(
     if kind == "string":
         if "substring" in flags:
             return _table("substring", pattern, ignore_case)
-        escaped = re.escape(pattern)
+        escaped = literal(pattern)
         return _regex(f"^{escaped}" if "prefix" in flags else f"^{escaped}$", ignore_case)
     if kind == "glob":
         return _table("glob", pattern, ignore_case)
@@ -439,7 +453,8 @@ def _in_list(call: Call, reader: FilterReader, statement: Statement) -> Fit:
     try:
         text = reader.read_list(call.first)
     except (OSError, ValueError) as error:
-        statement.unsupported(f"in-list(): cannot read {call.first}: {error}")
+        reason = error.strerror if isinstance(error, OSError) else error
+        statement.unsupported(f"in-list(): cannot read {call.first}: {reason}")
         return UNKNOWN
     values = sorted({line.strip() for line in text.splitlines() if line.strip()})
     if not values or any(set(value) & set("*?") for value in values):
@@ -479,7 +494,7 @@ def _compared(left: str, sign: str, right: str) -> Fit | None:
         empty: TomlValue = {"regex": "^$"}
         absent = ~Fit.exactly(fits("pairs", {name if not key else _macro_name(key): True}))
         return absent | Fit.exactly(field_condition(key, name, empty))
-    value = _regex(f"^{re.escape(right)}$", ignore_case=False)
+    value = _regex(f"^{literal(right)}$", ignore_case=False)
     if isinstance(value, _Unusable):
         return None
     return Fit.exactly(field_condition(_FIELDS.get(name, ""), name, value))

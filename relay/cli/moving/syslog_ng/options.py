@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from relay.cli.moving.report import Report, Statement
 from relay.cli.moving.syslog_ng.tree import Atom, Body, Call, Node
 
-__all__ = ["Option", "Options", "canonical", "item_text", "source_text"]
+__all__ = ["Octal", "Option", "Options", "canonical", "item_text", "source_text"]
 
 _YES = ("yes", "on", "1", "true")
 _NO = ("no", "off", "0", "false")
@@ -17,6 +17,13 @@ _SIZE = re.compile(r"([0-9]+)\s*([kKmMgG]?)(i?)[bB]?")
 _EXPONENTS = {"": 0, "k": 1, "m": 2, "g": 3}
 _WHOLE_MAX = 1 << 44
 _EXCERPT_MAX = 160
+
+
+class Octal(int):
+    """Permissions, which read better in octal."""
+
+    def __repr__(self) -> str:
+        return f"0o{int(self):03o}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,10 @@ class Options:
     def flags(self) -> set[str]:
         """The words of `flags()`."""
         option = self.take_own("flags")
-        return {canonical(text) for text in option.texts} if option is not None else set()
+        if option is None:
+            return set()
+        option.taken("what they mean here is in the table")
+        return {canonical(text) for text in option.texts}
 
     def pass_over(self, reasons: Mapping[str, str]) -> None:
         """Say of options that the relay needs no counterpart, and why."""

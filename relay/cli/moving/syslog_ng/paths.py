@@ -1,9 +1,10 @@
 """Log paths of syslog-ng: which message reaches which destination, changed by which steps.
 
-A path is followed from its sources on.  What is under way at a point of it is a list of
-`Branch`es: alternatives that junctions and `if` open.  A condition that stands before all changes
-of a branch is `early`, and becomes `match` of destinations; one behind them is `late`, and becomes
-a step that drops the rest, since `match` of a destination sees messages as they came.
+A path is followed from its sources on; what is under way at a point of it is a `Branch`.  A
+condition that stands before all changes is `early`, and becomes `match` of destinations.  One that
+stands behind them is `late`, and becomes a step that drops the rest, since `match` of a destination
+sees messages as they came.  The arms of `if` and the channels of a junction join again: their steps
+follow one another, each with the condition of its arm.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from relay.cli.moving.conditions import NEVER, all_of, any_of, fits
-from relay.cli.moving.report import Report, Statement
-from relay.cli.moving.syslog_ng.filters import EVERYTHING, FilterReader, Fit, beyond
+from relay.cli.moving.conditions import ALWAYS, NEVER, all_of, any_of, fits, negated
+from relay.cli.moving.report import Place, Report, Statement
+from relay.cli.moving.syslog_ng.filters import EVERYTHING, FilterReader, Fit, beyond, either
 from relay.cli.moving.syslog_ng.options import canonical, item_text
 from relay.cli.moving.syslog_ng.steps import Step, Steps
-from relay.cli.moving.syslog_ng.tree import Body, Call, Item, is_catch_all
+from relay.cli.moving.syslog_ng.tree import Body, Call, Item, is_catch_all, names_of
 
 __all__ = ["Branch", "Named", "Path", "Paths", "Use"]
 
-BRANCHES_MAX = 200
+DROPPED = "filtered"
+"""The reason under which messages are dropped that a filter behind a change keeps back."""
+_CHANGES = ("set", "subst", "unset", "rename", "groupset", "parse", "set_severity", "set_facility")
 _FLAGS_OF_NO_EFFECT = ("catchall", "catch_all", "threaded", "inlined")
 
 
@@ -30,7 +33,7 @@ class Branch:
 
     Attributes:
         early: What fits before anything was changed.
-        late: What fits of that behind the changes so far.
+        late: What fits of that behind the changes so far, and is not a step yet.
         steps: The changes, in order.
     """
 
@@ -44,11 +47,29 @@ class Branch:
             return replace(self, late=self.late & fit)
         return replace(self, early=self.early & fit)
 
+    def settled(self) -> Branch:
+        """The same with a step for what is dropped by now: later changes do not matter to it."""
+        if self.late == EVERYTHING:
+            return self
+        drop = Step({"drop": DROPPED}, negated(self.late.wide))
+        return replace(self, late=EVERYTHING, steps=(*self.steps, drop))
+
     def changed(self, found: Steps) -> Branch:
         """The same behind further steps."""
         steps = [Step(step.values, all_of([self.late.wide, step.when])) for step in found.steps]
-        late = self.late & Fit.exactly(found.kept)
-        return replace(self, late=late, steps=(*self.steps, *steps))
+        return replace(self, steps=(*self.steps, *steps))
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """One of several ways: as it begins, and as it ends."""
+
+    entry: Branch
+    end: Branch
+
+    @property
+    def lets_all_through(self) -> bool:
+        return self.end.early == self.entry.early and self.end.late == self.entry.late
 
 
 @dataclass(slots=True)
@@ -78,12 +99,12 @@ class Path:
     statement: Statement
     flags: set[str] = field(default_factory=set)
     uses: list[Use] = field(default_factory=list)
-    end: list[Branch] = field(default_factory=list)
+    end: Branch = Branch()
 
     @property
     def takes(self) -> Fit:
         """Which messages it counts as taken: those that reach a destination, if it has any."""
-        branches = [use.branch for use in self.uses] or self.end
+        branches = [use.branch for use in self.uses] or [self.end]
         return Fit(
             any_of(branch.early.wide for branch in branches),
             any_of(all_of([branch.early.narrow, branch.late.narrow]) for branch in branches),
@@ -114,6 +135,7 @@ class Paths:
 
     Attributes:
         adapted: Names of sources whose messages adapters look at.
+        parsed: Names of sources whose messages are parsed as syslog.
     """
 
     def __init__(self, named: Named, report: Report) -> None:
@@ -121,16 +143,19 @@ class Paths:
         self._report = report
         self._known_steps: dict[int, Steps] = {}
         self._inside: list[tuple[str, str]] = []
-        self._path = Path(Statement(report.statements[0].place, "")) if report.statements else None
+        self._path = Path(Statement(Place("", 0), ""))
         self._sources: list[str] = []
+        self._depth = 0  # of arms and channels
+        self._tags = 0
         self.adapted: set[str] = set()
+        self.parsed: set[str] = set()
 
     def follow(self, body: Body) -> Path:
         """Follow a path at the top."""
         statement = self._report.statement(body.place, "log {…}")
         path = self._path = Path(statement)
         self._sources = []
-        start = [self._from_sources(body.items, statement)]
+        start = self._from_sources(body.items, statement)
         path.end = self._along(body.items, start, path.flags)
         for flag in sorted(path.flags):
             _say(flag, statement)
@@ -163,83 +188,118 @@ class Paths:
             ids += self._named.filters.sources.get(name, [])
         return Branch(Fit.exactly(fits("sources", list(dict.fromkeys(ids))) if ids else NEVER))
 
-    def _along(
-        self, items: Sequence[Item], branches: list[Branch], flags: set[str]
-    ) -> list[Branch]:
+    def _along(self, items: Sequence[Item], branch: Branch, flags: set[str]) -> Branch:
         """Follow the items of a body; `flags` gets its flags."""
-        choices: list[Fit] = []
         taken: list[Fit] = []
-        before, after = branches, list[Branch]()
-        for item in items:
+        rest = [*items]
+        while rest:
+            item = rest.pop(0)
             node = item[0] if item else None
             kind = node.kind if isinstance(node, Body) else ""
             if isinstance(node, Call) and node.name == "flags":
                 flags |= {canonical(text) for text in node.texts}
+                self._statement(item).taken("see the path that they are flags of")
             elif isinstance(node, Body) and kind in ("if", "elif", "else"):
-                if kind == "if":
-                    choices, before, after = [], branches, []
-                after += self._choice(node, before, choices)
-                branches = after + _otherwise(before, choices, kind)
+                arms = [node]
+                while rest and isinstance(arm := rest[0][0], Body) and arm.kind in ("elif", "else"):
+                    arms.append(arm)
+                    rest.pop(0)
+                branch = self._choice(arms, branch)
             elif isinstance(node, Body) and kind == "log":
-                self._embedded(node, branches, taken)
+                self._embedded(node, branch, taken)
             else:
-                branches = self._step(item, branches)
-            if len(branches) > BRANCHES_MAX:
-                self._statement(item).unsupported(
-                    f"more than {BRANCHES_MAX} alternatives; the further ones are left out"
-                )
-                branches = branches[:BRANCHES_MAX]
-        return branches
+                branch = self._step(item, branch)
+        return branch
 
-    def _choice(self, node: Body, branches: list[Branch], choices: list[Fit]) -> list[Branch]:
-        """What comes out of one arm of an `if`; `choices` gets its condition."""
-        statement = self._statement((node,))
-        head, items = node.head[0], node.items
-        fit, is_known = EVERYTHING, True
-        if isinstance(head, Call):
-            fit = self._named.filters.of_nodes(head.arguments, statement)
-        elif node.kind != "else":
-            first = items[0][0] if items else None
-            is_known = isinstance(first, Body) and first.kind == "filter"
-            if isinstance(first, Body) and is_known:
-                fit, items = self._named.filters.of_items(first.items, statement), items[1:]
-            else:
-                statement.approximated(
-                    "whether a parser succeeds is no condition here: all messages take this arm"
-                )
-        own = fit
-        for choice in choices:
-            own &= ~choice
-        choices.append(fit)
-        statement.taken("is part of match")
-        arm = self._along(items, [each.restricted(own) for each in branches], set())
-        # Otherwise what a parser of this arm cannot read would be lost.
-        return arm if is_known else [replace(each, late=EVERYTHING) for each in arm]
+    def _choice(self, bodies: Sequence[Body], branch: Branch) -> Branch:
+        """What comes out of an `if` with all its arms."""
+        branch = branch if self._depth else branch.settled()
+        left, arms = EVERYTHING, list[_Arm]()
+        for body in bodies:
+            statement = self._statement((body,))
+            head, items = body.head[0], body.items
+            fit, is_known = EVERYTHING, True
+            if isinstance(head, Call):
+                fit = self._named.filters.of_nodes(head.arguments, statement)
+            elif body.kind != "else":
+                first = items[0][0] if items else None
+                is_known = isinstance(first, Body) and first.kind == "filter"
+                if isinstance(first, Body) and is_known:
+                    own = self._statement(items[0])
+                    fit, items = self._named.filters.of_items(first.items, own), items[1:]
+                    own.taken("is the condition of this arm")
+                else:
+                    statement.approximated(
+                        "whether a parser succeeds is no condition here: all messages take this arm"
+                    )
+            statement.taken("is part of match")
+            entry = branch.restricted(left & fit)
+            left &= ~fit
+            end = self._inside_of(items, entry, set())
+            arms.append(_Arm(entry, end if is_known else replace(end, late=entry.late)))
+        if left.wide != NEVER:
+            entry = branch.restricted(left)
+            arms.append(_Arm(entry, entry))
+        return self._joined(branch, arms, all(arm.lets_all_through for arm in arms))
 
-    def _embedded(self, node: Body, branches: list[Branch], taken: list[Fit]) -> None:
+    def _inside_of(self, items: Sequence[Item], entry: Branch, flags: set[str]) -> Branch:
+        self._depth += 1
+        try:
+            return self._along(items, entry, flags)
+        finally:
+            self._depth -= 1
+
+    def _joined(self, base: Branch, arms: Sequence[_Arm], lets_all_through: bool) -> Branch:
+        """One branch for what comes out of `arms`, which began at `base`."""
+        steps: list[Step] = [*base.steps]
+        for arm in arms:
+            own = arm.end.steps[len(base.steps) :]
+            who = beyond(arm.end.early.wide, base.early.wide)
+            steps += self._marked([Step(each.values, all_of([who, each.when])) for each in own])
+        if lets_all_through:
+            return replace(base, steps=tuple(steps))
+        kept = _reached([arm.end for arm in arms], base)
+        if base.steps or any(arm.end.late != base.late for arm in arms):
+            return replace(base, late=base.late & kept, steps=tuple(steps))
+        return replace(base, early=base.early & kept, steps=tuple(steps))
+
+    def _marked(self, steps: list[Step]) -> list[Step]:
+        """The steps of one arm.  A tag keeps its messages together: a step may change what the
+        condition of the arm looks at, and the next one has the same condition."""
+        when = steps[0].when if steps else ALWAYS
+        if when == ALWAYS or not any({*_CHANGES} & {*step.values} for step in steps[:-1]):
+            return steps
+        self._tags += 1
+        tag = f"import.arm-{self._tags}"
+        marked = fits("tags", tag)
+        return [
+            Step({"add_tags": [tag]}, when),
+            *(Step(each.values, all_of([marked, beyond(each.when, when)])) for each in steps),
+            Step({"clear_tags": [tag]}, marked),
+        ]
+
+    def _embedded(self, node: Body, branch: Branch, taken: list[Fit]) -> None:
         """A path inside of a path; `taken` has what final ones before it took."""
         statement = self._statement((node,))
-        own: list[Branch] = branches
+        own = branch
         for fit in taken:
-            own = [each.restricted(~fit) for each in own]
-        if any(isinstance(n, Call) and n.name == "source" for item in node.items for n in item):
-            statement.approximated("the source in this path is one of the path around it, too")
-            own = [*own, self._from_sources(node.items, statement)]
+            own = own.restricted(~fit)
+        if [*names_of("source", node.items)]:
+            statement.approximated("the source in this path feeds nothing: name it in a path")
         flags: set[str] = set()
-        assert self._path is not None
         first = len(self._path.uses)
-        end = self._along(node.items, own, flags)
+        end = self._inside_of(node.items, own, flags)
         for flag in sorted(flags):
             if flag == "fallback":
                 statement.approximated("a fallback inside of a path gets what the path gets")
             else:
                 _say(flag, statement)
         if "final" in flags:
-            reached = [use.branch for use in self._path.uses[first:]] or end
-            taken.append(_reached(reached, branches))
+            reached = [use.branch for use in self._path.uses[first:]] or [end]
+            taken.append(_reached(reached, branch))
         statement.taken("its destinations are in order")
 
-    def _step(self, item: Item, branches: list[Branch]) -> list[Branch]:
+    def _step(self, item: Item, branch: Branch) -> Branch:
         """An item of a path that is neither `if` nor a path."""
         node = item[0] if len(item) == 1 else None
         kind = node.name if isinstance(node, Call) else node.kind if isinstance(node, Body) else ""
@@ -248,22 +308,21 @@ class Paths:
             case "source":
                 statement.taken("is in sources of its destinations")
             case "filter":
-                return self._filtered(node, branches, statement)
+                return self._filtered(node, branch, statement)
             case "destination":
-                self._delivered(node, branches, statement)
+                self._delivered(node, branch, statement)
             case "parser" | "rewrite":
-                return self._changed(kind, node, branches, statement)
-            case "junction":
-                return self._junction(node, branches, statement)
-            case "channel":
+                return self._changed(kind, node, branch, statement)
+            case "junction" if isinstance(node, Body):
+                return self._junction(node, branch, statement)
+            case "channel" if isinstance(node, Body):
                 statement.taken("see its parts")
-                assert isinstance(node, Body)
-                return self._along(node.items, branches, set())
+                return self._along(node.items, branch, set())
             case _:
                 statement.unsupported("the relay's routing has nothing like it")
-        return branches
+        return branch
 
-    def _filtered(self, node: object, branches: list[Branch], statement: Statement) -> list[Branch]:
+    def _filtered(self, node: object, branch: Branch, statement: Statement) -> Branch:
         filters = self._named.filters
         if isinstance(node, Body):
             fit = filters.of_items(node.items, statement)
@@ -273,12 +332,11 @@ class Paths:
             for name in node.texts:
                 fit &= filters.by_name(name, statement)
         statement.taken("is in match of its destinations")
-        if any(branch.steps for branch in branches):
-            statement.taken("is a step drop where messages have been changed before")
-        return [branch.restricted(fit) for branch in branches]
+        if branch.steps:
+            statement.taken("is a step drop, because messages have been changed before")
+        return branch.restricted(fit)
 
-    def _delivered(self, node: object, branches: list[Branch], statement: Statement) -> None:
-        assert self._path is not None
+    def _delivered(self, node: object, branch: Branch, statement: Statement) -> None:
         if isinstance(node, Body):
             names = [self._named.destination(node)]
         else:
@@ -287,16 +345,14 @@ class Paths:
         for name in names:
             if ("destination", name) not in self._named.bodies:
                 statement.unsupported(f"there is no destination {name}")
-            for branch in branches:
-                self._path.uses.append(Use(name, branch, statement, self._path))
+            self._path.uses.append(Use(name, branch.settled(), statement, self._path))
         statement.taken("see the destination")
 
-    def _changed(
-        self, kind: str, node: object, branches: list[Branch], statement: Statement
-    ) -> list[Branch]:
+    def _changed(self, kind: str, node: object, branch: Branch, statement: Statement) -> Branch:
         """A parser or a rewrite rule, or several."""
         if isinstance(node, Body):
-            return self._rules(kind, node.items, branches)
+            statement.taken("see its rules")
+            return self._rules(kind, node.items, branch)
         assert isinstance(node, Call)
         for name in node.texts:
             key = kind, name
@@ -306,22 +362,29 @@ class Paths:
                 statement.unsupported(f"the {kind} {name} refers to itself")
             else:
                 self._inside.append(key)
-                branches = self._rules(kind, self._named.bodies[key][0].items, branches)
+                branch = self._rules(kind, self._named.bodies[key][0].items, branch)
                 self._inside.pop()
                 statement.taken(f"is in the steps of its destinations: see {name}")
-        return branches
+        return branch
 
-    def _rules(self, kind: str, items: Iterable[Item], branches: list[Branch]) -> list[Branch]:
+    def _rules(self, kind: str, items: Iterable[Item], branch: Branch) -> Branch:
         for item in items:
             node = item[0] if item else None
             if isinstance(node, Call) and node.name not in (kind, "filter", "destination"):
                 found = self._steps(kind, node)
                 if found.adapters:
                     self.adapted |= set(self._sources)
-                branches = [branch.changed(found) for branch in branches]
+                if found.syslog:
+                    self.parsed |= set(self._sources)
+                if found.steps and not self._depth:
+                    branch = branch.settled()
+                branch = branch.changed(found)
+                # Inside of a channel others may take what this parser cannot read.
+                if found.kept != ALWAYS and not self._depth:
+                    branch = replace(branch, late=branch.late & Fit.exactly(found.kept))
             else:
-                branches = self._along([item], branches, set())
-        return branches
+                branch = self._along([item], branch, set())
+        return branch
 
     def _steps(self, kind: str, call: Call) -> Steps:
         """The steps of a call, which are read once however often it is used."""
@@ -330,28 +393,37 @@ class Paths:
             statement = self._report.statement(call.place, item_text((call,)))
             read = self._named.parser if kind == "parser" else self._named.rewrite
             found = self._known_steps[id(call)] = read(call, statement)
+        if found.may_fail and self._depth:
+            self._report.statement(call.place, item_text((call,))).approximated(
+                "a message that it cannot read goes on all the same, with a tag"
+            )
         return found
 
-    def _junction(self, node: object, branches: list[Branch], statement: Statement) -> list[Branch]:
-        assert isinstance(node, Body)
+    def _junction(self, node: Body, branch: Branch, statement: Statement) -> Branch:
         statement.taken("is the alternatives in match of its destinations")
-        found: list[Branch] = []
-        left = branches
+        branch = branch if self._depth else branch.settled()
+        left, arms = branch, list[_Arm]()
+        through, all_final = False, True
         for item in node.items:
             channel = item[0] if item else None
+            own = self._statement(item)
             if not isinstance(channel, Body):
-                self._statement(item).unsupported("a junction has channels only")
+                own.unsupported("a junction has channels only")
                 continue
-            flags: set[str] = set()
-            arm = self._along(channel.items, left, flags)
-            found += arm
-            own = self._statement((channel,))
             own.taken("see its parts")
+            flags: set[str] = set()
+            arm = _Arm(left, self._inside_of(channel.items, left, flags))
+            arms.append(arm)
+            through = through or (all_final and arm.lets_all_through)
+            all_final = all_final and "final" in flags
             if "final" in flags:
-                left = _not_taken(left, arm)
+                left = left.restricted(~_reached([arm.end], left))
+            elif item is not node.items[-1]:
+                own.approximated("a message that goes through two channels is sent once")
             if "fallback" in flags:
                 own.approximated("a fallback gets what other channels get, too")
-        return found
+            through = through or (arm.entry == branch and arm.lets_all_through)
+        return self._joined(branch, arms, through)
 
     def _statement(self, item: Item) -> Statement:
         return self._report.statement(item[0].place, item_text(item))
@@ -367,31 +439,17 @@ def _say(flag: str, statement: Statement) -> None:
             statement.unsupported(f"flags({flag}): the relay's routing has no counterpart")
 
 
-def _otherwise(branches: list[Branch], choices: list[Fit], kind: str) -> list[Branch]:
-    """Messages that no arm so far has taken."""
-    if kind == "else":
-        return []
-    rest = EVERYTHING
-    for choice in choices:
-        rest &= ~choice
-    if rest.wide == NEVER:
-        return []
-    return [each.restricted(rest) for each in branches]
-
-
-def _not_taken(branches: list[Branch], arm: list[Branch]) -> list[Branch]:
-    """What a final channel has left."""
-    fit = _reached(arm, branches)
-    left = [branch.restricted(~fit) for branch in branches]
-    return [branch for branch in left if branch.early.wide != NEVER]
-
-
-def _reached(branches: Sequence[Branch], origin: Sequence[Branch]) -> Fit:
-    """What is in `branches`, as far as that is more than being in `origin`."""
-    known = origin[0].early if len(origin) == 1 else EVERYTHING
+def _reached(branches: Sequence[Branch], origin: Branch) -> Fit:
+    """What is in one of `branches`, as far as that is more than being in `origin`."""
+    known = origin.early
     return Fit(
-        any_of(all_of([beyond(each.early.wide, known.wide), each.late.wide]) for each in branches),
-        any_of(
-            all_of([beyond(each.early.narrow, known.narrow), each.late.narrow]) for each in branches
+        either(
+            [all_of([beyond(each.early.wide, known.wide), each.late.wide]) for each in branches]
+        ),
+        either(
+            [
+                all_of([beyond(each.early.narrow, known.narrow), each.late.narrow])
+                for each in branches
+            ]
         ),
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from relay.cli.moving.report import Report, Statement
-from relay.cli.moving.syslog_ng.options import Option, Options
+from relay.cli.moving.syslog_ng.options import Octal, Option, Options
 from relay.cli.moving.syslog_ng.security import tls_keys
 from relay.cli.moving.toml_out import TomlValue
 from relay.model.expression import Expression
@@ -369,7 +369,7 @@ def _unix(options: Options, report: Report, statement: Statement) -> SourceDraft
     draft = SourceDraft({"listen": f"{scheme}://{path}"}, {})
     mode = options.take_own("perm")
     if mode is not None and re.fullmatch(r"0?[0-7]{3}", mode.text):
-        draft.keys["socket_mode"] = int(mode.text, 8)
+        draft.keys["socket_mode"] = Octal(int(mode.text, 8))
         mode.taken("is socket_mode")
     for name in ("owner", "group"):
         given = options.take_own(name)
@@ -455,7 +455,7 @@ def _pipe(options: Options, report: Report, statement: Statement) -> SourceDraft
     draft = SourceDraft({"listen": f"pipe://{path}"}, {})
     mode = options.take_own("perm")
     if mode is not None and re.fullmatch(r"0?[0-7]{3}", mode.text):
-        draft.keys["pipe_mode"] = int(mode.text, 8)
+        draft.keys["pipe_mode"] = Octal(int(mode.text, 8))
         mode.taken("is pipe_mode")
     _parsing(options, draft, statement)
     _limits(options, draft, "pipe")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from relay.cli.moving.conditions import ALWAYS, Condition, fits, negated
 from relay.cli.moving.report import Statement
-from relay.cli.moving.syslog_ng.filters import FACILITIES, SEVERITIES, FilterReader
+from relay.cli.moving.syslog_ng.filters import FACILITIES, SEVERITIES, FilterReader, literal
 from relay.cli.moving.syslog_ng.options import Option, Options
 from relay.cli.moving.syslog_ng.templates import constant_or_template
 from relay.cli.moving.toml_out import TomlValue
@@ -44,11 +44,13 @@ class Steps:
     Attributes:
         may_fail: Messages that do not fit go no further in the log path.
         adapters: The sources read formats of applications.
+        syslog: The sources read syslog, even if they were told not to.
     """
 
     steps: list[Step] = field(default_factory=list)
     may_fail: bool = False
     adapters: bool = False
+    syslog: bool = False
 
     @property
     def kept(self) -> Condition:
@@ -72,6 +74,8 @@ def read_rewrite(options: Options, filters: FilterReader, statement: Statement) 
         condition.taken("is match of the step")
     values = reader(options, statement)
     options.finish()
+    if not values and not statement.findings:
+        statement.unsupported("see its options")
     for each in values:
         statement.taken(f"is the step {next(iter(each))}")
     return Steps([Step(each, when) for each in values])
@@ -131,7 +135,7 @@ def _subst(options: Options, statement: Statement) -> list[Values]:
     pattern, replacement = texts[:2]
     word = kind.text.lower() if kind is not None else "pcre"
     if word == "string":
-        pattern = ("^" if "prefix" in flags else "") + re.escape(pattern)
+        pattern = ("^" if "prefix" in flags else "") + literal(pattern)
     elif word not in ("pcre", "posix"):
         statement.unsupported(f"the relay has no patterns of type {word}")
         return []
@@ -392,7 +396,7 @@ def _read_already(options: Options, statement: Statement) -> Steps:
         statement.approximated("every source of the relay parses syslog")
     else:
         statement.taken("every source of the relay reads syslog and opens EWMM")
-    return Steps()
+    return Steps(syslog="no_parse" not in flags)
 
 
 def _adapters(options: Options, statement: Statement) -> Steps:

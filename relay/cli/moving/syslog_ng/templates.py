@@ -15,9 +15,10 @@ __all__ = ["Form", "constant_or_template", "read_template"]
 
 _TOKEN = re.compile(r"logsene-app-token[\"']?\s*[:=]\s*[\"']?([0-9A-Za-z][0-9A-Za-z-]{7,127})")
 _FUNCTION = re.compile(r"\$\(\s*([A-Za-z0-9_-]+)")
-_CALL = re.compile(r"\$\(\s*(format-[a-z]+)((?:[^()$]|\$(?!\()|\([^()]*\))*)\)\s*")
+_CALL = re.compile(r"\$\(\s*(format-[a-z-]+)((?:[^()$]|\$(?!\()|\([^()]*\))*)\)\s*")
 _TYPED = re.compile(r"([a-z0-9]+)\((.*)\)", re.DOTALL)
 _NUMBERED = re.compile(r"\$\{?[0-9]")
+_STAMP = re.compile(r"DATE|STAMP|UNIXTIME")
 _TEMPLATE_MAX = 16 * 1024
 _JSON_FLAGS = {
     "--leave-initial-dot": "leave_initial_dot",
@@ -94,7 +95,7 @@ def _read_text(text: str, form: Form, stamps: Mapping[str, TomlValue]) -> None:
     if problem:
         form.unsupported.append(f"template: {problem}")
         return
-    if stamps:
+    if stamps and _STAMP.search(text):
         form.keys["format"] = {"name": "template", "template": text, **stamps}
     else:
         form.keys["template"] = text
@@ -124,9 +125,10 @@ def _read_json(arguments: str, form: Form, stamps: Mapping[str, TomlValue]) -> N
     except ValueError as error:
         form.unsupported.append(f"format-json: {error}")
         return
-    table: dict[str, TomlValue] = {"name": "json", **stamps}
     selection = _Selection(form)
     selection.read(words)
+    has_stamps = selection.scopes or selection.select or _STAMP.search(arguments)
+    table: dict[str, TomlValue] = {"name": "json", **(stamps if has_stamps else {})}
     if selection.scopes:
         table["scope"] = [*selection.scopes]
     elif not selection.select and not selection.pairs:

@@ -53,6 +53,16 @@ def test_a_fallback_gets_the_rest(tmp_path: Path) -> None:
     assert result.destinations["b"]["fallback"] is True
 
 
+def test_a_fallback_gets_nothing_that_a_path_without_destination_takes(tmp_path: Path) -> None:
+    result = read(
+        HEAD + "log { source(s); filter { level(debug); }; flags(final); };"
+        "log { source(s); destination(b); flags(fallback); };",
+        tmp_path,
+    )
+    assert result.destinations["b"]["fallback"] is True
+    assert matches(result) == {"b": {"not": {"severity": "debug"}}}
+
+
 def test_a_destination_of_several_paths_is_one(tmp_path: Path) -> None:
     result = read(
         HEAD + "log { source(s); filter { level(err); }; destination(a); };"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.moving.syslog_ng.drafts import Octal
+from relay.cli.moving.syslog_ng.options import Octal
 from tests.cli.moving.imports import Result, import_text
 
 
@@ -49,18 +49,18 @@ def test_default_formats(driver: str, format: object, tmp_path: Path) -> None:
 
 def test_named_templates_are_written_out(tmp_path: Path) -> None:
     result = read('file("/x" template(t))', tmp_path, 'template t { template("$HOST $MSG\\n"); };')
-    assert result.destinations["d"]["format"]["template"] == "$HOST $MSG"
+    assert result.destinations["d"]["template"] == "$HOST $MSG"
 
 
 def test_global_templates_are_defaults(tmp_path: Path) -> None:
     result = read(
         'file("/x")',
         tmp_path,
-        'template t "$MSG\\n"; options { file-template(t); frac-digits(6); };',
+        'template t "$DATE $MSG\\n"; options { file-template(t); frac-digits(6); };',
     )
     assert result.destinations["d"]["format"] == {
         "name": "template",
-        "template": "$MSG",
+        "template": "$DATE $MSG",
         "frac_digits": 6,
     }
 

@@ -29,7 +29,7 @@ def test_json_lines(tmp_path: Path) -> None:
     ) == {
         "connect": "http://h:8080/in",
         "body": "ndjson",
-        "format": {"name": "json", "scope": "none", "pair": {"msg": "$MSG"}, "frac_digits": 0},
+        "format": {"name": "json", "scope": "none", "pair": {"msg": "$MSG"}},
         "batch_records": 50,
         "batch_seconds": 2.0,
         "requests_max": 2,

@@ -128,10 +128,40 @@ def test_rules_that_call_themselves_are_said(tmp_path: Path) -> None:
     assert any("refers to itself" in line for line in result.doubts)
 
 
-def test_alternatives_are_bounded(tmp_path: Path) -> None:
-    junction = "junction { " + "channel { filter(err); }; " * 20 + "}; "
-    result = read(f"log {{ source(s); {junction * 4} destination(a); }};", tmp_path)
-    assert any("more than 200 alternatives" in line for line in result.doubts)
+def test_alternatives_join_again(tmp_path: Path) -> None:
+    arms = "if (level(err)) { rewrite(tag); } else { }; "
+    result = read(f"log {{ source(s); {arms * 40} destination(a); }};", tmp_path)
+    keys = result.destinations["a"]
+    assert "match" not in keys
+    assert keys["rewrite"] == [{"add_tags": ["x"], "match": {"severity": "err"}}] * 40
+
+
+def test_a_tag_keeps_the_messages_of_an_arm_together(tmp_path: Path) -> None:
+    result = read(
+        "log { source(s); if (host('^old$')) { rewrite { set('new' value(HOST)); set-tag(y); }; };"
+        " destination(a); };",
+        tmp_path,
+    )
+    marked = {"tags": "import.arm-1"}
+    assert result.destinations["a"]["rewrite"] == [
+        {"add_tags": ["import.arm-1"], "match": {"hostname": "old"}},
+        {"set": {"HOST": "new"}, "match": marked},
+        {"add_tags": ["y"], "match": marked},
+        {"clear_tags": ["import.arm-1"], "match": marked},
+    ]
+
+
+def test_messages_are_dropped_before_later_changes(tmp_path: Path) -> None:
+    result = read(
+        "log { source(s); rewrite(tag); filter(err); rewrite { set-severity(info); };"
+        " destination(a); };",
+        tmp_path,
+    )
+    assert result.destinations["a"]["rewrite"] == [
+        {"add_tags": ["x"]},
+        {"drop": "filtered", "match": {"not": {"severity": "err"}}},
+        {"set_severity": "info"},
+    ]
 
 
 def test_an_else_without_if_is_no_traceback(tmp_path: Path) -> None:
