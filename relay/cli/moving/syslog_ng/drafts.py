@@ -160,10 +160,8 @@ def _default_format(
     name = default["name"]
     if name == "template":
         table.setdefault("ts_format", "bsd")
-    elif name == "rfc5424":
+    else:  # syslog-ng writes the stamps of the protocol, whatever ts-format() says
         table.pop("ts_format", None)
-    elif table.get("ts_format", "bsd") not in ("bsd", "iso"):
-        table["ts_format"] = "iso"
     if table.get("ts_format", "bsd") == "bsd" and name != "rfc5424" and not table["frac_digits"]:
         del table["frac_digits"]  # such stamps have none anyhow
     return table

@@ -135,7 +135,9 @@ def _subst(options: Options, statement: Statement) -> list[Values]:
     pattern, replacement = texts[:2]
     word = kind.text.lower() if kind is not None else "pcre"
     if word == "string":
-        pattern = ("^" if "prefix" in flags else "") + literal(pattern)
+        start = "" if "substring" in flags else "^"
+        end = "" if {"substring", "prefix"} & flags else "$"
+        pattern = f"{start}{literal(pattern)}{end}"
     elif word not in ("pcre", "posix"):
         statement.unsupported(f"the relay has no patterns of type {word}")
         return []

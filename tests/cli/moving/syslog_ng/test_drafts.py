@@ -21,10 +21,10 @@ def read(driver: str, folder: Path, before: str = "") -> Result:
     ("driver", "format"),
     [
         ('network("h")', {"name": "rfc3164"}),
-        ('network("h" ts-format(iso))', {"name": "rfc3164", "ts_format": "iso", "frac_digits": 0}),
+        ('network("h" ts-format(iso))', {"name": "rfc3164"}),
         (
             'network("h" ts-format(iso) frac-digits(3))',
-            {"name": "rfc3164", "ts_format": "iso", "frac_digits": 3},
+            {"name": "rfc3164", "frac_digits": 3},
         ),
         ('network("h" flags(syslog-protocol))', {"name": "rfc5424", "frac_digits": 0}),
         ('network("h" time-zone("UTC"))', {"name": "rfc3164", "time_zone": "UTC"}),

@@ -35,7 +35,7 @@ def read(kind: str, rule: str, folder: Path) -> Result:
             [{"subst": "a+(b)", "with": r"x\g<1>", "in": ["MESSAGE"], "ignore_case": True}],
         ),
         (
-            'subst("a.b" "" value(".x") type(string))',
+            'subst("a.b" "" value(".x") type(string) flags(substring))',
             [{"subst": r"a\.b", "with": "", "in": [".x"], "first_only": True}],
         ),
         ("credit-card-mask(value(MESSAGE))", [{"mask": ["card"], "in": ["MESSAGE"]}]),
