@@ -9,67 +9,21 @@ follow one another, each with the condition of its arm.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from relay.cli.moving.conditions import ALWAYS, NEVER, all_of, any_of, fits, negated
+from relay.cli.moving.conditions import ALWAYS, NEVER, all_of, any_of, fits
 from relay.cli.moving.report import Place, Report, Statement
-from relay.cli.moving.syslog_ng.filters import EVERYTHING, FilterReader, Fit, beyond, either
+from relay.cli.moving.syslog_ng.branches import Arm, Branch, joined, reached
+from relay.cli.moving.syslog_ng.filters import EVERYTHING, FilterReader, Fit
 from relay.cli.moving.syslog_ng.options import canonical, item_text
-from relay.cli.moving.syslog_ng.steps import Step, Steps
+from relay.cli.moving.syslog_ng.steps import Steps
 from relay.cli.moving.syslog_ng.tree import Body, Call, Item, is_catch_all, names_of
 
-__all__ = ["Branch", "Named", "Path", "Paths", "Use"]
+__all__ = ["Named", "Path", "Paths", "Use"]
 
-DROPPED = "filtered"
-"""The reason under which messages are dropped that a filter behind a change keeps back."""
-_CHANGES = ("set", "subst", "unset", "rename", "groupset", "parse", "set_severity", "set_facility")
 _FLAGS_OF_NO_EFFECT = ("catchall", "catch_all", "threaded", "inlined")
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """Messages at one point of a path.
-
-    Attributes:
-        early: What fits before anything was changed.
-        late: What fits of that behind the changes so far, and is not a step yet.
-        steps: The changes, in order.
-    """
-
-    early: Fit = EVERYTHING
-    late: Fit = EVERYTHING
-    steps: tuple[Step, ...] = ()
-
-    def restricted(self, fit: Fit) -> Branch:
-        """Only those that fit."""
-        if self.steps:
-            return replace(self, late=self.late & fit)
-        return replace(self, early=self.early & fit)
-
-    def settled(self) -> Branch:
-        """The same with a step for what is dropped by now: later changes do not matter to it."""
-        if self.late == EVERYTHING:
-            return self
-        drop = Step({"drop": DROPPED}, negated(self.late.wide))
-        return replace(self, late=EVERYTHING, steps=(*self.steps, drop))
-
-    def changed(self, found: Steps) -> Branch:
-        """The same behind further steps."""
-        steps = [Step(step.values, all_of([self.late.wide, step.when])) for step in found.steps]
-        return replace(self, steps=(*self.steps, *steps))
-
-
-@dataclass(frozen=True, slots=True)
-class _Arm:
-    """One of several ways: as it begins, and as it ends."""
-
-    entry: Branch
-    end: Branch
-
-    @property
-    def lets_all_through(self) -> bool:
-        return self.end.early == self.entry.early and self.end.late == self.entry.late
 
 
 @dataclass(slots=True)
@@ -99,7 +53,7 @@ class Path:
     statement: Statement
     flags: set[str] = field(default_factory=set)
     uses: list[Use] = field(default_factory=list)
-    end: Branch = Branch()
+    end: Branch = field(default_factory=Branch)
 
     @property
     def takes(self) -> Fit:
@@ -146,7 +100,7 @@ class Paths:
         self._path = Path(Statement(Place("", 0), ""))
         self._sources: list[str] = []
         self._depth = 0  # of arms and channels
-        self._tags = 0
+        self._tags = itertools.count(1)
         self.adapted: set[str] = set()
         self.parsed: set[str] = set()
 
@@ -214,7 +168,7 @@ class Paths:
     def _choice(self, bodies: Sequence[Body], branch: Branch) -> Branch:
         """What comes out of an `if` with all its arms."""
         branch = branch if self._depth else branch.settled()
-        left, arms = EVERYTHING, list[_Arm]()
+        left, arms = EVERYTHING, list[Arm]()
         for body in bodies:
             statement = self._statement((body,))
             head, items = body.head[0], body.items
@@ -236,11 +190,12 @@ class Paths:
             entry = branch.restricted(left & fit)
             left &= ~fit
             end = self._inside_of(items, entry, set())
-            arms.append(_Arm(entry, end if is_known else replace(end, late=entry.late)))
+            arms.append(Arm(entry, end if is_known else replace(end, late=entry.late)))
         if left.wide != NEVER:
             entry = branch.restricted(left)
-            arms.append(_Arm(entry, entry))
-        return self._joined(branch, arms, all(arm.lets_all_through for arm in arms))
+            arms.append(Arm(entry, entry))
+        through = all(arm.lets_all_through for arm in arms)
+        return joined(branch, arms, self._tags, lets_all_through=through)
 
     def _inside_of(self, items: Sequence[Item], entry: Branch, flags: set[str]) -> Branch:
         self._depth += 1
@@ -248,35 +203,6 @@ class Paths:
             return self._along(items, entry, flags)
         finally:
             self._depth -= 1
-
-    def _joined(self, base: Branch, arms: Sequence[_Arm], lets_all_through: bool) -> Branch:
-        """One branch for what comes out of `arms`, which began at `base`."""
-        steps: list[Step] = [*base.steps]
-        for arm in arms:
-            own = arm.end.steps[len(base.steps) :]
-            who = beyond(arm.end.early.wide, base.early.wide)
-            steps += self._marked([Step(each.values, all_of([who, each.when])) for each in own])
-        if lets_all_through:
-            return replace(base, steps=tuple(steps))
-        kept = _reached([arm.end for arm in arms], base)
-        if base.steps or any(arm.end.late != base.late for arm in arms):
-            return replace(base, late=base.late & kept, steps=tuple(steps))
-        return replace(base, early=base.early & kept, steps=tuple(steps))
-
-    def _marked(self, steps: list[Step]) -> list[Step]:
-        """The steps of one arm.  A tag keeps its messages together: a step may change what the
-        condition of the arm looks at, and the next one has the same condition."""
-        when = steps[0].when if steps else ALWAYS
-        if when == ALWAYS or not any({*_CHANGES} & {*step.values} for step in steps[:-1]):
-            return steps
-        self._tags += 1
-        tag = f"import.arm-{self._tags}"
-        marked = fits("tags", tag)
-        return [
-            Step({"add_tags": [tag]}, when),
-            *(Step(each.values, all_of([marked, beyond(each.when, when)])) for each in steps),
-            Step({"clear_tags": [tag]}, marked),
-        ]
 
     def _embedded(self, node: Body, branch: Branch, taken: list[Fit]) -> None:
         """A path inside of a path; `taken` has what final ones before it took."""
@@ -295,8 +221,8 @@ class Paths:
             else:
                 _say(flag, statement)
         if "final" in flags:
-            reached = [use.branch for use in self._path.uses[first:]] or [end]
-            taken.append(_reached(reached, branch))
+            ends = [use.branch for use in self._path.uses[first:]] or [end]
+            taken.append(reached(ends, branch))
         statement.taken("its destinations are in order")
 
     def _step(self, item: Item, branch: Branch) -> Branch:
@@ -308,7 +234,7 @@ class Paths:
             case "source":
                 statement.taken("is in sources of its destinations")
             case "filter":
-                return self._filtered(node, branch, statement)
+                return _filtered(self._named.filters, node, branch, statement)
             case "destination":
                 self._delivered(node, branch, statement)
             case "parser" | "rewrite":
@@ -321,20 +247,6 @@ class Paths:
             case _:
                 statement.unsupported("the relay's routing has nothing like it")
         return branch
-
-    def _filtered(self, node: object, branch: Branch, statement: Statement) -> Branch:
-        filters = self._named.filters
-        if isinstance(node, Body):
-            fit = filters.of_items(node.items, statement)
-        else:
-            assert isinstance(node, Call)
-            fit = EVERYTHING
-            for name in node.texts:
-                fit &= filters.by_name(name, statement)
-        statement.taken("is in match of its destinations")
-        if branch.steps:
-            statement.taken("is a step drop, because messages have been changed before")
-        return branch.restricted(fit)
 
     def _delivered(self, node: object, branch: Branch, statement: Statement) -> None:
         if isinstance(node, Body):
@@ -402,7 +314,7 @@ class Paths:
     def _junction(self, node: Body, branch: Branch, statement: Statement) -> Branch:
         statement.taken("is the alternatives in match of its destinations")
         branch = branch if self._depth else branch.settled()
-        left, arms = branch, list[_Arm]()
+        left, arms = branch, list[Arm]()
         through, all_final = False, True
         for item in node.items:
             channel = item[0] if item else None
@@ -412,21 +324,36 @@ class Paths:
                 continue
             own.taken("see its parts")
             flags: set[str] = set()
-            arm = _Arm(left, self._inside_of(channel.items, left, flags))
+            arm = Arm(left, self._inside_of(channel.items, left, flags))
             arms.append(arm)
             through = through or (all_final and arm.lets_all_through)
             all_final = all_final and "final" in flags
             if "final" in flags:
-                left = left.restricted(~_reached([arm.end], left))
+                left = left.restricted(~reached([arm.end], left))
             elif item is not node.items[-1]:
                 own.approximated("a message that goes through two channels is sent once")
             if "fallback" in flags:
                 own.approximated("a fallback gets what other channels get, too")
             through = through or (arm.entry == branch and arm.lets_all_through)
-        return self._joined(branch, arms, through)
+        return joined(branch, arms, self._tags, lets_all_through=through)
 
     def _statement(self, item: Item) -> Statement:
         return self._report.statement(item[0].place, item_text(item))
+
+
+def _filtered(filters: FilterReader, node: object, branch: Branch, statement: Statement) -> Branch:
+    """The messages of `branch` that fit a filter."""
+    if isinstance(node, Body):
+        fit = filters.of_items(node.items, statement)
+    else:
+        assert isinstance(node, Call)
+        fit = EVERYTHING
+        for name in node.texts:
+            fit &= filters.by_name(name, statement)
+    statement.taken("is in match of its destinations")
+    if branch.steps:
+        statement.taken("is a step drop, because messages have been changed before")
+    return branch.restricted(fit)
 
 
 def _say(flag: str, statement: Statement) -> None:
@@ -437,19 +364,3 @@ def _say(flag: str, statement: Statement) -> None:
             statement.taken("flags(flow-control): full queues block sources by default")
         case _ if flag not in _FLAGS_OF_NO_EFFECT:
             statement.unsupported(f"flags({flag}): the relay's routing has no counterpart")
-
-
-def _reached(branches: Sequence[Branch], origin: Branch) -> Fit:
-    """What is in one of `branches`, as far as that is more than being in `origin`."""
-    known = origin.early
-    return Fit(
-        either(
-            [all_of([beyond(each.early.wide, known.wide), each.late.wide]) for each in branches]
-        ),
-        either(
-            [
-                all_of([beyond(each.early.narrow, known.narrow), each.late.narrow])
-                for each in branches
-            ]
-        ),
-    )
