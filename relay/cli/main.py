@@ -10,6 +10,7 @@ from relay.cli.groups import Program
 _MODULES = {
     "alerts": "views.alerts",
     "audit": "queue.audit",
+    "bundle": "support.bundle",
     "certs": "certificates.commands",
     "check": "check",
     "completion": "support.completion",

@@ -90,18 +90,34 @@ def configuration_in(path: str) -> tuple[Effective, list[str]]:
 def running_configuration(state_dir: str) -> Effective:
     """What the running relay has read; if none answers, that ends the command."""
     try:
-        answer = ask(state_dir, "configuration")
-        return msgspec.convert(answer, type=Effective)
+        return running_document(state_dir)
     except AskFailed as error:
         give_up(str(error))
+
+
+def running_document(state_dir: str) -> Effective:
+    """What the running relay has read.
+
+    Raises:
+        AskFailed: None answers, or one of another version.
+    """
+    try:
+        return msgspec.convert(ask(state_dir, "configuration"), type=Effective)
     except msgspec.ValidationError as error:
-        give_up(f"the relay is of another version: {error}")
+        raise AskFailed(f"the relay is of another version: {error}") from error
 
 
-def toml_of(found: Effective) -> str:
-    """The text of a file that says the same."""
+def toml_of(found: Effective, *, without: Sequence[str] = ()) -> str:
+    """The text of a file that says the same.
+
+    Args:
+        without: Tables to leave out.
+    """
     lines = [_head(found.files)]
+    lines += [f"# [[{name}]] is left out" for name in without]
     for section in sorted(found.sections, key=lambda each: each.path != ()):
+        if section.path[:1] and section.path[0] in without:
+            continue
         lines += ["", *_lines(section)]
     return "\n".join(lines) + "\n"
 

@@ -148,3 +148,8 @@ def _probe(name: str, size: int) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def library_version() -> str:
+    """That of LMDB itself, not of its module for Python."""
+    return ".".join(map(str, lmdb.version()))
