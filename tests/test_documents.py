@@ -24,6 +24,7 @@ from relay.cli.main import main
 from relay.model.origin import Origin, Transport
 from relay.model.parse_options import ParseOptions
 from relay.service.configuration.keys import keys_of
+from relay.service.configuration.table import Size
 from relay.service.configuration.tables.format import FORMAT
 from relay.service.configuration.tables.parse import PARSE
 from relay.service.configuration.tables.rewrite import REWRITE_MODES
@@ -81,6 +82,35 @@ def test_a_wrong_configuration_would_be_noticed(folder: Path) -> None:
     wrong = Block("here", "toml", "framign = 'newline'\n", table="destinations.central")
     path.write_text(completed(wrong))
     assert CliRunner().invoke(main, ["check", str(path)]).exit_code == 1
+
+
+MOVING = [block for block in blocks("rsyslog", "syslog-ng", "toml") if "moving" in block.place]
+EXAMPLES = list(zip(MOVING[::2], MOVING[1::2], strict=True))
+"""Each configuration of another program, and what it is here."""
+
+
+@pytest.mark.parametrize("pair", EXAMPLES, ids=lambda pair: pair[0].place)
+def test_import_makes_the_sources_and_destinations_that_the_page_shows(
+    pair: tuple[Block, Block], folder: Path
+) -> None:
+    theirs, ours = pair
+    path = folder / "theirs.conf"
+    path.write_text(theirs.text)
+    result = CliRunner().invoke(main, ["import", str(path), "--report", str(folder / "report")])
+    assert result.exit_code in (0, 1), result.output
+    assert "not supported:" not in (folder / "report").read_text()
+    (folder / "report").unlink()
+    assert ways(result.stdout) == ways(ours.text)
+
+
+def ways(text: str) -> list[tuple[str, object]]:
+    """What a configuration listens and connects to, and limits."""
+    tables = tomllib.loads(text)
+    sources = [(source["listen"], None) for source in tables["sources"].values()]
+    return sources + [
+        (destination["connect"], Size(0, 2**60).read(destination.get("queue_bytes_max", 0)))
+        for destination in tables["destinations"].values()
+    ]
 
 
 @each_script
