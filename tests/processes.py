@@ -144,6 +144,7 @@ class Program:
         self.log_path = folder / f"{name}.log"
         self._environment = environment
         self._user = user
+        self.descriptors: Sequence[int] = ()  # that it inherits
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -169,6 +170,7 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=self.descriptors,
                 user=self._user,
                 extra_groups=None if self._user is None else [],
             )
