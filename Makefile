@@ -98,8 +98,10 @@ else
 	    SMALL_DISK_STEP=4096 SMALL_DISK_MAX=$${SMALL_DISK_MAX:-2097152} \
 	    RELAY_DISK_SIZES="131072 196608 262144 524288 1048576 2097152" TORTURE=1 \
 	    KILL_ROUNDS=$${KILL_ROUNDS:-200} BUNDLE_CYCLES=1 RESTARTS=$${RESTARTS:-100} \
+	    RELOADS=$${RELOADS:-200} \
 	    $(BIN)/python -m pytest --quiet --durations=10 tests/crash tests/end_to_end/test_kill.py \
-	    tests/end_to_end/test_bundle.py tests/end_to_end/test_upgrade.py $(ARGS)
+	    tests/end_to_end/test_bundle.py tests/end_to_end/test_upgrade.py \
+	    tests/end_to_end/test_reload.py $(ARGS)
 endif
 
 bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,e --kinds mixed,devices -r 1 --corpus FILE", BENCH_QUEUED=20)

@@ -20,6 +20,7 @@ from twisted.logger import ILogObserver, Logger
 from relay.model.clock import Reactor
 from relay.service.exit_status import ExitStatus
 from relay.service.process.settings import raise_open_files_limit, set_for_batches
+from relay.service.refusal import StartRefused
 
 _STOP_SECONDS_MAX = 4.2
 _STANDARD_ERROR = 2
@@ -63,7 +64,12 @@ class _Services(MultiService):
 
         Args:
             before: The child that it stands before; None = it is the last one.
+
+        Raises:
+            StartRefused: The relay is stopping, or the child cannot start.
         """
+        if not self.running:
+            raise StartRefused("the relay is stopping")
         child.startService()
         at = len(self.services) if before is None else self.services.index(before)
         child.parent = self

@@ -18,10 +18,14 @@ SOURCE_RATES = ("messages", "warnings", "errors", "drops")
 DESTINATION_RATES = ("received", "delivered", "drops")
 """What is sampled of a destination."""
 _RELAY_RATES = (*SOURCE_RATES, "delivered")
+_ById = dict[str, tuple[int, ...]]
 
 
 class Sampled(Protocol):
     """A source or a destination."""
+
+    @property
+    def id(self) -> str: ...
 
     def counts(self) -> tuple[int, ...]:
         """The counters of now, in the order of their names."""
@@ -45,30 +49,47 @@ class RateSampler(PeriodicService):
 
     def __post_init__(self) -> None:
         self._of_rules = Rates(*(rule.id for rule in self.rules))
+        self._offset = (0,) * len(_RELAY_RATES)  # so that totals go on when members come and go
+        self._last: tuple[_ById, _ById] = ({}, {})  # from the first look on
 
     def follow(self) -> None:
-        """There are other rules, sources or destinations: rates begin anew where they would show
-        the difference."""
-        self._rates = Rates(*_RELAY_RATES)
-        self.__post_init__()
-        self.look()
+        """There are other sources, destinations or rules: the totals go on from what they were.
+
+        What a member that has come has counted earlier is not part of them.
+        """
+        before, self._last = self._last, self._counts()
+        gone = _together(*(_without(old, new) for old, new in zip(before, self._last, strict=True)))
+        come = _together(*(_without(new, old) for old, new in zip(before, self._last, strict=True)))
+        each = zip(self._offset, gone, come, strict=True)
+        self._offset = tuple(offset + less - more for offset, less, more in each)
+        self._of_rules = Rates(*(rule.id for rule in self.rules))
 
     def look(self) -> None:
         now = self.clock.seconds()
-        of_sources = [source.sample(now) for source in self.sources]
-        of_destinations = [destination.sample(now) for destination in self.destinations]
-        self._rates.note(now, _together(of_sources, of_destinations))
+        self._last = (
+            {source.id: source.sample(now) for source in self.sources},
+            {destination.id: destination.sample(now) for destination in self.destinations},
+        )
+        self._rates.note(now, self._totals())
         if self.rules:
             self._of_rules.note(now, [rule.records for rule in self.rules])
 
     @property
     def totals(self) -> dict[str, int]:
         """Counters of all sources and destinations together, as of now."""
-        counts = _together(
-            [source.counts() for source in self.sources],
-            [destination.counts() for destination in self.destinations],
+        self._last = self._counts()
+        return dict(zip(_RELAY_RATES, self._totals(), strict=True))
+
+    def _counts(self) -> tuple[_ById, _ById]:
+        """The counters of sources and of destinations, as of now."""
+        return (
+            {source.id: source.counts() for source in self.sources},
+            {destination.id: destination.counts() for destination in self.destinations},
         )
-        return dict(zip(_RELAY_RATES, counts, strict=True))
+
+    def _totals(self) -> tuple[int, ...]:
+        of_members = _together(*(list(counts.values()) for counts in self._last))
+        return tuple(map(sum, zip(of_members, self._offset, strict=True)))
 
     def report(self) -> Document:
         """Rates of all sources and destinations together."""
@@ -91,6 +112,11 @@ class RateSampler(PeriodicService):
                 for rule in self.rules
             ],
         }
+
+
+def _without(some: _ById, others: _ById) -> list[tuple[int, ...]]:
+    """The counters of those that are not among `others`."""
+    return [counts for id, counts in some.items() if id not in others]
 
 
 def _together(

@@ -202,3 +202,13 @@ def test_the_app_of_the_batch_is_that_of_messages_without_a_token() -> None:
     assert rules.decided(START + b"su: x", app="shop")[0] == "shop"
     assert rules.decided(claiming(WEB), app="shop")[0] == "web"
     assert rules.decided(claiming(b"unknown-token"), app="shop")[0] == "unknown-token"
+
+
+def test_other_apps_count_from_the_next_message_on() -> None:
+    rules = Rules()
+    frame = START + b"x - - - text"
+    assert rules.decided(frame, peer_host="10.2.0.1")[0] == "web"
+    rules.authorise.use([App("shop", (Token(NEW_WEB),), (ip_network("10.0.0.0/8"),))])
+    assert rules.decided(frame, peer_host="10.2.0.1")[0] == "shop"
+    assert rules.decided(START + NEW_WEB + b" - - - text")[0] == "shop"
+    assert rules.decided(START + WEB + b" - - - text")[0] != "web"

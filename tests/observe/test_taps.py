@@ -436,3 +436,22 @@ def test_many_small_batches_of_one_turn_are_sampled_too(relay: Relay) -> None:
         relay.clock.advance(0.1)
     assert reader.shown + reader.left_out == 100
     assert 10 <= reader.shown <= 20
+
+
+def test_readers_of_all_follow_sources_and_destinations_that_come_and_change() -> None:
+    relay = Relay()
+    received, delivered = relay.open("received"), relay.open("delivered")
+    one = relay.open("received", "app")
+    relay.sources["new"] = SourceCounters()
+    del relay.sources["web"]
+    before, relay.drains["up"] = relay.drains["up"], [Sender()]
+    relay.taps.follow()
+    relay.receive("new", b"<13>new: x")
+    (document,) = received.take()
+    assert (document["source"], one.take()) == ("new", [])
+    assert relay.drains["up"][0].watch is not None
+    assert before[0].watch is not None  # it is stopped, and nobody asks it
+    for reader in (received, delivered, one):
+        reader.close()
+    assert relay.sources["new"].on_received is None
+    assert relay.drains["up"][0].watch is None

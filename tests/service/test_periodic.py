@@ -49,3 +49,19 @@ def test_a_look_that_fails_is_not_the_last_one() -> None:
     service.error = None
     clock.advance(2.0)
     assert service.looks == [0.0, 2.0]
+
+
+def test_another_interval_begins_now() -> None:
+    service = Looking(clock := Clock())
+    service.change_interval(8.0)  # it does not run yet
+    assert not clock.getDelayedCalls()
+    service.startService()
+    clock.advance(4)
+    service.change_interval(5.0)
+    clock.pump([5, 5])
+    assert service.looks == [0.0, 9.0, 14.0]
+    service.change_interval(0.0)
+    assert not clock.getDelayedCalls()
+    service.change_interval(1.0)
+    service.stopService()
+    assert not clock.getDelayedCalls()

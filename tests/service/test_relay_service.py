@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from twisted.application.service import Application, IServiceCollection, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogPublisher
 
@@ -114,6 +114,31 @@ def test_a_refused_start_stops_what_has_started(kind: Any, events: list[str]) ->
     assert events[2] == "stop b"  # its parent waits, where it is sequential, or goes on
     assert "stop c" not in events
     assert "start d" not in events
+
+
+@pytest.mark.parametrize("kind", [SequentialService, ConcurrentService])
+def test_children_come_and_go_while_it_runs(kind: Any, events: list[str]) -> None:
+    first, last = Child("first", events, slow=True), Child("last", events)
+    tree = kind([first, last])
+    tree.startService()
+    events.clear()
+    between = Child("between", events)
+    between.name = "named"
+    tree.take_in(between, before=last)
+    assert (events, list(tree)) == (["start between"], [first, between, last])
+    assert tree.getServiceNamed("named") is between
+    gone = fired(ensureDeferred(tree.let_go(first)))
+    assert (events[-1], gone, list(tree)) == ("stop first", [], [between, last])
+    assert first.stopping is not None
+    first.stopping.callback(None)
+    assert gone == [None]
+
+
+def test_a_tree_that_does_not_run_takes_nobody_in(events: list[str]) -> None:
+    tree = ConcurrentService()
+    with pytest.raises(StartRefused, match="the relay is stopping"):
+        tree.take_in(Child("late", events))
+    assert (events, list(tree)) == ([], [])
 
 
 def test_an_empty_tree(events: list[str]) -> None:

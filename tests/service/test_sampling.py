@@ -10,6 +10,7 @@ class Sampled:
     """Counts evenly with the time."""
 
     def __init__(self, *per_second: int) -> None:
+        self.id = f"id {id(self)}"
         self.per_second = per_second
         self.more = 0
 
@@ -45,6 +46,27 @@ def test_totals_are_those_of_now() -> None:
     source.more, destination.more = 7, 2
     once = {"messages": 7, "warnings": 7, "errors": 7}
     assert sampler.totals == {**once, "drops": 9, "delivered": 2}
+
+
+def test_totals_go_on_when_members_come_and_go() -> None:
+    stays, goes, comes = (Sampled(0, 0, 0, 0) for _ in range(3))
+    sources, rules = [stays, goes], [RuleCounter("one", "error")]
+    sampler = RateSampler(sources=sources, destinations=[], rules=rules, clock=Clock())
+    sampler.startService()
+    stays.more, goes.more, comes.more = 7, 5, 100  # the last in an earlier run
+    assert sampler.totals["messages"] == 12
+    sources[:] = [stays, comes]
+    rules.append(RuleCounter("two", "error"))
+    sampler.follow()
+    assert sampler.totals["messages"] == 12
+    comes.more += 1
+    assert sampler.totals["messages"] == 13
+    assert [rule["id"] for rule in sampler.watch_report()["rules"]] == ["one", "two"]
+    again = Sampled(0, 0, 0, 0)
+    again.id, again.more = stays.id, 7  # in the place of one, with its counters
+    sources[:] = [again, comes]
+    sampler.follow()
+    assert sampler.totals["messages"] == 13
 
 
 def test_rules_have_rates_of_their_own() -> None:

@@ -370,6 +370,10 @@ class DestinationStatus:
             return text
         return f"paused by hand since {in_utc(self.paused_since)}; {text}"
 
+    @property
+    def id(self) -> str:
+        return self.configuration.id
+
     def counts(self) -> tuple[int, ...]:
         """The account, as far as it has rates; see `DESTINATION_RATES`."""
         ledger = added_up([lane.ledger for lane in self.lanes()])

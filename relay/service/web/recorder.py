@@ -54,7 +54,8 @@ class Recorder(PeriodicService):
             self._open()
         if self._history is None or self._looked_at <= looked_at:
             return
-        counts = [self._before[name] - before[name] for name in COUNTS]
+        # Less than before: a source has left.
+        counts = [max(0, self._before[name] - before[name]) for name in COUNTS]
         sample = Sample(self.now(), self._looked_at - looked_at, counts, *self.queued())
         try:
             if not os.path.lexists(self.path):

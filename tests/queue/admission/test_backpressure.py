@@ -217,3 +217,36 @@ def test_a_burst_is_no_fault_and_anything_else_is() -> None:
     admission.clear_failure()
     admission.set_queue_bytes(1000)
     assert (admission.closed, admission.is_busy) == (True, False)
+
+
+def test_a_source_may_look_at_other_watermarks(admission: Admission) -> None:
+    one, two = (Watermark(Level(10, 10), describe=lambda size: f"{size} there") for _ in "ab")
+    source, producer = admission.for_source([one]), Producer()
+    source.register(producer)
+    one.set(10)
+    source.use(admission.shared_with([two]))
+    assert (producer.calls, source.closed) == (["pause", "resume"], False)
+    one.set(0)
+    one.set(10)
+    assert not source.closed
+    two.set(10)
+    assert (source.reason, producer.calls[2:]) == ("10 there", ["pause"])
+    admission.set_queue_bytes(1000)
+    source.use(admission.shared_with([]))
+    assert source.closed  # those of all sources stay
+
+
+def test_other_limits_hold_at_once(admission: Admission, producer: Producer) -> None:
+    admission.set_queue_bytes(900)
+    admission.set_free_bytes(500)
+    admission.change(
+        pending_bytes_max=50, queue_bytes_max=800, reserve_bytes=100, free_bytes_min=400
+    )
+    assert producer.calls == ["pause"]
+    assert admission.reason.endswith("(queue_bytes_max is 800 B, reserve_bytes 100 B)")
+    admission.change(pending_bytes_max=50, queue_bytes_max=2000, free_bytes_min=600)
+    assert admission.reason == "the disk has room for 500 B (min_free_bytes is 600 B)"
+    admission.change(pending_bytes_max=50, queue_bytes_max=2000)
+    assert (producer.calls[-1], admission.closed) == ("resume", False)
+    admission.set_pending_bytes(51)
+    assert admission.is_busy

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from relay.model.policy import POLICIES
-from relay.queue.admission.limits import QueueLimit, queue_full_reason
+from relay.queue.admission.limits import QueueLimit, QueueLimits, queue_full_reason
 
 
 def limit(when_full: str, **keywords: Any) -> QueueLimit:
@@ -153,3 +153,43 @@ def test_of_two_queues_the_older_one_makes_room() -> None:
     limit.add_pending([b"123456"])
     assert limit.bytes_max_of_queues({"old": 80, "new": 30}) == {"old": 60, "new": 100}
     assert limit.bytes_max_of_queues({"old": 8, "new": 130}) == {"old": 0, "new": 100}
+
+
+def test_a_limit_changes_while_records_wait() -> None:
+    changing = limit("block")
+    changing.add_pending([b"x" * 96])
+    before = changing.watermark
+    dropped: list[int] = []
+    keys: dict[str, Any] = {"seconds_max": 0.0, "reserve_bytes": 0}
+    changing.change(
+        bytes_max=100,
+        when_full="block",
+        on_drop=lambda count, reason: dropped.append(count),
+        **keys,
+    )
+    assert changing.watermark is not before
+    assert changing.watermark is not None
+    assert changing.watermark.full
+    changing.dropped(3, "queue-full")
+    changing.change(bytes_max=0, when_full="block", on_drop=lambda *_: None, **keys)
+    assert (changing.watermark, changing.pending_bytes, dropped) == (None, 0, [3])
+    changing.settle(100, 5)  # what was added while there was a limit
+    assert changing.size == 5
+
+
+def test_the_limits_of_other_destinations_hold_from_the_next_commit_on() -> None:
+    one = QueueLimit(destination="one", bytes_max=100, when_full="drop-oldest")
+    used = {"one": 0, "two": 150}
+    limits = QueueLimits([one])
+    limits.start(lambda: used)
+    assert limits.add_pending({"one": [b"x"], "two": [b"x"]}).keys() == {"one"}
+    two = QueueLimit(destination="two", bytes_max=100, when_full="drop-oldest")
+    limits.use([two])
+    assert limits.have_evictions
+    assert limits.take_evictions(used).keys() == {"two"}
+    assert limits.add_pending({"one": [b"x"], "two": [b"x"]}).keys() == {"two"}
+    two.change(
+        bytes_max=0, seconds_max=0, when_full="block", reserve_bytes=0, on_drop=lambda *_: None
+    )
+    limits.use([two])
+    assert (limits.are_bounded, two.size) == (False, 150)

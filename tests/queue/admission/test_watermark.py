@@ -44,3 +44,16 @@ def test_who_subscribed_hears_of_changes_only() -> None:
     for size in (5, 10, 11, 20, 25, 3, 2):
         watermark.set(size)
     assert heard == [(True, False), (True, True), (False, False)]
+
+
+def test_other_levels_hold_at_once() -> None:
+    watermark = Watermark(Level(10, 10), describe=text)
+    heard: list[bool] = []
+    watermark.subscribe(hear := lambda: heard.append(watermark.full))
+    watermark.set(15)
+    watermark.move(Level(20, 20))
+    watermark.move(Level(12, 8), Level(30, 30))
+    assert (heard, watermark.reserve_full) == ([True, False, True], False)
+    watermark.unsubscribe(hear)
+    watermark.set(0)
+    assert heard == [True, False, True]

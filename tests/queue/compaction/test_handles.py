@@ -67,3 +67,14 @@ def test_the_same_databases_of_another_environment(environment: Any, tmp_path: P
     with other.begin() as txn:
         assert txn.get(b"key", db=same.blocks["a"]) == b"blocks/a"
         assert txn.get(b"key", db=same.quarantine["a"]) == b"quarantine/a"
+
+
+def test_who_looks_through_the_databases_is_not_disturbed_by_a_new_one(environment: Any) -> None:
+    handles = Handles(environment)
+    handles.open_account("a")
+    blocks, quarantine = handles.blocks, handles.quarantine
+    handles.open_account("b")
+    handles.open_account("source/in")
+    assert (list(blocks), list(quarantine)) == (["a"], ["a"])
+    assert (list(handles.blocks), list(handles.quarantine)) == (["a", "b"], ["a", "b", "source/in"])
+    assert {b"blocks/b", b"quarantine/source/in"} < handles.databases().keys()

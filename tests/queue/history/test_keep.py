@@ -8,7 +8,7 @@ import pytest
 
 from relay.model.seq import SeqRange
 from relay.queue.block import encode_block
-from relay.queue.history.keep import acknowledged_at, records_in
+from relay.queue.history.keep import Histories, HistoryLimit, acknowledged_at, records_in
 from relay.queue.inspect.commands import Adopt, Purge
 from relay.queue.inspect.queries import Read, read_history
 from relay.queue.store import QueueStore
@@ -268,3 +268,25 @@ def test_a_commit_that_fails_changes_no_history(tmp_path: Path) -> None:
 
 def test_an_entry_that_is_too_short_has_no_time() -> None:
     assert (acknowledged_at(b"short"), records_in(b"short")) == (0.0, 1)
+
+
+def test_other_limits_hold_from_the_next_commit_on(tmp_path: Path) -> None:
+    with opened(tmp_path, "a", "b") as store:
+        deliver(store, "a")
+        assert store.histories.databases == {}
+        wanted = Histories({"a": HistoryLimit(60.0, 2**20), "c": HistoryLimit(60.0, 2**20)})
+        store.open_accounts(["a", "b", "c", "source/in"], wanted)
+        assert {*store.histories.databases} == {"a", "c"}
+        assert {"a", "b", "c", "source/in"} <= store.ledgers.keys()
+        deliver(store, "a")
+        deliver(store, "c")
+        assert (len(seqs(store, "a")), len(seqs(store, "c"))) == (1, 1)
+        store.open_accounts([], Histories())
+        deliver(store, "a")
+        assert len(seqs(store, "a")) == 1  # it leaves by age
+    assert {b"blocks/c", b"quarantine/source/in"} < set(names(tmp_path))
+
+
+def deliver(store: QueueStore, id: str) -> None:
+    store.commit(Transaction(1.0, {id: [b"x"]}))
+    store.commit(Transaction(2.0, removals={id: Removal(store.ledgers[id].next_seq)}))

@@ -212,3 +212,32 @@ def test_groups_whose_time_is_over_are_stored_and_their_members_forgotten() -> N
     relay.clock.pump([1] * 10)
     assert relay.stored == [{"held": [b"hello"]}]
     assert relay.positions == [{"/groups/held/1/2/0": b""}]
+
+
+def test_a_pipeline_that_is_replaced_lets_go_of_what_it_holds_back() -> None:
+    relay = Relay()
+    relay.repeat()
+    relay.clock.advance(1)
+    routes = dict(relay.service.routes)
+    relay.service.routes = {**routes, "plain": Route("plain", None)}
+    relay.service.follow()
+    assert relay.stored == []  # its pipeline is the same
+    del routes["held"]
+    relay.service.routes = routes
+    relay.service.follow()
+    assert relay.stored == [{"held": [b"last message repeated 2 times at 1"]}]
+    relay.service.stopService()
+    assert len(relay.stored) == 1
+
+
+def test_groups_of_a_destination_that_comes_are_taken_from_disk() -> None:
+    relay = Relay()
+    held = relay.service.routes["held"]
+    relay.service.routes = {}
+    relay.service.follow()
+    relay.left = {"held/7/0/0": encode_members([MESSAGE]), "gone/0/0/0": b"x"}
+    relay.service.routes = {"held": held}
+    relay.service.follow()  # no step has this number any more, so its members are stored
+    assert relay.positions[-1]["/groups/held/7/0/0"] == b""
+    assert list(relay.stored[-1]) == ["held"]
+    relay.service.stopService()

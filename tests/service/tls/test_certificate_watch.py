@@ -329,3 +329,16 @@ def test_certbots_links_are_followed_without_a_signal(setup: Setup) -> None:
     ]
     assert target.serves.startswith(SECOND.certificate_pem())
     assert target.materials[-1].private_key_pem == SECOND.private_key_pem()
+
+
+def test_files_that_nobody_uses_any_more_are_left_alone(setup: Setup) -> None:
+    setup.keep("source other", setup.tls, Target)
+    released = setup.watch.release("source in")
+    assert {each["subject"] for each in setup.watch.report()} == {"source other"}
+    setup.write("certificate", SECOND.certificate_pem())
+    setup.write("private_key", SECOND.private_key_pem())
+    setup.watch.look()
+    assert setup.target.serves == FIRST.certificate_pem()
+    setup.watch.restore(released)
+    setup.watch.look()
+    assert setup.target.serves == SECOND.certificate_pem()
