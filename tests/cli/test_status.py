@@ -470,3 +470,20 @@ def test_samples_are_shown_by_source_and_reason(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("option", ["--check", "--watch"])
 def test_samples_are_shown_once(option: str) -> None:
     assert CliRunner().invoke(main, ["status", "--samples", option]).exit_code == 2
+
+
+def test_what_a_reload_could_not_use_is_a_note() -> None:
+    reload = {
+        "at": 1.0,
+        "restart": ["relay.name"],
+        "failures": ["source in: cannot listen"],
+        "refused": ["/etc/relay.toml:3: wrong"],
+    }
+    found = [note for note in _notes(document(reload=reload)) if "reload" in note[0]]
+    assert found == [
+        ("reload", "source in: cannot listen", SEVERE),
+        ("reload refused", "/etc/relay.toml:3: wrong", SEVERE),
+    ]
+    assert ("relay.name", "has changed in the file, and is used after a restart", WARNING) in list(
+        _notes(document(reload=reload))
+    )

@@ -240,3 +240,14 @@ def test_every_kind_of_loss(more: dict[str, Any], reason: str) -> None:
     losses.report([SOURCE], [DESTINATION], 0.0)
     found = losses.report([{**SOURCE, **more}], [{**DESTINATION, "id": "in"}], 60.0)
     assert found["lost_records"] == {"source/in": {reason: 5}}
+
+
+def test_what_a_reload_could_not_use_degrades_and_a_key_that_waits_does_not() -> None:
+    reload = {"at": 1.0, "restart": ["relay.name"], "failures": [], "refused": []}
+    assert degradations(document(reload=reload)) == []
+    found = degradations(document(reload={**reload, "failures": ["source in: x"]}))
+    assert found == ["reload: source in: x"]
+    refused = ["/f:1: wrong", "/f:2: too"]
+    assert degradations(document(reload={**reload, "refused": refused})) == [
+        "the configuration file was read again and refused: 2 problems: /f:1: wrong"
+    ]

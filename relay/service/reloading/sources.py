@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.logger import Logger
 
 from relay.flow.intake import Intake
@@ -45,6 +46,10 @@ class _Source:
     receiving: Receiving
     intake: Intake
     service: SourceService
+
+    def forget(self) -> None:
+        """It has ended, so no watermark has to tell it anything."""
+        self.receiving.reception.admission.use(())
 
 
 class Sources:
@@ -91,11 +96,12 @@ class Sources:
 
     async def remove(self, ids: Iterable[str]) -> None:
         """Stop sources.  All that they have taken is stored, by the routes that they have."""
-        for id in ids:
-            used = self._used.pop(id)
-            await self.service.let_go(used.service)
-            self._shared.certificates.release(f"source {id}")
-            self.all.remove(used.service)
+        gone = [self._used.pop(id) for id in ids]
+        await gatherResults([ensureDeferred(self.service.let_go(each.service)) for each in gone])
+        for each in gone:
+            self._shared.certificates.release(f"source {each.configuration.id}")
+            self.all.remove(each.service)
+            each.forget()
         await self._stored()
 
     def exchange(self, configuration: Configuration) -> None:
@@ -130,17 +136,20 @@ class Sources:
         old = self._used[source.id]
         certificates = self._shared.certificates
         kept_files = certificates.release(f"source {source.id}")
-        bound: SourceService | None = None
+        new: _Source | None = None
+        is_bound = False
         try:
             new = self._new(source, old)
             if self._can_bind_first(new.service, old.service):
-                bound = new.service
+                is_bound = True
                 new.service.privilegedStartService()  # type: ignore[no-untyped-call]
         except StartRefused as refusal:
             certificates.release(f"source {source.id}")
             certificates.restore(kept_files)
+            if new is not None:
+                new.forget()
             return refusal.text
-        problem = await self._replace(old, new, is_bound=bound is not None)
+        problem = await self._replace(old, new, is_bound=is_bound)
         if problem:
             certificates.release(f"source {source.id}")
             certificates.restore(kept_files)
@@ -148,6 +157,7 @@ class Sources:
 
     def add(self, source: SourceConfiguration) -> str:
         """Begin a source.  Returns why that cannot be; empty = it has begun."""
+        new: _Source | None = None
         try:
             new = self._new(source)
             new.service.privilegedStartService()  # type: ignore[no-untyped-call]
@@ -155,6 +165,8 @@ class Sources:
                 self.when_added(new.receiving.kept)
             self._begin(new)
         except StartRefused as refusal:
+            if new is not None:
+                new.forget()
             self._shared.certificates.release(f"source {source.id}")
             return refusal.text
         return ""
@@ -188,6 +200,7 @@ class Sources:
             self._take(new, instead_of=old)
         except StartRefused as refusal:
             problem = refusal.text
+            new.forget()
             again = self._new(old.configuration, old)
             try:
                 self._take(again, instead_of=old)
@@ -202,6 +215,7 @@ class Sources:
         new.service.continue_rates(instead_of.service)
         self.all[self.all.index(instead_of.service)] = new.service
         self._used[new.configuration.id] = new
+        instead_of.forget()
 
     def _begin(self, new: _Source) -> None:
         self.service.take_in(new.service)
@@ -219,7 +233,12 @@ class Sources:
         kind = self._shared.kinds.source(source.listen.scheme)
         kept = None if before is None else before.receiving.kept
         receiving, intake = self._receiving(source, kept, answers=kind.answers)
-        return _Source(source, receiving, intake, kind.make(source, receiving, self._parts))
+        try:
+            service = kind.make(source, receiving, self._parts)
+        except StartRefused:
+            receiving.reception.admission.use(())
+            raise
+        return _Source(source, receiving, intake, service)
 
     def _receiving(
         self, source: SourceConfiguration, kept: KeptCounters | None, *, answers: bool

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from relay.queue.admission.backpressure import Admission
+from tests.assembled_relay import reached
+from tests.certificate_files import make_certificate_files
 from tests.reloading_relay import ReloadingRelay, tables
 
 pytestmark = pytest.mark.usefixtures("relays_end")
@@ -182,4 +185,50 @@ def test_a_changed_app_is_known_to_sources_that_stay(tmp_path: Path) -> None:
     assert services(relay)["app"] is before
     relay.send("app", with_token)
     relay.until(lambda: relay.report("sources", "app")["apps"] == {"shop": 1})
+    relay.stop()
+
+
+def test_certificates_of_a_source_are_those_of_the_file(tmp_path: Path) -> None:
+    files = [make_certificate_files(tmp_path / name) for name in ("one", "two")]
+
+    def with_tls(which: int) -> dict[str, Any]:
+        keys = {
+            "certificate": files[which].server_certificate,
+            "private_key": files[which].server_key,
+            "trusted_ca": files[which].ca,
+        }
+        return tables(tmp_path, sources={"tls": {"listen": "tls://127.0.0.1:0", **keys}})
+
+    relay = ReloadingRelay(tmp_path, with_tls(0))
+    relay.start()
+    answer = relay.reload(with_tls(1))
+    (change,) = answer["changes"]
+    assert set(change["keys"]) == {"certificate", "private_key", "trusted_ca"}
+    found = relay.ask("status")["certificates"]
+    assert [each["certificate"] for each in found] == [files[1].server_certificate]
+    wrong = with_tls(1)
+    wrong["sources"]["tls"]["certificate"] = f"{tmp_path}/none.pem"
+    before = services(relay)["tls"]
+    (problem,) = relay.reload(wrong)["problems"]
+    assert "none.pem" in problem
+    assert services(relay)["tls"] is before
+    relay.reload(tables(tmp_path))
+    assert relay.ask("status")["certificates"] == []
+    relay.stop()
+
+
+def test_sources_that_have_ended_are_told_of_nothing(tmp_path: Path) -> None:
+    relay = started(tmp_path)
+    (admission,) = {
+        id(each): each for _, each in reached(relay.service) if isinstance(each, Admission)
+    }.values()
+    before = len(admission._queue._listeners)
+    more = {"new": {"listen": f"unixgram:{tmp_path}/new"}}
+    for size in (500, 600):
+        relay.reload(tables(tmp_path, sources=more))
+        relay.reload(with_app(tmp_path, frame_bytes_max=size))
+        unable = {"new": {"listen": f"unixgram:{tmp_path}/{'x' * 200}"}}
+        relay.reload(tables(tmp_path, sources=unable))
+    relay.reload(tables(tmp_path))
+    assert len(admission._queue._listeners) == before
     relay.stop()
