@@ -56,8 +56,8 @@ _SIGNALS = (
     ),
     (
         "SIGHUP",
-        "Look at certificates, tokens and tables again, and close and open the files of "
-        "destinations.",
+        "Read the configuration again and apply what has changed, as `syslogrelay reload` does. "
+        "Look at certificates, tokens and tables again; close and open the files of destinations.",
     ),
 )
 _FILES = (
@@ -69,6 +69,7 @@ _FILES = (
 _VARIABLES = (
     ("NOTIFY_SOCKET, WATCHDOG_USEC", "Where systemd is told that the relay works, and how often."),
     ("LISTEN_FDS, LISTEN_FDNAMES", "Sockets that systemd passes, for `systemd://NAME`."),
+    ("CREDENTIALS_DIRECTORY", "Where systemd puts credentials, for paths that begin with it."),
     ("TZ", "The time zone of messages that name none."),
     ("SYSLOGRELAY_PURE", "If it is 1, nothing compiled is used."),
 )

@@ -235,7 +235,9 @@ class _Relay:
             **sources.commands(),
             **tap_commands(self.taps),
             **self.reloading.commands(),
-            "configuration": lambda: effective(self.reloading.configuration, KINDS),
+            "configuration": lambda: in_thread(
+                self.reactor, partial(effective, self.reloading.configuration, KINDS)
+            ),
             **self.log.commands(),
             **self.handover.commands(),
         }

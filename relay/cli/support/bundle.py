@@ -14,6 +14,7 @@ import click
 
 from relay.cli.output import give_up
 from relay.cli.support.bundle_parts import Part, Subject, collected, pid_in
+from relay.cli.support.host_facts import environment_of
 from relay.cli.support.scrubbing import Scrubber, secrets_of, texts_of
 from relay.cli.where import STATE_DIR_VARIABLE
 from relay.model.text import size
@@ -69,7 +70,8 @@ def bundle(
             give_up("there is no terminal to ask at; add --yes, or --list to see what there is")
     subject = _subject(config, state_dir)
     configuration = subject.examined.configuration if subject.examined else None
-    scrubber = Scrubber(secrets_of(configuration), texts_of(configuration))
+    environment = {**os.environ, **environment_of(subject.pid)}
+    scrubber = Scrubber(secrets_of(configuration, environment), texts_of(configuration))
     parts = collected(subject, scrubber)
     _show(parts)
     if only_list:

@@ -87,6 +87,16 @@ def files(state_dir: str) -> str:
     return "\n".join([*lines, ""])
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; empty if it may not be read."""
+    try:
+        data = Path("/proc", str(pid), "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (entry.partition(b"=") for entry in data.split(b"\0"))
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs if name}
+
+
 def unit_of(pid: int) -> str:
     """The unit of systemd that a process belongs to; empty = to none."""
     found = re.search(r"/([^/\n]+\.service)(?:/|$)", _text(f"/proc/{pid}/cgroup"), re.MULTILINE)

@@ -79,15 +79,21 @@ def _removed(found: re.Match[str]) -> str:
     return f"{found[1]}[{counted(len(found[2]), 'character')}]"
 
 
-def secrets_of(configuration: Configuration | None) -> set[str]:
-    """The tokens of a configuration, and what is in the files with secrets that it names."""
+def secrets_of(
+    configuration: Configuration | None, environment: Mapping[str, str] = os.environ
+) -> set[str]:
+    """The tokens of a configuration, and what is in the files with secrets that it names.
+
+    Args:
+        environment: Has the variables that `token_env` names: those of the relay's process.
+    """
     if configuration is None or configuration.origin is None:
         return set()
     found = {secret.decode("latin-1") for secret in configuration.secrets}
     for key, where, text in _texts(configuration.origin.values, ""):
         found.update(_secrets_of_value(key, where, text))
         if _SECRET_VARIABLE.fullmatch(key):
-            found.add(os.environ.get(text, ""))
+            found.add(environment.get(text, ""))
         elif _SECRET_FILE.fullmatch(key):
             directory = configuration.origin.directory_of(where)
             found.update(_secrets_in(os.path.join(directory, text)))

@@ -117,6 +117,7 @@ class _Reader:
     def __init__(self, configuration: Configuration, origin: Origin, kinds: AnyKinds) -> None:
         self._configuration, self._origin, self._kinds = configuration, origin, kinds
         self._secrets = [secret.decode("latin-1") for secret in configuration.secrets]
+        self._sources_of = {each.id: [*each.sources] for each in configuration.destinations}
 
     def sections(self) -> Iterator[Section]:
         values = self._origin.values
@@ -156,14 +157,9 @@ class _Reader:
                 kind = self._kinds.named_in(table, _ROLES[name])
                 keys = {} if kind is None else kind.keys
                 known = self._kinds.schema(_ROLES[name], kind)
-                found = {} if name == "sources" else self._of_destination(id)
+                if name == "destinations" and id in self._sources_of:
+                    found = {"sources": self._sources_of[id]}
             yield self._section((name, id), table, keys, found, known)
-
-    def _of_destination(self, id: str) -> dict[str, object]:
-        for each in self._configuration.destinations:
-            if each.id == id:
-                return {"sources": list(each.sources)}
-        return {}
 
     def _listed(self, name: str, tables: object, keys: Mapping[str, Key]) -> Iterator[Section]:
         for number, table in enumerate(tables if isinstance(tables, list) else ()):

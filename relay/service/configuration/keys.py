@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from relay.service.configuration.reading import Nested, Readable, Reading
@@ -90,6 +91,11 @@ def group(cls: type[D], *, without: Collection[str] = ()) -> D:
 
 def keys_of(cls: type[DataclassInstance]) -> dict[str, Key]:
     """The keys of a class and of its groups, by their names."""
+    return dict(_keys_of(cls))
+
+
+@cache  # a large configuration asks thousands of times
+def _keys_of(cls: type[DataclassInstance]) -> Mapping[str, Key]:
     found: dict[str, Key] = {}
     for each in fields(cls):
         if _KEY in each.metadata:

@@ -61,3 +61,8 @@ def test_the_unit_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {"/proc/7/cgroup": "0::/system.slice/relay.service\n", "/proc/8/cgroup": "0::/user\n"}
     monkeypatch.setattr(host_facts, "_text", lambda path: texts[path])
     assert (host_facts.unit_of(7), host_facts.unit_of(8)) == ("relay.service", "")
+
+
+def test_the_environment_of_a_process() -> None:
+    assert host_facts.environment_of(os.getpid())["PATH"]
+    assert host_facts.environment_of(2**22 + 1) == {}

@@ -24,6 +24,8 @@ connect = "program:///bin/cat"
 arguments = ["--password=argument-value"]
 [alerts]
 webhook = "https://hooks.example.com/hook-path"
+[apps.one]
+token_env = "APP_TOKEN"
 [[tests]]
 frame = "<13>1 - - - - - - a message"
 expect.out = true
@@ -74,7 +76,8 @@ def test_documents_are_scrubbed_inside() -> None:
 def test_all_secrets_that_a_configuration_leads_to(
     configuration: Configuration, tmp_path: Path
 ) -> None:
-    found = secrets_of(configuration)
+    found = secrets_of(configuration, {"APP_TOKEN": "token-of-the-relay", "OTHER": "x"})
+    assert "token-of-the-relay" in found
     assert {"hunter22", "header-value", "query-value", "hook-path", "argument-value"} <= found
     assert "MIIEvQIBADANBgkqhkiG9w0B" in found
     assert not any("BEGIN" in secret for secret in found)
