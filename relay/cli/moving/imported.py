@@ -15,7 +15,7 @@ from relay.cli.moving.conditions import (
     sources_of,
     to_match,
 )
-from relay.cli.moving.report import Report, Statement
+from relay.cli.moving.report import Place, Report, Statement
 from relay.cli.moving.toml_out import Table, TomlValue
 
 __all__ = ["Destination", "ExtraFile", "Imported", "Source"]
@@ -70,13 +70,15 @@ class Imported:
 
     Attributes:
         dialect: Name of the dialect.
+        path: The file that was read first; empty = that of the first statement.
         relay: Keys of the table `relay`.
         further: Tables that come last, such as `[filters.ID]`.
         extra_files: Files beside the configuration, by name without a folder.
     """
 
-    def __init__(self, dialect: str, report: Report) -> None:
+    def __init__(self, dialect: str, report: Report, path: str = "") -> None:
         self.dialect = dialect
+        self.path = path
         self.report = report
         self.relay: dict[str, TomlValue] = {}
         self.relay_statements: list[Statement] = []
@@ -164,10 +166,8 @@ class Imported:
     def report_of_whole(self, text: str) -> Statement:
         """A statement of the report about the configuration as a whole."""
         statements = self.report.statements
-        place = statements[0].place._replace(line=1) if statements else None
-        if place is None:
-            raise ValueError("nothing was read")
-        return self.report.statement(place, text)
+        path = self.path or (statements[0].place.file if statements else self.dialect)
+        return self.report.statement(Place(path, 1), text)
 
     def _written(self) -> Iterator[Table]:
         known = [source.id for source in self.sources]

@@ -40,7 +40,7 @@ def _read(files: InputFiles, path: str) -> Imported:
     """Read rsyslog's configuration at `path`."""
     report = Report()
     modern = Modern(parse(files, path, report))
-    imported = Imported("rsyslog", report)
+    imported = Imported("rsyslog", report, path)
     settings = Settings(imported)
     settings.read(modern.others)
     inputs = Inputs(imported, settings)

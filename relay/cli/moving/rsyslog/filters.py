@@ -32,12 +32,12 @@ from relay.cli.moving.rsyslog.language.syntax import (
 )
 from relay.cli.moving.rsyslog.patterns import from_basic, from_extended
 from relay.cli.moving.rsyslog.selectors import (
-    FACILITIES,
-    SEVERITIES,
+    NAMES,
     condition_of_selector,
     priorities,
 )
 from relay.cli.moving.toml_out import TomlValue
+from relay.model.message import SEVERITY_NAMES
 
 __all__ = ["FilterReader", "NotSupported", "pair_name"]
 
@@ -243,10 +243,8 @@ class FilterReader:
     def _by_name(self, name: str, operator: str, text: str) -> Condition:
         """A comparison with the name of a facility or a severity."""
         taken: dict[int, frozenset[int]] = dict.fromkeys(range(24), frozenset())
-        facilities = {number: key for key, number in reversed([*FACILITIES.items()])}
-        severities = {number: key for key, number in reversed([*SEVERITIES.items()])}
-        for facility, word in facilities.items():
-            for severity, level in severities.items():
+        for facility, word in enumerate(NAMES):
+            for severity, level in enumerate(SEVERITY_NAMES):
                 value = (
                     f"{word}.{level}"
                     if name.startswith("pri")

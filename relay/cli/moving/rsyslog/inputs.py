@@ -12,7 +12,7 @@ from relay.cli.moving.rsyslog.language.syntax import Object, Parameters
 from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.moving.rsyslog.patterns import from_extended
 from relay.cli.moving.rsyslog.selectors import FACILITIES, SEVERITIES
-from relay.cli.moving.rsyslog.settings import Settings, listen_keys
+from relay.cli.moving.rsyslog.settings import OWN_WORKING, Settings, listen_keys
 from relay.cli.moving.toml_out import TomlValue
 
 __all__ = ["Inputs", "listen_url"]
@@ -21,15 +21,6 @@ _NOWHERE = Place("", 0)
 _Keys = dict[str, TomlValue]
 _PORTS = {"imudp": "514", "imtcp": "514", "imptcp": "514", "imrelp": "20514"}
 _OF_LOCAL_SOCKETS = ["_TRANSPORT=syslog", "_TRANSPORT=journal", "_TRANSPORT=stdout"]
-_WATCHED = [
-    *("keepalive", "keepalive.probes", "keepalive.time", "keepalive.interval", "threads"),
-    *("notifyonconnectionclose", "notifyonconnectionopen", "helperthreads", "maxlistners"),
-    *("maxlisteners", "batchsize", "timerequery", "schedulingpolicy", "schedulingpriority"),
-    *("flowcontrol", "processonpoller", "socketbacklog", "name.appendport", "preservecase"),
-    *("workerthreads", "starvationprotection.maxreads", "multithreading", "listenportfilename"),
-    *("emitmsgonclose", "emitmsgonopen", "ratelimit.name", "unlink", "discardtruncatedmsg"),
-    *("flushmaxage", "tls.compression", "tls.dhbits", "streamdriver.tlsverifydepth"),
-]
 _NO_NEED = "of rsyslog's own working; the relay has no need of it"
 
 
@@ -77,7 +68,7 @@ class Inputs:
             return
         ruleset = read.text("ruleset", self._of_module(kind, "ruleset"))
         name = read.text("name", kind)
-        read.ignore(_WATCHED, _NO_NEED)
+        read.ignore(OWN_WORKING, _NO_NEED)
         for source in makers[kind](read):
             each.said.taken(f"sources.{source.id}")
             self._bind(source, ruleset, name)

@@ -6,7 +6,7 @@ from relay.cli.moving.conditions import Condition, all_of, any_of, fits, negated
 from relay.cli.moving.toml_out import TomlValue
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 
-__all__ = ["FACILITIES", "SEVERITIES", "condition_of_selector", "priorities"]
+__all__ = ["FACILITIES", "NAMES", "SEVERITIES", "condition_of_selector", "priorities"]
 
 FACILITIES = {
     **{name: number for number, name in enumerate(FACILITY_NAMES)},
@@ -14,6 +14,7 @@ FACILITIES = {
     "authpriv": 10,
     "audit": 13,
     "alert": 14,
+    "clock": 15,
 }
 SEVERITIES = {
     **{name: number for number, name in enumerate(SEVERITY_NAMES)},
@@ -24,6 +25,8 @@ SEVERITIES = {
     "warn": 4,
     "informational": 6,
 }
+NAMES = [*FACILITY_NAMES[:13], "audit", "alert", "clock", *FACILITY_NAMES[16:]]
+"""The facilities as rsyslog calls them; the relay has other names for 13 to 15."""
 _ALL = frozenset(range(8))
 
 

@@ -19,7 +19,7 @@ from relay.cli.moving.rsyslog.language.syntax import Object, Parameters
 from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.moving.toml_out import TomlValue
 
-__all__ = ["Settings", "TlsFiles", "listen_keys", "say_of_queue"]
+__all__ = ["OWN_WORKING", "Settings", "TlsFiles", "listen_keys", "say_of_queue"]
 
 _SIZE_MIN = 1024 * 1024
 _MODULES = {
@@ -35,6 +35,16 @@ _MODULES = {
     "imtuxedoulog": "a format of its own",
     "imdocker": "containers log to the journal, or to a source by Docker's syslog driver",
 }
+OWN_WORKING = [
+    *("keepalive", "keepalive.probes", "keepalive.time", "keepalive.interval", "threads"),
+    *("notifyonconnectionclose", "notifyonconnectionopen", "helperthreads", "maxlistners"),
+    *("maxlisteners", "batchsize", "timerequery", "schedulingpolicy", "schedulingpriority"),
+    *("flowcontrol", "processonpoller", "socketbacklog", "name.appendport", "preservecase"),
+    *("workerthreads", "starvationprotection.maxreads", "multithreading", "listenportfilename"),
+    *("emitmsgonclose", "emitmsgonopen", "ratelimit.name", "unlink", "discardtruncatedmsg"),
+    *("flushmaxage", "tls.compression", "tls.dhbits", "streamdriver.tlsverifydepth"),
+]
+"""Parameters of inputs and their modules that the relay has no need of."""
 _ABOUT_TEXT = "the relay keeps the text as it came, and writes line ends within it as #012"
 
 
@@ -106,7 +116,12 @@ class Settings:
     def finish(self) -> None:
         """Say which parameters of modules nobody has asked for."""
         for each in self._module_objects:
-            Reader(each.parameters, each.said).finish()
+            read = Reader(each.parameters, each.said)
+            read.ignore(
+                [*OWN_WORKING, "pollinginterval", "mode", "tls.tlslib", "sortfiles"],
+                "of rsyslog's own working; the relay has no need of it",
+            )
+            read.finish()
 
     def _module(self, each: Object) -> None:
         values = each.parameters.values
@@ -188,7 +203,7 @@ class Settings:
         each = self.templates.get(name)
         if each is not None and "subtree" in each.parameters.values:
             return subtree_form("".join(each.parameters.values["subtree"]).lstrip("$"))
-        return form_of(self._pieces(name), wants_lines=wants_lines)
+        return form_of(self._pieces(name), wants_lines=wants_lines, has_slashes=self.has_slashes)
 
     def path(self, name: str) -> tuple[str, Form]:
         """The path that the template of this name makes, with macros.
@@ -196,7 +211,7 @@ class Settings:
         Raises:
             NotSupported: There is no such template, or the relay cannot do what it does.
         """
-        return path_of(self._pieces(name))
+        return path_of(self._pieces(name), has_slashes=self.has_slashes)
 
     def _pieces(self, name: str) -> list[Piece]:
         try:

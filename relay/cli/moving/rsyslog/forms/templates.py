@@ -59,16 +59,19 @@ class Form:
     notes: list[str] = field(default_factory=list)
 
 
-def form_of(pieces: Sequence[Piece], *, wants_lines: bool = True) -> Form:
+def form_of(
+    pieces: Sequence[Piece], *, wants_lines: bool = True, has_slashes: bool = False
+) -> Form:
     """The form that messages get by a template.
 
     Args:
         wants_lines: They go to a file or the like, where a message is a line.
+        has_slashes: For rsyslog, too, a program's name does not end at a slash.
 
     Raises:
         NotSupported: It has a property that the relay lacks.
     """
-    builder = _Builder()
+    builder = _Builder(".part.", has_slashes=has_slashes)
     pieces, ends_line = _without_line_end(pieces)
     if any(isinstance(each, Replaced) and each.options & _JSON for each in pieces) or (
         _is_object(pieces)
@@ -91,7 +94,7 @@ def subtree_form(tree: str) -> Form:
     return Form({"format": format})
 
 
-def path_of(pieces: Sequence[Piece]) -> tuple[str, Form]:
+def path_of(pieces: Sequence[Piece], *, has_slashes: bool = False) -> tuple[str, Form]:
     """The path with macros that a template for names of files makes.
 
     Returns:
@@ -100,7 +103,7 @@ def path_of(pieces: Sequence[Piece]) -> tuple[str, Form]:
     Raises:
         NotSupported: It has a property that the relay lacks.
     """
-    builder = _Builder()
+    builder = _Builder(".path.", has_slashes=has_slashes)
     text = builder.text(_without_line_end(pieces)[0])
     return text, builder.form
 
@@ -125,9 +128,16 @@ def _is_object(pieces: Sequence[Piece]) -> bool:
 
 
 class _Builder:
-    """Makes one form."""
+    """Makes one form.
 
-    def __init__(self) -> None:
+    Args:
+        stem: Beginning of the names that its steps give.
+    """
+
+    def __init__(self, stem: str, *, has_slashes: bool) -> None:
+        self._stem = stem
+        self._has_slashes = has_slashes
+        self._parts: dict[tuple[str, str], str] = {}
         self.form = Form()
         self._is_utc: set[bool] = set()
         self._steps = 0
@@ -175,6 +185,8 @@ class _Builder:
             text = self._part(piece)
         elif self._is_cut(piece):
             text = self._cut(piece)
+        elif piece.name == "programname" and not self._has_slashes:
+            text = self._parsed(piece, "^(?P<value>[^/]*)", "")
         else:
             macro = macro_of(piece)
             if macro.note:
@@ -221,21 +233,25 @@ class _Builder:
 
     def _parsed(self, piece: Replaced, pattern: str, fallback: str, *, instead: str = "") -> str:
         """A macro with what `pattern` finds, after a step that looks for it."""
-        self._steps += 1
-        prefix = f".part.{self._steps}."
         source = source_of(piece.name)
+        if (source, pattern) in self._parts:
+            return self._parts[source, pattern]
+        self._steps += 1
+        prefix = f"{self._stem}{self._steps}."
         if instead:
             self.form.steps.append({"set": {f"{prefix}value": instead}})
         step: dict[str, TomlValue] = {"parse": "regex", "pattern": pattern, "prefix": prefix}
         self.form.steps.append({**step, **({"from": source} if source != "MESSAGE" else {})})
-        return f"${{{prefix}value:-{fallback}}}" if fallback else f"${{{prefix}value}}"
+        text = f"${{{prefix}value:-{fallback}}}" if fallback else f"${{{prefix}value}}"
+        self._parts[source, pattern] = text
+        return text
 
     def _escaped(self, text: str) -> str:
         """A macro whose value is `text` as the inside of a JSON text."""
         if not re.search(r"MSG\}|MESSAGE|HOST|PROGRAM|TAG|SDATA|\.", text):
             return text
         self._steps += 1
-        name = f".text.{self._steps}"
+        name = f".text{self._stem}{self._steps}"
         self.form.steps += [
             {"set": {name: text}},
             {"subst": r'(["\\])', "with": r"\\\1", "in": [name]},

@@ -16,7 +16,20 @@ HEAD = (
     ("parameters", "keys"),
     [
         ('file="/x/$a.log"', {"connect": "file:///x/$$a.log"}),
-        ('dynaFile="d"', {"connect": "file:///srv/${HOST}/${PROGRAM}.log"}),
+        (
+            'dynaFile="d"',
+            {
+                "connect": "file:///srv/${HOST}/${.path.1.value}.log",
+                "rewrite": [
+                    {
+                        "parse": "regex",
+                        "pattern": "^(?P<value>[^/]*)",
+                        "prefix": ".path.1.",
+                        "from": "PROGRAM",
+                    }
+                ],
+            },
+        ),
         (
             'file="/x" fileCreateMode="0600" dirCreateMode="0700" fileGroup="adm"',
             {"connect": "file:///x", "mode": 0o600, "directory_mode": 0o700, "group": "adm"},

@@ -95,7 +95,7 @@ def test_a_token_for_sematext_becomes_a_mode() -> None:
 
 def test_json_in_other_texts_is_escaped_by_steps() -> None:
     form = of('x="%msg:::json%" y="%pri:::json%"\\n')
-    assert form.keys == {"template": 'x="${.text.1}" y="${PRI}"'}
+    assert form.keys == {"template": 'x="${.text.part.1}" y="${PRI}"'}
     pattern, replacement = str(form.steps[1]["subst"]), str(form.steps[1]["with"])  # type: ignore[call-overload, index]
     assert re.sub(pattern, replacement, 'a"b\\') == 'a\\"b\\\\'
 
@@ -111,6 +111,14 @@ def test_paths_have_macros() -> None:
     path, form = path_of(pieces_of_text("/srv/%HOSTNAME%/%$YEAR%.log"))
     assert path == "/srv/${HOST}/${R_YEAR}.log"
     assert form.notes == []
+
+
+def test_a_programs_name_ends_at_a_slash_unless_rsyslog_is_told_otherwise() -> None:
+    pieces = pieces_of_text("%programname%%programname%")
+    form = form_of(pieces)
+    assert form.keys == {"template": "${.part.1.value}${.part.1.value}"}
+    assert len(form.steps) == 1
+    assert form_of(pieces, has_slashes=True).keys == {"template": "${PROGRAM}${PROGRAM}"}
 
 
 def test_groups_by_number() -> None:
