@@ -9,6 +9,7 @@ from contextlib import suppress
 import click
 
 from relay import __version__
+from relay.cli.moving.acceptance import accepted_tables, open_problems
 from relay.cli.moving.dialect import Dialect, guess
 from relay.cli.moving.files import ImportRefused, InputFiles
 from relay.cli.moving.imported import Imported
@@ -56,6 +57,9 @@ def import_command(
     said about a statement: it is taken over, approximated, or not supported, and why.  Nothing of
     FILE is left out of the report.
 
+    What the relay would refuse is left out, and the report has its reason.  Certificates that FILE
+    names and that are not here are at the end of the report.
+
     Tokens and tables of FILE become files beside the one of -o, tokens with permissions for their
     owner only.  Without -o only their names are said.
 
@@ -68,19 +72,22 @@ def import_command(
         give_up(str(error))
     except OSError as error:
         give_up(f"{error.filename or file}: cannot read it: {error.strerror or error}")
-    text = write_toml(imported.tables(), head=_head(file, imported))
-    report = "".join(f"{line}\n" for line in _report_lines(imported, output))
+    text = write_toml(accepted_tables(imported), head=_head(file, imported))
     if not force:
         _refuse_existing([output, report_path, *_beside(output, imported.extra_files)])
+    missing: list[str] = []
     try:
         _write_all(imported, text, output)
+        missing = [] if output == _STDOUT else open_problems(output)
+        lines = [*_report_lines(imported, output), *(f"{each} (to be done)" for each in missing)]
+        report = "".join(f"{line}\n" for line in lines)
         if report_path is None:
             click.echo(report, nl=False, err=True)
         else:
             _write(report_path, report)
     except OSError as error:
         give_up(f"{error.filename}: cannot write it: {error.strerror}")
-    if imported.report.verdict != Verdict.TAKEN:
+    if missing or imported.report.verdict != Verdict.TAKEN:
         raise SystemExit(1)
 
 

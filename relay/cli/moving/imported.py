@@ -87,6 +87,7 @@ class Imported:
         self.further: list[Table] = []
         self.extra_files: dict[str, ExtraFile] = {}
         self._ids: dict[str, set[str]] = {"sources": set(), "destinations": set()}
+        self._nowhere_said: Statement | None = None
 
     def add_source(
         self, wanted: str, keys: Mapping[str, TomlValue], statement: Statement
@@ -145,7 +146,10 @@ class Imported:
         return name
 
     def tables(self) -> list[Table]:
-        """All tables of the configuration; says in the report what cannot be written."""
+        """All tables of the configuration; says in the report what cannot be written.
+
+        See `acceptance.accepted_tables` for those that the relay accepts.
+        """
         if not self.sources:
             statement = self.report_of_whole("no statement opens a source of messages")
             statement.approximated("sources.internal takes the relay's own log in their place")
@@ -153,6 +157,9 @@ class Imported:
         written = [*self._written()]
         fed = {id for table in written for id in _fed(table, self.sources)}
         unfed = [source.id for source in self.sources if source.id not in fed]
+        if self._nowhere_said is not None:  # it was said about a version that did not last
+            self.report.statements.remove(self._nowhere_said)
+            self._nowhere_said = None
         if unfed:
             written.append(self._nowhere(unfed))
         tables = [
@@ -162,6 +169,30 @@ class Imported:
             comments = [self._origin(statement) for statement in self.relay_statements]
             tables.insert(0, Table(("relay",), self.relay, comments))
         return [*tables, *written, *self.further]
+
+    def leave_out(self, kind: str, id: str, reason: str) -> bool:
+        """Leave out a source, a destination or a key of `relay`, which its statements say.
+
+        Args:
+            kind: ``sources``, ``destinations`` or ``relay``.
+
+        Returns:
+            Whether there was something of this name.
+        """
+        if kind == "relay" and self.relay.pop(id, None) is not None:
+            statements = self.relay_statements
+        else:
+            known: list[Source] | list[Destination]
+            known = self.sources if kind == "sources" else self.destinations
+            found = [each for each in known if each.id == id and kind != "relay"]
+            if not found:
+                return False
+            self.sources = [each for each in self.sources if each not in found]
+            self.destinations = [each for each in self.destinations if each not in found]
+            statements = found[0].statements
+        for statement in statements:
+            statement.unsupported(f"the relay would refuse it: {reason}")
+        return True
 
     def report_of_whole(self, text: str) -> Statement:
         """A statement of the report about the configuration as a whole."""
@@ -205,7 +236,8 @@ class Imported:
             "sources": list(sources),
             "rewrite": [{"drop": _NOWHERE}],
         }
-        id = self._id("destinations", _NOWHERE)
+        self._nowhere_said = statement
+        id = _NOWHERE if _NOWHERE not in self._ids["destinations"] else f"{_NOWHERE}-import"
         return Table(("destinations", id), keys, ["messages that no rule sends anywhere"])
 
     def _origins(self, one: Source | Destination) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.cli.moving.acceptance import accepted_tables
 from relay.cli.moving.files import ImportRefused, InputFiles
 from relay.cli.moving.rsyslog.dialect import RSYSLOG
 from relay.cli.moving.toml_out import write_toml
@@ -46,7 +47,7 @@ def damaged(draw: st.DrawFn) -> str:
     return text.replace("nclude", "ncluded")
 
 
-@many_examples(3000)
+@many_examples(300)
 @given(st.one_of(st.lists(PIECES, max_size=25).map("".join), damaged()))
 def test_garbage_ends_with_a_refusal_or_a_report(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -57,16 +58,13 @@ def test_garbage_ends_with_a_refusal_or_a_report(text: str) -> None:
         except ImportRefused as error:
             assert "\n" not in str(error)
             return
-        tables = tomllib.loads(write_toml(imported.tables()))
+        tables = tomllib.loads(write_toml(accepted_tables(imported)))
         for line in imported.report.lines():
             assert line.isprintable()
         _, problems = read_tables(tables, KINDS, base_dir=folder)
-    # Certificates of the corpus are not here, and two listeners may have been given one port.
+    # Certificates and tables of the corpus are not here.
     assert [problem for problem in problems if not _is_expected(problem)] == []
 
 
-_EXPECTED = ("No such file", "already taken", "is missing; a TLS listener", ".csv", "certificate")
-
-
 def _is_expected(problem: str) -> bool:
-    return any(words in problem for words in _EXPECTED)
+    return any(words in problem for words in ("No such file", ".csv", ".token", ".secret"))
