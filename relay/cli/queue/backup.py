@@ -16,7 +16,7 @@ from relay.cli.queue.changes import check_all
 from relay.cli.where import Where, where_options
 from relay.model.text import counted, size
 from relay.queue.backup.restoring import restore_queue
-from relay.queue.backup.writing import BackupNote, BackupWriter, Pace, place_for, write_note
+from relay.queue.backup.writing import BackupNote, BackupWriter, Course, Pace, place_for, write_note
 from relay.queue.inspect.copying import CopyPage
 from relay.service.queue.state_dir import running_relay
 
@@ -31,7 +31,8 @@ _RATE_MIB = 32.0
     default=_RATE_MIB,
     show_default=True,
     type=click.FloatRange(0, 10_000),
-    help="MiB a second to copy at most, so that commits stay fast; 0 = no limit.",
+    help="MiB a second to copy at most, so that commits stay fast; 0 = no limit.  What comes "
+    "while the rest is copied is copied without a limit.",
 )
 def backup(where: Where, directory: Path, rate: float) -> None:
     """Write all queues, quarantines, histories and positions to a new DIRECTORY.
@@ -48,7 +49,8 @@ def backup(where: Where, directory: Path, rate: float) -> None:
         with place_for(path, used + used // 8) as place:
             writer = BackupWriter(place.folder, used)
             try:
-                count = _copy_all(access, writer, Pace(rate * 2**20, time.monotonic, time.sleep))
+                pace = Pace(rate * 2**20, time.monotonic, time.sleep)
+                count = _copy_all(access, writer, Course(used, pace))
                 at = time.time()
                 writer.finish()
             finally:
@@ -65,19 +67,17 @@ def backup(where: Where, directory: Path, rate: float) -> None:
         raise SystemExit(1)
 
 
-def _copy_all(access: Access, writer: BackupWriter, pace: Pace) -> int:
+def _copy_all(access: Access, writer: BackupWriter, course: Course) -> int:
     """Copy until all is there; return about how many bytes."""
-    copied = 0
     while True:
         try:
-            page = access.ask("queue-copy", CopyPage, writer.wanted)
+            page = access.ask("queue-copy", CopyPage, writer.wanted(course.step_bytes))
         except AskFailed as error:  # it was stopped, for example
             raise AskFailed(f"the backup is not complete and was removed: {error}") from error
         count, is_complete = writer.write(page)
-        copied += count
         if is_complete:
-            return copied
-        pace.spend(count)
+            return course.copied_bytes + count
+        course.step(count)
 
 
 def _read_back(folder: str) -> tuple[dict[str, int], list[str]]:

@@ -22,7 +22,13 @@ from relay.model.text import size
 from relay.queue.files.environment import open_environment, our_errors
 from relay.queue.files.ownership import sync_names
 from relay.queue.files.trees import Database, Environment, WriteTransaction
-from relay.queue.inspect.copying import CopiedTree, CopyFrom, CopyPage
+from relay.queue.inspect.copying import (
+    STEP_BYTES,
+    STEP_BYTES_MAX,
+    CopiedTree,
+    CopyFrom,
+    CopyPage,
+)
 from relay.queue.repair.verify import verify
 
 NOTE = "backup.json"
@@ -33,6 +39,8 @@ _RESTARTS_MAX = 20
 _SYNC_BYTES = 8 * 1024 * 1024
 """Much more at once would make commits of the relay wait, where both are on one disk."""
 _RATE_FLOOR = 64 * 1024
+_TIMES_MAX, _MORE_BYTES_MAX = 4, 256 * 1024 * 1024
+"""How much may be copied in all: so many times what there was at first, and so much more."""
 
 
 class BackupNote(msgspec.Struct):
@@ -63,6 +71,10 @@ class Pace:
         self._rate = max(bytes_per_second, _RATE_FLOOR) if bytes_per_second else 0.0
         self._clock, self._sleep = clock, sleep
         self._free_at = clock()
+
+    def release(self) -> None:
+        """No limit from now on."""
+        self._rate = 0.0
 
     def spend(self, count: int) -> None:
         """`count` bytes were copied: wait as long as they may take."""
@@ -166,6 +178,44 @@ def write_note(folder: str, note: BackupNote) -> None:
     sync_names(folder)
 
 
+class Course:
+    """Brings a copy to its end though more comes meanwhile.
+
+    Whoever keeps a pace below that of the messages never arrives.  So the pace holds until as much
+    was copied as there was at first; then only what came meanwhile is left, and that goes fast.
+
+    Args:
+        used_bytes: About how much there was at first.
+
+    Attributes:
+        copied_bytes: So far.
+        step_bytes: What to ask for.
+    """
+
+    def __init__(self, used_bytes: int, pace: Pace) -> None:
+        self.copied_bytes = 0
+        self.step_bytes = STEP_BYTES
+        self._used_bytes = used_bytes
+        self._pace = pace
+
+    def step(self, count: int) -> None:
+        """`count` bytes were copied, and it is not complete.
+
+        Raises:
+            QueueError: It will not be.
+        """
+        self.copied_bytes += count
+        if self.copied_bytes > _TIMES_MAX * self._used_bytes + _MORE_BYTES_MAX:
+            raise QueueError(
+                "messages come faster than they can be copied; try again when fewer come, or "
+                "with the backup on another disk"
+            )
+        if self.copied_bytes >= self._used_bytes:
+            self._pace.release()
+            self.step_bytes = STEP_BYTES_MAX
+        self._pace.spend(count)
+
+
 class BackupWriter:
     """Fills the environment in the directory `folder`.
 
@@ -189,10 +239,9 @@ class BackupWriter:
                 folder, 2 * used_bytes + _MAP_SLACK_BYTES, sync=False
             )
 
-    @property
-    def wanted(self) -> CopyFrom:
+    def wanted(self, bytes_max: int = STEP_BYTES) -> CopyFrom:
         """What to ask for next."""
-        return CopyFrom(dict(self._copied))
+        return CopyFrom(dict(self._copied), bytes_max)
 
     def write(self, page: CopyPage) -> tuple[int, bool]:
         """Add a step.

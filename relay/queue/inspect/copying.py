@@ -16,8 +16,9 @@ from relay.queue.files.trees import Database
 from relay.queue.files.values import Unreadable
 from relay.queue.view import TransactionView
 
-STEP_BYTES_MAX = 1024 * 1024
-"""Of values in one answer, beside one that is longer.  The relay encodes it between two batches."""
+STEP_BYTES, STEP_BYTES_MAX = 1024 * 1024, 4 * 1024 * 1024
+"""Of values in one answer, beside one that is longer.  The relay encodes it between two batches, so
+the larger steps, which cost less in all, are for those who would not keep up otherwise."""
 _ENTRY_BYTES = 64  # what an entry costs beside its bytes, about
 
 
@@ -27,7 +28,7 @@ class CopyFrom(msgspec.Struct, forbid_unknown_fields=True):
     copied: dict[str, bytes] = {}
     """The last key that was copied, by the name of the tree; a tree without is copied from its
     beginning."""
-    bytes_max: int = STEP_BYTES_MAX
+    bytes_max: int = STEP_BYTES
 
 
 class CopiedTree(msgspec.Struct):

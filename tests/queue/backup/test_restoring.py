@@ -31,7 +31,7 @@ def backup(tmp_path: Path) -> Path:
 def made(store: QueueStore, path: Path) -> Path:
     with place_for(str(path), 0) as place:
         writer = BackupWriter(place.folder, 0)
-        while not writer.write(store.look(lambda view: copy_step(view, writer.wanted)))[1]:
+        while not writer.write(store.look(lambda view: copy_step(view, writer.wanted())))[1]:
             pass
         writer.finish()
         write_note(place.folder, NOTED)

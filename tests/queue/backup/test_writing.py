@@ -16,6 +16,7 @@ from relay.queue.backup.writing import (
     PARTIAL,
     BackupNote,
     BackupWriter,
+    Course,
     Pace,
     place_for,
     write_note,
@@ -40,9 +41,7 @@ def writing(folder: Path) -> Iterator[BackupWriter]:
 
 
 def step(store: QueueStore, writer: BackupWriter, bytes_max: int = 1000) -> bool:
-    wanted = writer.wanted
-    wanted.bytes_max = bytes_max
-    page = store.look(lambda view: copy_step(view, wanted))
+    page = store.look(lambda view: copy_step(view, writer.wanted(bytes_max)))
     return writer.write(page)[1]
 
 
@@ -122,7 +121,7 @@ def test_a_tree_that_does_not_fit_is_copied_anew(tmp_path: Path) -> None:
         key = (5).to_bytes(8, "big")
         lost = CopyPage({"quarantine/a": CopiedTree(2, key, [(key, b"v")])}, {"meta": []})
         assert writer.write(lost) == (1, False)
-        assert writer.wanted.copied == {}
+        assert writer.wanted().copied == {}
         with pytest.raises(QueueError, match="changes faster than it can be copied"):
             for _ in range(30):
                 writer.write(lost)
@@ -218,3 +217,23 @@ def test_the_pace() -> None:
     assert waits == pytest.approx([0.5, 0.5, 2.0])
     Pace(0, lambda: now[0], sleep).spend(10**12)
     assert len(waits) == 3
+
+
+def test_what_came_meanwhile_is_copied_without_a_pace() -> None:
+    waits: list[float] = []
+    course = Course(10 * 2**20, Pace(2**20, lambda: 0.0, waits.append))
+    for _ in range(9):
+        course.step(2**20)
+    assert waits == pytest.approx([float(n) for n in range(1, 10)])
+    course.step(2**20)
+    course.step(2**20)
+    assert len(waits) == 9
+    assert course.copied_bytes == 11 * 2**20
+    assert course.step_bytes == 4 * 2**20
+
+
+def test_a_copy_that_does_not_end_is_given_up() -> None:
+    course = Course(10 * 2**20, Pace(0, lambda: 0.0, lambda _: None))
+    course.step(290 * 2**20)
+    with pytest.raises(QueueError, match="messages come faster than they can be copied"):
+        course.step(7 * 2**20)
