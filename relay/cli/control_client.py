@@ -162,11 +162,11 @@ def _silent(state_dir: str) -> str:
             pid = int(file.read(20))
     except (OSError, ValueError):
         return "the relay does not answer; it may hang"
-    state = _STATES.get(_state_of(pid), "does not answer; it may hang")
+    state = _STATES.get(process_state(pid), "does not answer; it may hang")
     return f"the relay (process {pid}) {state}"
 
 
-def _state_of(pid: int) -> str:
+def process_state(pid: int) -> str:
     """The state letter of a process, as in proc(5); empty if it cannot be read."""
     with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
         return file.read(4096).rpartition(b") ")[2][:1].decode("ascii", "replace")

@@ -215,7 +215,12 @@ def test_restarts_with_a_descriptor_store_lose_nothing(
     site.central.start()
     start_from_store(site.edge, manager)
     site.begin()
-    for _ in range(max(1, RESTARTS // 2)):
+    site.wait_until_flowing()
+    assert upgraded(site.edge)["sockets"] == 4  # through exec, and the store has them as well
+    wait_until(lambda: sum("READY" in each for each in manager.reports) == 2, "READY")
+    assert manager.heard("RELOADING", "1") and not manager.heard("STOPPING", "1")
+    assert len(manager.names) == 4
+    for _ in range(max(1, RESTARTS // 5)):
         site.wait_until_flowing()
         site.edge.stop()
         names = Counter(manager.names)

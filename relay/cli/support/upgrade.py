@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from urllib.parse import unquote
 
 import click
 
-from relay.cli.control_client import AskFailed, NoRelay, ask
+from relay.cli.control_client import AskFailed, NoRelay, ask, process_state
 from relay.cli.output import give_up
 from relay.cli.where import Where, where_options
 from relay.model.text import Document, counted
@@ -16,6 +15,7 @@ from relay.model.text import Document, counted
 _TRIAL_SECONDS_MAX = 32.0  # the relay itself gives the trial 25
 _POLL_SECONDS = 0.1
 _FAILED = 1
+_ENDED = ("", "Z")  # not there, or its parent has not noticed
 
 
 @click.command()
@@ -77,7 +77,7 @@ def _wait(state_dir: str, begun: Document, seconds_max: float) -> Document:
         else:
             if report.get("id") == begun["id"]:
                 return report
-        if not os.path.exists(f"/proc/{begun['pid']}"):
+        if process_state(begun["pid"]) in _ENDED:
             give_up(
                 f"the new version {begun['version']} has ended at its start; its log says why; "
                 "systemd starts it again with the sockets that it keeps, and without a service "

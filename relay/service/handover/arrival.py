@@ -20,6 +20,7 @@ TRIAL_VARIABLE = "SYSLOGRELAY_TRIAL"
 CONNECTIONS = PREFIX + "connections"
 STATE = PREFIX + "state"
 INHERITED = PREFIX + "inherited "
+_STANDARD_ERROR = 2
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Arrival:
     """None = this process cannot be started again in place."""
     connections: int = 0
     """How many open connections there were."""
+    inherited: int = 0
+    """How many sockets of socket units came by `exec`."""
 
 
 def arrive(
@@ -57,7 +60,7 @@ def arrive(
     documents = [number for number, name in left.items() if name == STATE]
     is_trial = TRIAL_VARIABLE in environment
     said = environment.pop(VARIABLE, "") or environment.pop(TRIAL_VARIABLE, "")
-    if said.isdecimal():
+    if said.isdecimal() and int(said) > _STANDARD_ERROR:
         documents.append(int(said))
     for number in documents:
         try:
@@ -70,7 +73,9 @@ def arrive(
         left |= {int(number): name for number, name in found.descriptors.items()}
     if is_trial:
         left = {number: name for number, name in left.items() if name.startswith(INHERITED)}
-    sockets |= _adopt_all(arrival, left)
+    inherited = _adopt_all(arrival, left)
+    arrival.inherited = len(inherited)
+    sockets |= inherited
     arrival.systemd = replace(systemd, sockets=sockets)
     return arrival
 

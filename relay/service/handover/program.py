@@ -88,7 +88,8 @@ class OwnProgram:
             # We may not remove it, and the new process would take us for another one.
             before = (*before, "--pidfile=")
         os.chdir(self.directory)
-        # Until the new process has its handler, a SIGHUP would end it.
+        # Until the new process has its handlers, SIGTERM ends it, and a SIGHUP would as well.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         arguments = [*before, SUB_COMMAND, *self.own]
         os.execve(self.executable, arguments, dict(environment))

@@ -97,6 +97,7 @@ class Handover:
     def arrived(self) -> None:
         """All sources have taken what they can use: close the rest, and say so."""
         document = self._arrival.document or Document()
+        sockets = self._held.taken + self._arrival.inherited
         closed = [each.name for each in self._held.close_left()]
         for name in closed:
             self._log.info("{name}: no source uses it any more: closed", name=name)
@@ -109,7 +110,7 @@ class Handover:
             "version": __version__,
             "version_before": document.version,
             "seconds": self._now() - document.stopped_at if document.stopped_at else 0.0,
-            "sockets": self._held.taken,
+            "sockets": sockets,
             "connections": self._arrival.connections - lost - self._held.refused,
             "connections_closed": lost + self._held.refused,
             "sockets_closed": closed,
@@ -119,7 +120,7 @@ class Handover:
                 "took over from version {before} after {seconds:.2f} s: {sockets}, {connections}",
                 before=document.version,
                 seconds=self._report["seconds"],
-                sockets=counted(self._held.taken, "socket"),
+                sockets=counted(sockets, "socket"),
                 connections=counted(int(str(self._report["connections"])), "open connection"),
             )
 

@@ -54,7 +54,7 @@ def test_through_exec_descriptors_keep_their_numbers() -> None:
         assert (held.name, held.source, held.kernel_drops) == (NAME, "in", 7)
         assert held.bound.detach() == udp.fileno()
         assert not os.get_inheritable(udp.fileno())
-        assert arrival.systemd.sockets == {unit.fileno(): "a"}
+        assert (arrival.systemd.sockets, arrival.inherited) == ({unit.fileno(): "a"}, 1)
         assert arrival.document is not None and arrival.document.id == "x"
 
 

@@ -69,9 +69,11 @@ def become(monkeypatch: pytest.MonkeyPatch, program: OwnProgram) -> tuple[list[s
 
     monkeypatch.setattr(os, "execve", execve)
     here, before = os.getcwd(), signal.getsignal(signal.SIGHUP)
+    term = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Ended):
         program.become({"A": "1"})
     assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
+    assert signal.signal(signal.SIGTERM, term) is signal.SIG_DFL
     os.chdir(here)
     ((path, arguments, environment, directory),) = called
     assert (path, environment) == ("/p", {"A": "1"})

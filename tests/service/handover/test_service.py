@@ -182,7 +182,7 @@ def test_what_no_source_takes_is_closed_and_reported(udp: socket.socket) -> None
     held.put_connection(HeldConnection("held stream /gone", ours, StreamState(unread=b"abc")))
     held.taken = 2
     document = Document(id="x", version="0.0.1", stopped_at=998.5)
-    relay = Relay(Arrival(held, document=document, connections=4))
+    relay = Relay(Arrival(held, document=document, connections=4, inherited=1))
     relay.handover.first.startService()
     relay.handover.last.startService()
     report = relay.command("handover")
@@ -192,7 +192,7 @@ def test_what_no_source_takes_is_closed_and_reported(udp: socket.socket) -> None
         "version": __version__,
         "version_before": "0.0.1",
         "seconds": 1.5,
-        "sockets": 2,
+        "sockets": 3,
         "connections": 3,
         "connections_closed": 1,
         "sockets_closed": [NAME],
