@@ -184,3 +184,17 @@ def test_two_checks_at_a_time_are_refused(tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, ["check", "--state", "--connect", str(tmp_path)])
     assert refused.exit_code == 2
     assert "give one at a time" in refused.stderr
+
+
+def test_problems_and_failed_tests_of_included_files_name_these(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    included = tmp_path / "more.toml"
+    path.write_text('include = ["more.toml"]\n' + GOOD)
+    included.write_text('[[tests]]\nframe = "<13>1 - - - - - - x"\nexpect.two = false\n')
+    result = check(path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{included}:1: tests[0]: two: ")
+    included.write_text("[filters.x]\nmsgg = 1\n")
+    assert check(path).stderr.startswith(f"{included}:2: filters.x.msgg: unknown key")
+    included.write_text("")
+    assert check(path).exit_code == 0

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 import click
 
+from relay.cli.control_client import AskFailed
 from relay.cli.output import give_up
 from relay.cli.support.bundle_parts import Part, Subject, collected, pid_in
+from relay.cli.support.config_show import running_document
 from relay.cli.support.host_facts import environment_of
 from relay.cli.support.scrubbing import Scrubber, secrets_of, texts_of
 from relay.cli.where import STATE_DIR_VARIABLE
@@ -42,7 +44,7 @@ of files are not.  A file .failed says why a part could not be had.
     *("-c", "--config"),
     metavar="FILE",
     type=click.Path(),
-    help=f"The relay's configuration; default: {DEFAULT_PATH}.",
+    help=f"The relay's configuration; default: that of the running relay, or {DEFAULT_PATH}.",
 )
 @click.option(
     *("-d", "--state-dir"),
@@ -115,6 +117,8 @@ def _name() -> str:
 def _subject(config: str | None, state_dir: str | None) -> Subject:
     """What the options, the environment and the usual places say."""
     state_dir = state_dir or (None if config else os.environ.get(STATE_DIR_VARIABLE))
+    if config is None and state_dir:
+        config = _configuration_of(state_dir)
     if config is None and os.path.exists(DEFAULT_PATH):
         config = DEFAULT_PATH
     examined = None if config is None else examine_file(config, KINDS)
@@ -122,6 +126,15 @@ def _subject(config: str | None, state_dir: str | None) -> Subject:
     state_dir = os.path.abspath(state_dir)
     pid = running_relay(state_dir) or pid_in(state_dir)
     return Subject(state_dir, os.path.abspath(config) if config else "", examined, pid)
+
+
+def _configuration_of(state_dir: str) -> str | None:
+    """The file that the running relay has read; None = none answers, or it has flags."""
+    try:
+        files = running_document(state_dir).files
+    except AskFailed:
+        return None
+    return files[0] if files else None
 
 
 def _show(parts: Sequence[Part]) -> None:

@@ -99,16 +99,19 @@ def _take(name: str, data: bytes, origin: Origin) -> None:
 def _names(patterns: Sequence[str], origin: Origin) -> list[str]:
     """The names of the files to include, each once."""
     first = origin.files[0]
+    folder = os.path.dirname(first.name)
     found = {os.path.abspath(first.name): ""}
     for number, pattern in enumerate(patterns):
-        path = os.path.join(os.path.dirname(first.name), pattern)
+        path = os.path.join(folder, pattern)
         known = found.get(os.path.abspath(path))
         problem = ""
         if not pattern or "\0" in pattern:
             problem = f"expected the name of a file, found {shown(pattern)}"
         elif glob.has_magic(pattern):
-            problem = _unlisted(path)
-            for name in sorted(islice(glob.iglob(path), INCLUDED_FILES_MAX + 1)):
+            problem = _unlisted(folder, pattern)
+            # Not of `path`: wildcards in the name of the folder are none.
+            some = islice(glob.iglob(pattern, root_dir=folder or None), INCLUDED_FILES_MAX + 1)
+            for name in sorted(os.path.join(folder, each) for each in some):
                 found.setdefault(os.path.abspath(name), name)
         elif known is not None:
             twice = "is included before" if known else "is this file itself"
@@ -124,7 +127,7 @@ def _names(patterns: Sequence[str], origin: Origin) -> list[str]:
     return [name for name in found.values() if name][:INCLUDED_FILES_MAX]
 
 
-def _unlisted(pattern: str) -> str:
+def _unlisted(folder: str, pattern: str) -> str:
     """Why the directory before the first wildcard cannot be listed; empty if it can, or is
     not there.
 
@@ -133,7 +136,7 @@ def _unlisted(pattern: str) -> str:
     """
     parts = pattern.split("/")
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    directory = "/".join(parts[:fixed]) or ("/" if fixed else ".")
+    directory = os.path.join(folder, "/".join(parts[:fixed]) or ("/" if fixed else "")) or "."
     try:
         with os.scandir(directory):
             return ""

@@ -12,6 +12,7 @@ from relay.cli.support import bundle as module
 from relay.cli.support.bundle import write
 from relay.cli.support.bundle_parts import Part, Subject
 from relay.cli.support.scrubbing import Scrubber
+from relay.service.configuration.effective import Effective
 
 PARTS = [Part("a.txt", b"content"), Part("b.json.failed", b"why\nmore\n", "why\nmore")]
 
@@ -101,5 +102,10 @@ def test_where_the_relay_is(
     assert [each.state_dir for each in subjects] == [
         *(f"{tmp_path}/state", "/var/lib/syslogrelay", "/var/lib/syslogrelay", "/x"),
     ]
+    path.write_text("")
+    running = Effective((str(path),), [])
+    monkeypatch.setattr(module, "running_document", lambda state_dir: running)
+    CliRunner().invoke(main, ["bundle", "--list", "-d", "/x"])
+    assert (subjects[-1].config, subjects[-1].state_dir) == (str(path), "/x")
     assert subjects[1].examined is None
     assert subjects[0].pid == 0

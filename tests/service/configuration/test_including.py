@@ -226,6 +226,16 @@ def test_a_directory_that_cannot_be_listed_is_no_empty_one(
     assert problem.endswith("conf.d: Permission denied")
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+def test_wildcards_in_the_name_of_the_folder_are_none(absolute: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "etc[1]*"
+    folder.mkdir()
+    pattern = f"{tmp_path}/etc[[]1[]][*]/conf.d/*.toml" if absolute else "conf.d/*.toml"
+    main = MAIN.replace("conf.d/*.toml", pattern)
+    configuration = read(folder, {"conf.d/a.toml": SECOND}, main)
+    assert configuration.files[1:] == (str(folder / "conf.d" / "a.toml"),)
+
+
 def test_how_much_may_be_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {f"conf.d/{number}.toml": "# 10 bytes\n" for number in range(3)}
     monkeypatch.setattr(including, "INCLUDED_BYTES_MAX", 25)
