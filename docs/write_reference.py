@@ -100,7 +100,7 @@ def parts() -> Iterator[Part]:
     yield Part(
         "`[destinations.ID]`",
         "`connect` is the URL to send to, or a list of several with the same scheme (see "
-        "[several targets](operations.md#several-targets)):",
+        "[several targets](destinations/targets.md)):",
         [_urls("connect", "A message counts as delivered when"), _keys_by_kind("connect")],
     )
 
