@@ -134,9 +134,9 @@ rpm: $(VENV)/installed-packaging ## Build the RPM into dist/, from the same desc
 	$(BIN)/python -m deploy.build_packages rpm
 
 test-packages: $(VENV)/installed-dev $(VENV)/installed-packaging ## Build both packages; try them on a Debian 12 in a folder (root, minutes)
-	@command -v mmdebstrap lintian rpm shellcheck >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	@command -v mmdebstrap lintian rpm shellcheck buildah >/dev/null || { [ "$$(id -u)" = 0 ] && \
 	    command -v apt-get >/dev/null && apt-get update -qq && \
-	    apt-get install -y -qq mmdebstrap lintian rpm shellcheck >/dev/null; } || true
+	    apt-get install -y -qq mmdebstrap lintian rpm shellcheck buildah >/dev/null; } || true
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/packages/requirements.txt
 	$(BIN)/python -m deploy.build_packages deb rpm
 	PACKAGE_TESTS=1 $(BIN)/python -m pytest --durations=10 tests/packages $(ARGS)

@@ -41,6 +41,19 @@ def why_not() -> str:
     return f"needs {' and '.join(missing)}: apt-get install mmdebstrap" if missing else ""
 
 
+def base_archive() -> Path:
+    """A tar archive of the root, made when it is asked for the first time."""
+    base = CACHE / f"bookworm-{PACKAGES.replace(',', '-')}.tar"
+    if not base.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        unfinished = base.with_suffix(f".{os.getpid()}.tar")
+        include = f"--include={PACKAGES}"
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", include, "bookworm"]
+        subprocess.run([*command, unfinished], check=True, timeout=SECONDS_MAX)
+        unfinished.rename(base)
+    return base
+
+
 class DebianHost:
     """A root folder, and commands in it."""
 
@@ -49,17 +62,9 @@ class DebianHost:
 
     @classmethod
     def made_in(cls, folder: Path) -> DebianHost:
-        base = CACHE / f"bookworm-{PACKAGES.replace(',', '-')}.tar"
-        if not base.exists():
-            CACHE.mkdir(parents=True, exist_ok=True)
-            unfinished = base.with_suffix(f".{os.getpid()}.tar")
-            include = f"--include={PACKAGES}"
-            command = ["mmdebstrap", "--quiet", "--variant=minbase", include, "bookworm"]
-            subprocess.run([*command, unfinished], check=True, timeout=SECONDS_MAX)
-            unfinished.rename(base)
         root = folder / "debian"
         root.mkdir()
-        subprocess.run(["tar", "-xf", base, "-C", root], check=True, timeout=SECONDS_MAX)
+        subprocess.run(["tar", "-xf", base_archive(), "-C", root], check=True, timeout=SECONDS_MAX)
         root.chmod(0o755)
         return cls(root)
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 # What systemd does before it starts the unit, and the unit's command as its user.
 START = """
-cd /var/lib
+cd /var/lib; rm -f /tmp/relay.log
 for folder in lib run log; do
     install -d -o syslogrelay -g syslogrelay /var/$folder/syslogrelay /run/syslogrelay
 done
@@ -31,7 +31,7 @@ setpriv --reuid=syslogrelay --regid=syslogrelay --groups="$groups" \\
     sh -c "exec $(cat /tmp/command)" > /tmp/relay.log 2>&1 &
 relay=$!
 for attempt in $(seq 200); do
-    grep -q 'reads journald\\|listens on' /tmp/relay.log && break
+    grep -qs 'reads journald\\|listens on' /tmp/relay.log && break
     sleep 0.1
 done
 """
@@ -135,7 +135,7 @@ def test_an_upgrade_keeps_what_was_changed_and_what_was_stored(
         "echo '# changed here' >> /etc/syslogrelay/relay.toml; ls /var/lib/syslogrelay/queue"
     )
     said = host.install(newer(package, tmp_path))
-    assert "Keeping old config file as default" in said
+    assert "Using current old file as you requested" in said
     after = host.run(
         "tail -1 /etc/syslogrelay/relay.toml; ls -l /etc/syslogrelay/relay.toml;"
         "ls /var/lib/syslogrelay/queue; syslogrelay --version"
