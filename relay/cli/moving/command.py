@@ -13,13 +13,17 @@ from relay.cli.moving.acceptance import accepted_tables, open_problems
 from relay.cli.moving.dialect import Dialect, guess
 from relay.cli.moving.files import ImportRefused, InputFiles
 from relay.cli.moving.imported import Imported
+from relay.cli.moving.logagent.dialect import LOGAGENT
 from relay.cli.moving.report import Verdict
 from relay.cli.moving.rsyslog.dialect import RSYSLOG
 from relay.cli.moving.syslog_ng.dialect import SYSLOG_NG
 from relay.cli.moving.toml_out import write_toml
+from relay.cli.moving.vector.dialect import VECTOR
 from relay.cli.output import give_up
 
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (RSYSLOG, SYSLOG_NG)}
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect for dialect in (RSYSLOG, SYSLOG_NG, LOGAGENT, VECTOR)
+}
 """All dialects, by the name that `--from` has for them."""
 
 _STDOUT = "-"

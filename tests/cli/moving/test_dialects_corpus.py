@@ -104,3 +104,4 @@ def test_no_line_with_an_option_is_left_out(path: Path, tmp_path: Path, certific
 def test_there_are_enough_of_them() -> None:
     counts = {folder: len([p for p in FILES if p.parent.name == folder]) for folder in DIALECTS}
     assert counts["syslog_ng"] >= 16
+    assert min(counts["logagent"], counts["vector"]) >= 5
