@@ -51,6 +51,9 @@ def reload(where: Where, dry_run: bool, as_json: bool) -> None:
     arguments = {"dry_run": dry_run}
     found = ask(where.state_dir, "reload", arguments, seconds_max=_ANSWER_SECONDS_MAX)
     answer = msgspec.convert(found, type=_Answer)
+    given = where.configuration
+    if given is not None and given.path != answer.path:
+        _say(f"the relay has read {answer.path}, with which it was started", err=True)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)))
     else:

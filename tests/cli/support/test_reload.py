@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ def invoked(monkeypatch: pytest.MonkeyPatch, *options: str, **answer: Any) -> tu
         return {**ANSWER, **answer}
 
     monkeypatch.setattr("relay.cli.support.reload.ask", ask)
-    return CliRunner().invoke(main, ["reload", "-d", "/state", *options]), asked
+    if "-c" not in options:
+        options = ("-d", "/state", *options)
+    return CliRunner().invoke(main, ["reload", *options]), asked
 
 
 def test_it_shows_what_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,3 +89,11 @@ def test_keys_that_need_a_restart_and_failures_are_named(monkeypatch: pytest.Mon
 def test_json_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     done, _ = invoked(monkeypatch, "--json", problems=["x"])
     assert (done.exit_code, json.loads(done.stdout)) == (1, {**ANSWER, "problems": ["x"]})
+
+
+def test_the_relay_reads_the_file_that_it_was_started_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "other.toml").write_text('[relay]\nstate_dir = "/state"\n[sources.x]\n')
+    done, _ = invoked(monkeypatch, "-c", f"{tmp_path}/other.toml")
+    assert done.stderr == "the relay has read /etc/relay.toml, with which it was started\n"
