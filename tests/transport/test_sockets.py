@@ -484,3 +484,13 @@ def test_without_descriptors_it_pauses_and_does_not_spin(reactor: Reactor) -> No
     listening.doRead()
     listening.stop()
     assert reactor.getDelayedCalls() == []
+
+
+def test_a_released_socket_is_open_with_those_who_wait_in_it(path: Path, reactor: Reactor) -> None:
+    listening = listener(path, reactor)
+    greet(path, b"one")
+    with listening.release() as bound:
+        assert reactor.getReaders() == []
+        greet(path, b"two")
+        assert [bound.accept()[0].recv(10) for _ in range(2)] == [b"one", b"two"]
+    assert reactor.greetings == []

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 SUB_COMMAND = "syslogrelay"
-_TRIAL = ("-m", "relay.service.handover.trial")
+# -P: the directory where the relay was started holds no modules of it.
+_TRIAL = ("-P", "-m", "relay.service.handover.trial")
 TRIAL_SECONDS_MAX = 25.0
 
 
@@ -51,6 +52,8 @@ class OwnProgram:
     directory: str
     """Where it was started."""
     pid_file: str = ""
+    flags: tuple[str, ...] = ()
+    """Options of the interpreter."""
 
     def try_out(self, environment: Mapping[str, str], descriptors: Sequence[int]) -> Trial:
         """Have the new program look at configuration and state, in a child.  It blocks.
@@ -58,7 +61,7 @@ class OwnProgram:
         Raises:
             TrialFailed: It cannot start, or does not say so in time.
         """
-        command = [self.executable, *_TRIAL, *self.own]
+        command = [self.executable, *self.flags, *_TRIAL, *self.own]
         try:
             done = subprocess.run(
                 command,
@@ -117,7 +120,13 @@ def _program(options: TwistdOptions, before: list[str], own: list[str]) -> OwnPr
             before += ["--logfile", "twistd.log"]
     directory, pid_file = os.getcwd(), options["pidfile"]
     path = os.path.join(directory, str(pid_file)) if pid_file else ""
-    return OwnProgram(sys.executable, tuple(before), tuple(own), directory, path)
+    return OwnProgram(sys.executable, tuple(before), tuple(own), directory, path, _flags())
+
+
+def _flags() -> tuple[str, ...]:
+    """The interpreter's options: they stand before the script, or the -m that names it."""
+    found = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv)]
+    return tuple(found[: found.index("-m")] if "-m" in found else found)
 
 
 def _answer(done: subprocess.CompletedProcess[bytes]) -> Trial:

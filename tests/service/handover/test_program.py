@@ -34,6 +34,15 @@ def test_the_word_may_be_a_value_as_well(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found is not None
     assert found.before == ("/v/python", "-I", "/v/twistd", "-n", "--uid", "syslogrelay")
     assert found.own == ("--name", "syslogrelay")
+    assert found.flags == ("-I",)
+
+
+def test_a_module_is_no_option_of_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/v/twisted/__main__.py", "syslogrelay"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-E", "-m", "twisted", "syslogrelay"])
+    found = own_program(twistd())
+    assert found is not None
+    assert (found.flags, found.before) == (("-E",), ("python", "-E", "-m", "twisted"))
 
 
 def test_a_daemon_does_not_become_one_again(monkeypatch: pytest.MonkeyPatch) -> None:

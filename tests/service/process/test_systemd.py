@@ -187,3 +187,36 @@ def test_the_watchdog_hears_nothing_while_something_is_stuck() -> None:
     reactor.advance(5)
     assert reports.sent.count("WATCHDOG=1") == 2
     service.stopService()
+
+
+def test_another_program_in_our_place_is_told_the_same() -> None:
+    said = {
+        "NOTIFY_SOCKET": "/run/n",
+        "WATCHDOG_USEC": "2500000",
+        "WATCHDOG_PID": "77",
+        "FDSTORE": "9",
+    }
+    environment = dict(said)
+    found = taken(environment)
+    assert (found.descriptors_max, environment) == (9, {})
+    assert found.environment(77) == said
+    assert taken(found.environment(77)) == found
+    assert NO_SYSTEMD.environment(77) == {}
+
+
+def test_a_store_needs_a_way_to_it() -> None:
+    assert taken({"FDSTORE": "9"}).descriptors_max == 0
+    assert taken({"FDSTORE": "x", "NOTIFY_SOCKET": "/n"}).descriptors_max == 0
+
+
+def test_a_stop_may_say_something_else() -> None:
+    reports = Reports()
+    service = NotifyService(
+        send=reports.send,
+        watchdog_seconds=0,
+        clock=MemoryReactorClock(),
+        farewell=lambda: {"RELOADING": "1"},
+    )
+    service.startService()
+    service.stopService()
+    assert reports.sent[2:] == ["RELOADING=1"]

@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -417,6 +417,64 @@ def test_a_socket_that_never_listened_is_kept_as_well(reactor: Reactor) -> None:
 )
 def test_sockets_are_known_by_kind_and_address(reactor: Reactor, url: Url, name: str) -> None:
     assert stream(reactor, url=url)[0].socket_name == name
+
+
+class Store:
+    """Keeps descriptors, as a service manager does."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, int]] = []
+
+    def add(self, name: str, descriptors: Sequence[int]) -> bool:
+        self.events += [("add", name, os.fstat(each).st_ino) for each in descriptors]
+        return True
+
+    def remove(self, name: str) -> None:
+        self.events.append(("remove", name, 0))
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_store_has_a_socket_as_long_as_somebody_may_use_it(
+    reactor: Reactor, is_kept: bool
+) -> None:
+    store, url = Store(), Url("udp", host="127.0.0.1")
+    service, _ = datagrams(
+        reactor, lambda: bind_datagram("127.0.0.1", 0, receive_buffer_bytes=65536), url
+    )
+    service._held = HeldSockets(store)
+    service.startService()
+    name = service.socket_name
+    added = ("add", name, os.fstat(service.descriptor).st_ino)
+    assert store.events == [added]
+    service._held.keeps_all = is_kept
+    service.stopService()
+    assert store.events == ([added] if is_kept else [added, ("remove", name, 0)])
+    for each in service._held:
+        each.bound.close()
+
+
+def test_a_socket_of_a_unit_is_not_stored(reactor: Reactor) -> None:
+    store = Store()
+    service, _ = stream(reactor, url=Url("tcp", host="127.0.0.1", inherited="a"))
+    service._held = HeldSockets(store)
+    service.startService()
+    service.stopService()
+    assert [each for each in store.events if each[0] == "add"] == []
+
+
+def test_binding_can_be_tried_without_leaving_anything(tmp_path: Path, reactor: Reactor) -> None:
+    url = Url("unix", path=str(tmp_path / "log"))
+    service, _ = stream(
+        reactor,
+        lambda: bind_unix(url.path, socket.SOCK_STREAM, mode=0o600, receive_buffer_bytes=0),
+        url,
+    )
+    service.try_to_bind()
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "log").write_text("of somebody else")
+    with pytest.raises(StartRefused, match="this path is a file"):
+        service.try_to_bind()
+    assert os.listdir(tmp_path) == ["log"]
 
 
 def said_about_buffer(reactor: Reactor, asked: int, granted: int) -> list[str]:
