@@ -117,12 +117,16 @@ def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         index = Index(out)
-        if "ca" in issued:
-            index.begin_anew()
-        # First: a certificate that nobody knows of could not be revoked by its serial.
         leaves = [(name, one) for name, one in issued.items() if name != "ca"]
-        index.add([Entry.of(one.certificate, f"{name}.pem") for name, one in leaves])
-        write_files(files, replace=force)
+        entries = [Entry.of(one.certificate, f"{name}.pem") for name, one in leaves]
+        if "ca" in issued:
+            write_files(files, replace=force)
+            index.begin_anew()  # what is in it was issued by another one
+            index.add(entries)
+        else:
+            # First: a certificate that nobody knows of could not be revoked by its serial.
+            index.add(entries)
+            write_files(files, replace=force)
     except OSError as error:
         give_up(f"cannot write {error.filename}: {error.strerror}")
     except ValueError as error:
@@ -130,3 +134,5 @@ def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
     for name, one in issued.items():
         ends = one.certificate.not_valid_after_utc
         click.echo(f"{out / name}.pem and {name}-key.pem, valid until {ends:%Y-%m-%d}")
+    if "ca" in issued and (out / "crl.pem").exists():
+        click.echo(f"{out}/crl.pem is of another authority: syslogrelay certs crl --out {out}")

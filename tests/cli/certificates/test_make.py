@@ -133,3 +133,18 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "cannot write" in result.stderr
     assert "Not a directory" in result.stderr
+
+
+def test_a_new_authority_that_cannot_be_written_leaves_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert certs("all", "--out", str(tmp_path)).exit_code == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device", "ca.pem")
+
+    monkeypatch.setattr(os, "fsync", full)
+    failed = certs("all", "--out", str(tmp_path), "--force")
+    assert (failed.exit_code, "No space left on device" in failed.stderr) == (2, True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
