@@ -182,15 +182,22 @@ class FileConfiguration(DestinationConfiguration):
             )
 
     def warnings(self, where: Where) -> Iterable[str]:
-        return directory_warnings(os.path.join(self.options.root, "file"), where("connect"))
+        return directory_warnings(os.path.join(self._place[0], "file"), where("connect"))
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        """The fixed directory, and the file in it if its path has no macros."""
+        names = self.names
+        root, _, only = self.connect.path.replace("$$", "$").rpartition("/")
+        return (names.root, "") if names else (root or "/", only)
 
     @property
     def options(self) -> FileOptions:
         names = self.names
-        root, _, only = self.connect.path.replace("$$", "$").rpartition("/")
+        root, only = self._place
         return FileOptions(
-            root=names.root if names else root or "/",
-            only="" if names else only,
+            root=root,
+            only=only,
             overflow=f"_overflow-{self.id}.log",
             access=self.access.access,
             files_open_max=self.files_open_max,

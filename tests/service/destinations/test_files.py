@@ -234,6 +234,13 @@ def test_keys_that_cannot_work(keys: dict[str, Any], problem: str) -> None:
     assert [text[: len(problem)] for text in found] == [problem]
 
 
+def test_warnings_do_not_need_the_group_to_exist() -> None:
+    keys = {"group": "no-such-group"}
+    configuration = new_destination("out", Url("file", path="/srv/$HOST"), ("in",), **keys)
+    assert isinstance(configuration, FileConfiguration)
+    assert all("group" not in each for each in configuration.warnings(lambda key: key))
+
+
 @pytest.mark.parametrize(
     ("path", "keys", "unit"),
     [
