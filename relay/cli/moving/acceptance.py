@@ -33,9 +33,9 @@ def accepted_tables(imported: Imported) -> list[Table]:
     for _ in range(_ROUNDS_MAX):
         tables = imported.tables()
         refused = [
-            (kind, id, reason)
-            for kind, id, reason in _refused(tables, imported.extra_files)
-            if imported.leave_out(kind, id, reason)
+            reason
+            for kind, id, key, reason in _refused(tables, imported.extra_files)
+            if imported.leave_out(kind, id, key, reason)
         ]
         if not refused:
             break
@@ -53,8 +53,8 @@ def open_problems(path: str) -> list[str]:
 
 def _refused(
     tables: Sequence[Table], files: Mapping[str, ExtraFile]
-) -> Iterator[tuple[str, str, str]]:
-    """The kind (``sources``, ``destinations``, ``relay``), the id or key, and the reason."""
+) -> Iterator[tuple[str, str, str, str]]:
+    """The kind (``sources``, ``destinations``, ``relay``), the id, the key, and the reason."""
     with tempfile.TemporaryDirectory() as folder:
         for name, file in files.items():
             with open(
@@ -69,8 +69,8 @@ def _refused(
         except ConfigurationError as error:
             for problem in error.problems:
                 text = _PLACE.sub("", problem)
-                kind, id, *_ = (*parts_of(text), "", "")
-                yield kind, id, text.replace(folder + os.sep, "")
+                kind, id, key, *_ = (*parts_of(text), "", "", "")
+                yield kind, id, key, text.replace(folder + os.sep, "")
 
 
 def _for_owner(path: str, flags: int) -> int:

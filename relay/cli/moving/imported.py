@@ -23,6 +23,10 @@ __all__ = ["Destination", "ExtraFile", "Imported", "Source"]
 _ID_LENGTH_MAX = 60
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]+")
 _NOWHERE = "nowhere"
+_DISPENSABLE = {"owner", "group", "mode", "directory_mode", "rotate_bytes", "frame_bytes_max"}
+_DISPENSABLE |= {"queue_bytes_max", "retry_seconds_min", "retry_seconds_max", "window_records"}
+_DISPENSABLE |= {"answer_seconds_max", "connect_seconds_max", "receive_buffer_bytes", "tag"}
+_DISPENSABLE |= {"connections_max", "rate_per_peer_max", "batch_records", "read_from"}
 
 
 @dataclass(slots=True)
@@ -45,12 +49,14 @@ class Destination:
     Attributes:
         condition: Which messages it takes; tests of `sources` in it become the key.
         statements: Those that it comes from.
+        filters: Those that its filter comes from, for the comment above its table.
     """
 
     id: str
     keys: dict[str, TomlValue]
     condition: Condition = ALWAYS
     statements: list[Statement] = field(default_factory=list)
+    filters: list[Statement] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +176,13 @@ class Imported:
             tables.insert(0, Table(("relay",), self.relay, comments))
         return [*tables, *written, *self.further]
 
-    def leave_out(self, kind: str, id: str, reason: str) -> bool:
-        """Leave out a source, a destination or a key of `relay`, which its statements say.
+    def leave_out(self, kind: str, id: str, key: str, reason: str) -> bool:
+        """Leave out a source, a destination or one key, which its statements say.
 
         Args:
             kind: ``sources``, ``destinations`` or ``relay``.
+            key: The key that is wrong.  A limit or the like is left out alone; without one that
+                says who may send, or what is sent, a table would do something else.
 
         Returns:
             Whether there was something of this name.
@@ -187,6 +195,10 @@ class Imported:
             found = [each for each in known if each.id == id and kind != "relay"]
             if not found:
                 return False
+            if key in _DISPENSABLE and found[0].keys.pop(key, None) is not None:
+                for statement in found[0].statements:
+                    statement.unsupported(f"without {key}, which the relay would refuse: {reason}")
+                return True
             self.sources = [each for each in self.sources if each not in found]
             self.destinations = [each for each in self.destinations if each not in found]
             statements = found[0].statements
@@ -241,7 +253,9 @@ class Imported:
         return Table(("destinations", id), keys, ["messages that no rule sends anywhere"])
 
     def _origins(self, one: Source | Destination) -> list[str]:
-        return list(dict.fromkeys(map(self._origin, one.statements)))
+        filters = one.filters if isinstance(one, Destination) else []
+        statements = sorted([*filters, *one.statements], key=self.report.statements.index)
+        return list(dict.fromkeys(map(self._origin, statements)))
 
     def _origin(self, statement: Statement) -> str:
         return f"{statement.place}: {self.report.excerpt(statement)}"

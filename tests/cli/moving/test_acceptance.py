@@ -41,6 +41,17 @@ def test_what_the_relay_would_refuse_is_left_out_and_said(imported: Imported) ->
     assert "/tmp" not in "".join(reasons)
 
 
+def test_a_limit_is_left_out_alone_and_who_may_send_is_not(imported: Imported) -> None:
+    imported.add_source("a", {"listen": "udp://:1", "allow": ["x y"]}, said(imported, 1))
+    imported.add_source("b", {"listen": "udp://:2", "frame_bytes_max": 1}, said(imported, 2))
+    keys = {"connect": "file:///b", "group": "no-such-group"}
+    imported.add_destination("b", keys, ALWAYS, of_group := said(imported, 3))
+    assert names(imported) == ["sources.b", "destinations.b"]
+    assert imported.sources[0].keys == {"listen": "udp://:2"}
+    assert imported.destinations[0].keys == {"connect": "file:///b"}
+    assert of_group.findings[0].reason.startswith("without group, which the relay would refuse")
+
+
 def test_what_loses_its_last_destination_goes_nowhere(imported: Imported) -> None:
     imported.add_source("a", {"listen": "udp://:1"}, said(imported, 1))
     imported.add_destination("b", {"connect": "bogus://"}, ALWAYS, said(imported, 2))

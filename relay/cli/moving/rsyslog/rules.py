@@ -61,12 +61,14 @@ class _Way:
         sources: Which sources it comes from.
         path: The conditions around.
         gone: Which messages were stopped before.
+        filter: The innermost statement with a condition.
         steps: What changed messages so far.
     """
 
     sources: Condition
     path: Condition = ALWAYS
     gone: Condition = NEVER
+    filter: Statement | None = None
     steps: list[Step] = field(default_factory=list)
 
 
@@ -145,11 +147,12 @@ class Rules:
             return
         for note in self.filters.notes:
             node.said.approximated(note)
-        path = way.path
+        path, outer = way.path, way.filter
+        way.filter = node.said
         for branch, wanted in ((node.then, condition), (node.otherwise, negated(condition))):
             way.path = all_of([path, wanted])
             self._nodes(branch, way)
-        way.path = path
+        way.path, way.filter = path, outer
 
     def _jump(self, node: Jump, way: _Way) -> None:
         if node.kind == "stop":
@@ -217,6 +220,8 @@ class Rules:
         if output.form.mode is None:
             keys |= output.form.keys
         added = self.imported.add_destination(output.id, keys, condition, node.said)
+        if way.filter is not None:
+            added.filters.append(way.filter)
         node.said.taken(f"destinations.{added.id}")
         self._previous = added
 

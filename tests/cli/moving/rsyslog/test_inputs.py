@@ -28,7 +28,7 @@ def test_addresses_of_listeners() -> None:
         ),
         (
             'module(load="imtcp" maxSessions="50")\ninput(type="imtcp" port="1" maxFrameSize="9k")',
-            {"tcp-1": {"listen": "tcp://:1", "connections_max": 50, "frame_bytes_max": 9216}},
+            {"tcp-1": {"listen": "tcp://:1", "connections_max": 50, "frame_bytes_max": "9 KiB"}},
         ),
         ('input(type="imptcp" path="/run/x")', {"stream": {"listen": "unix:///run/x"}}),
         ('input(type="imrelp" port="1")', {"relp-1": {"listen": "relp://:1"}}),

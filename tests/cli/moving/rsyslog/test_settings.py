@@ -16,8 +16,8 @@ def test_global_parameters(tmp_path: Path) -> None:
         'global(localHostname="web-1" maxMessageSize="32k")\nmain_queue(queue.maxDiskSpace="2g")\n'
     )
     result = imported(text, tmp_path)
-    assert result.tables["relay"] == {"name": "web-1", "queue_bytes_max": 2 << 30}
-    assert result.sources["udp-514"]["frame_bytes_max"] == 32768
+    assert result.tables["relay"] == {"name": "web-1", "queue_bytes_max": "2 GiB"}
+    assert result.sources["udp-514"]["frame_bytes_max"] == "32 KiB"
 
 
 def test_senders_become_networks(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from relay.cli.moving.rsyslog.actions.output import (
     form_of_action,
 )
 from relay.cli.moving.rsyslog.filters import NotSupported
-from relay.cli.moving.rsyslog.language.values import Reader
+from relay.cli.moving.rsyslog.language.values import Reader, size_text
 from relay.cli.moving.rsyslog.settings import Settings
 from relay.cli.moving.toml_out import Octal
 
@@ -45,9 +45,9 @@ def file(settings: Settings, read: Reader) -> Output:
     keys["connect"] = f"file://{checked_path(path)}"
     keys |= _permissions(settings, read)
     if size := read.size("@size"):
-        keys["rotate_bytes"] = max(size, 1)
+        keys["rotate_bytes"] = size_text(size)
     if size := read.size("rotation.sizelimit"):
-        keys["rotate_bytes"] = size
+        keys["rotate_bytes"] = size_text(size)
         read.refuse(["rotation.sizelimitcommand"], "the relay itself renames the file")
     if read.text("ziplevel", "0").strip() not in ("", "0"):
         read.said.approximated("zipLevel: closed files are compressed, if they are rotated")
@@ -80,7 +80,8 @@ def _permissions(settings: Settings, read: Reader) -> Keys:
     groups = [*map(value, ("filegroup", "filegroupnum", "dirgroup", "dirgroupnum"))]
     if group := next(filter(None, groups), ""):
         keys["group"] = group
-        read.said.approximated(f"the relay's user has to be a member of the group {group}")
+        if not read.is_on("@noted"):  # where a legacy line said so already
+            read.said.approximated(f"the relay's user has to be a member of the group {group}")
     for ours, name in (("mode", "filecreatemode"), ("directory_mode", "dircreatemode")):
         text = value(name).strip()
         if re.fullmatch(r"0?[0-7]{3}", text):

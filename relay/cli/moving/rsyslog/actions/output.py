@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from relay.cli.moving.rsyslog.filters import NotSupported
 from relay.cli.moving.rsyslog.forms.templates import Form
-from relay.cli.moving.rsyslog.language.values import Reader
+from relay.cli.moving.rsyslog.language.values import Reader, size_text
 from relay.cli.moving.rsyslog.settings import Settings, say_of_queue
 from relay.cli.moving.toml_out import TomlValue
 
@@ -80,7 +80,7 @@ def add_common(read: Reader, output: Output) -> None:
     keys = output.keys
     size = read.size("queue.maxdiskspace")
     if size:
-        keys["queue_bytes_max"] = max(size, 1 << 20)
+        keys["queue_bytes_max"] = size_text(max(size, 1 << 20))
     elif read.text("queue.type", "direct").lower() != "direct" and not read.has(
         "queue.maxdiskspace"
     ):
@@ -100,6 +100,7 @@ def add_common(read: Reader, output: Output) -> None:
     _retries(read, keys)
     _frequency(read, output)
     read.ignore(_OWN_WORKING, NO_NEED)
+    read.text("@noted")
     if read.is_on("@repeats"):
         output.steps.append({"suppress_repeats": 30})
     output.is_for_failures = read.is_on("action.execonlywhenpreviousissuspended")

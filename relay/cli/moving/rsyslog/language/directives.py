@@ -120,7 +120,7 @@ FOR_NEXT_INPUT: Mapping[str, tuple[str, str]] = {
     "inputunixlistensocketflowcontrol": ("imuxsock", "flowcontrol"),
     "inputunixlistensocketusepidfromsystem": ("imuxsock", "usepidfromsystem"),
 }
-"""Parameters of the next input of a module."""
+"""Parameters of the inputs of a module that follow; for imfile, of the next one."""
 
 OPENS_INPUT: Mapping[str, tuple[str, str]] = {
     "udpserverrun": ("imudp", "port"),

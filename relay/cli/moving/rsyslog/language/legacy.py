@@ -34,6 +34,7 @@ _TEMPLATE = re.compile(r'([^,\s]+)\s*,\s*(?:"((?:[^"\\]|\\.)*)"|=\s*([^\s,]+))\s
 _CHANNEL = re.compile(r"([^,\s]+)\s*,\s*([^,]+?)\s*(?:,\s*([0-9]+)\s*(?:,\s*(.*))?)?")
 _FORWARD = re.compile(r"(@@?)\s*(?:\(([^)]*)\))?\s*(\[[^\]]*\]|[^:;\s]+)(?::([0-9A-Za-z]+))?")
 _MODULE_ACTION = re.compile(r":(om[a-z0-9]+|mm[a-z0-9]+|fm[a-z0-9]+):(.*)", re.DOTALL)
+_OF_OTHERS = {"fileowner", "fileownernum", "dirowner"}
 _USERS = re.compile(r"[A-Za-z0-9_*.-]+(?:,[A-Za-z0-9_*.-]+)*")
 
 
@@ -108,14 +109,22 @@ class Modern:
             said.taken("for the next action")
         elif name in LASTING:
             self._last(LASTING[name], value)
-            said.taken("for the actions that follow")
+            if name in _OF_OTHERS:
+                self._lasting.pop(LASTING[name])
+                said.approximated("files belong to the relay's user; as root, write owner")
+            elif "group" in name:
+                said.approximated(f"the relay's user has to be a member of the group {value}")
+            else:
+                said.taken("for the actions that follow")
         elif name in FOR_NEXT_INPUT:
             module, parameter = FOR_NEXT_INPUT[name]
             self._next_input.setdefault(module, {})[parameter] = [value]
-            said.taken(f"for the next input of {module}")
+            said.taken(f"for the inputs of {module} that follow")
         elif name in OPENS_INPUT:
             module, parameter = OPENS_INPUT[name]
-            values = {"type": [module], **self._next_input.pop(module, {})}
+            values = {"type": [module], **self._next_input.get(module, {})}
+            if module == "imfile":  # others keep what was said, for all inputs that follow
+                self._next_input.pop(module, None)
             self._object("input", {**values, **({parameter: [value]} if parameter else {})}, said)
         elif name in GLOBAL:
             kind, parameter = GLOBAL[name]
@@ -199,7 +208,7 @@ class Modern:
         """The parameters that a legacy action stands for."""
         text, _, template = _split_template(line.text)
         values = {name: value for name, value in self._lasting.items() if name[0] != "@"}
-        own = self._of_text(text.strip(), line.said)
+        own = {**self._of_text(text.strip(), line.said), "@noted": ["on"]}
         kind = "".join(own["type"])
         if kind != "omfile":
             values = {name: value for name, value in values.items() if name.startswith("stream")}

@@ -44,7 +44,9 @@ _VARIABLE = re.compile(r"\$([!./][A-Za-z0-9_!.@#-]*)")
 _DIRECTIVE = re.compile(r"\$([A-Za-z][A-Za-z0-9.]*)[ \t]*")
 _FACILITY = r"(?:\*|[A-Za-z][A-Za-z0-9]*|[0-9]+)"
 _SELECTOR_PART = rf"{_FACILITY}(?:,{_FACILITY})*\.[!=]{{0,2}}(?:\*|[A-Za-z0-9]+)"
-_SELECTOR = re.compile(rf"({_SELECTOR_PART}(?:;{_SELECTOR_PART})*;?)(?=[ \t\n{{])")
+# A backslash at its end continues a line.
+_NEXT_PART = rf";(?:\\\n[ \t]*)?{_SELECTOR_PART}"
+_SELECTOR = re.compile(rf"({_SELECTOR_PART}(?:{_NEXT_PART})*;?)(?=[ \t\n{{\\])")
 _PROPERTY_FILTER = re.compile(
     r""":[ \t]*([$!./A-Za-z][^,\n]*?)[ \t]*,[ \t]*(!?)[ \t]*([A-Za-z_]+)[ \t]*"""
     r"""(?:,[ \t]*"((?:[^"\\]|\\.)*)")?""",
@@ -130,7 +132,8 @@ class _Parser:
         if scanner.peek(_DIRECTIVE):
             return self._directive()
         if found := scanner.peek(_SELECTOR):
-            return self._rule(found, PriorityFilter(found[1].rstrip(";")))
+            text = re.sub(r"\\\n[ \t]*", "", found[1]).rstrip(";")
+            return self._rule(found, PriorityFilter(text))
         if found := scanner.peek(_PROPERTY_FILTER):
             text = re.sub(r"\\(.)", r"\1", found[4] or "", flags=re.DOTALL)
             condition = PropertyFilter(found[1].lower(), found[3].lower(), bool(found[2]), text)

@@ -10,7 +10,7 @@ from relay.cli.moving.report import Place
 __all__ = ["Scanner", "SyntaxProblem"]
 
 _BLANK = re.compile(r"(?:[ \t\r\n\f\v]+|#[^\n]*|/\*.*?(?:\*/|\Z))+", re.DOTALL)
-_SPACES = re.compile(r"[ \t]*")
+_SPACES = re.compile(r"(?:[ \t]|\\\n)*")
 _LINE = re.compile(r"(?:\\\n|[^\n])*")
 _DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _SINGLE = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
@@ -47,7 +47,7 @@ class Scanner:
             self.position = found.end()
 
     def skip_spaces(self) -> None:
-        """Pass over blanks of the line."""
+        """Pass over blanks of the line, which a backslash at its end continues."""
         found = _SPACES.match(self.text, self.position)
         assert found is not None
         self.position = found.end()

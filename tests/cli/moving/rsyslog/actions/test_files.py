@@ -34,7 +34,7 @@ HEAD = (
             'file="/x" fileCreateMode="0600" dirCreateMode="0700" fileGroup="adm"',
             {"connect": "file:///x", "mode": 0o600, "directory_mode": 0o700, "group": "adm"},
         ),
-        ('file="/x" rotation.sizeLimit="1m"', {"connect": "file:///x", "rotate_bytes": 1 << 20}),
+        ('file="/x" rotation.sizeLimit="1m"', {"connect": "file:///x", "rotate_bytes": "1 MiB"}),
     ],
 )
 def test_files(parameters: str, keys: object, tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ def keys_of(parameters: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("parameters", "keys"),
     [
-        ('queue.type="Disk" queue.maxDiskSpace="1g"', {"queue_bytes_max": 1 << 30}),
-        ('queue.maxDiskSpace="1"', {"queue_bytes_max": 1 << 20}),
+        ('queue.type="Disk" queue.maxDiskSpace="1g"', {"queue_bytes_max": "1 GiB"}),
+        ('queue.maxDiskSpace="1"', {"queue_bytes_max": "1 MiB"}),
         (
             'queue.timeoutEnqueue="0" queue.maxDiskSpace="2m"',
-            {"queue_bytes_max": 2 << 20, "when_full": "drop-newest"},
+            {"queue_bytes_max": "2 MiB", "when_full": "drop-newest"},
         ),
         (
             'action.resumeInterval="90" action.resumeRetryCount="-1"',

@@ -21,7 +21,8 @@ def actions(nodes: list[Node]) -> list[dict[str, list[str]]]:
         if isinstance(node, If):
             found += actions([*node.then])
         elif isinstance(node, Object):
-            found.append(node.parameters.values)
+            values = node.parameters.values
+            found.append({name: values[name] for name in values if name != "@noted"})
     return found
 
 
@@ -90,7 +91,7 @@ $template Std,=RSYSLOG_FileFormat
     assert found == [
         ("module", {"load": ["imudp"]}),
         ("input", {"type": ["imudp"], "address": ["127.0.0.1"], "port": ["514"]}),
-        ("input", {"type": ["imudp"], "port": ["515"]}),
+        ("input", {"type": ["imudp"], "address": ["127.0.0.1"], "port": ["515"]}),
         ("global", {"workdirectory": ["/var/spool"]}),
         (
             "template",

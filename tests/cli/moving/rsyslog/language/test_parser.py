@@ -51,6 +51,15 @@ def test_a_rule_of_one_line_has_a_filter_and_actions(tmp_path: Path) -> None:
     assert [each.place.line for each in report.statements] == [1, 1, 2, 3, 4, 4]
 
 
+def test_a_selector_may_have_several_lines(tmp_path: Path) -> None:
+    text = "*.=info;*.=notice;\\\n\tauth.none;\\\n\tmail.none \\\n\t-/var/log/x\n*.* /y\n"
+    (rule, after), report = parsed(text, tmp_path)
+    assert isinstance(rule, If) and isinstance(after, If)
+    assert rule.condition == PriorityFilter("*.=info;*.=notice;auth.none;mail.none")
+    assert [each.text for each in rule.then if isinstance(each, LegacyAction)] == ["-/var/log/x"]
+    assert report.statements[-1].place.line == 5
+
+
 def test_if_else_with_and_without_braces(tmp_path: Path) -> None:
     text = """
     if $msg contains "x" then {
