@@ -33,6 +33,8 @@ __all__ = ["assemble"]
 
 _NAMED = ("source", "destination", "filter", "parser", "rewrite")
 LIST_BYTES_MAX = 256 * 1024
+PATHS_MAX = 500
+"""More log paths than this keep nothing from each other: nobody could read the conditions."""
 
 _GLOBAL_NEEDS_NONE = {
     **dict.fromkeys(("threaded", "sync", "flush_lines"), "the relay works in batches"),
@@ -350,6 +352,9 @@ class _Routing:
         for number, path in enumerate(self._paths):
             if "final" not in path.flags:
                 self._bar_fallbacks(path)
+                continue
+            if len(self._paths) > PATHS_MAX:
+                path.statement.unsupported(f"flags(final) with more than {PATHS_MAX:,} log paths")
                 continue
             last = self._last_of(path)
             if last:

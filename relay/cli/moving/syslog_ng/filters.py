@@ -60,7 +60,7 @@ _MACRO = re.compile(r"\$(?:\{([^{}:]+)\}|([A-Za-z0-9_]+))")
 _NEGATED = {"!=": "==", "ne": "==", "<": ">=", "lt": ">=", ">": "<=", "gt": "<="}
 _SIGNS = {"eq": "==", "ge": ">=", "le": "<="}
 _NESTING_MAX = 32
-LIST_BYTES_MAX = 256 * 1024
+NODES_MAX = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,9 @@ class _Expression:
     def fit(self) -> Fit:
         if not self._nodes:
             return EVERYTHING
+        if len(self._nodes) > NODES_MAX:
+            self._statement.unsupported(f"an expression of more than {NODES_MAX:,} words")
+            return UNKNOWN
         found = self._any()
         if self._at < len(self._nodes):
             rest = self._nodes[self._at]
@@ -203,16 +206,16 @@ class _Expression:
         return found
 
     def _any(self) -> Fit:
-        found = self._all()
+        parts = [self._all()]
         while self._has_word("or"):
-            found |= self._all()
-        return found
+            parts.append(self._all())
+        return Fit(any_of(part.wide for part in parts), any_of(part.narrow for part in parts))
 
     def _all(self) -> Fit:
-        found = self._one()
+        parts = [self._one()]
         while self._has_word("and"):
-            found &= self._one()
-        return found
+            parts.append(self._one())
+        return Fit(all_of(part.wide for part in parts), all_of(part.narrow for part in parts))
 
     def _one(self) -> Fit:
         denied = False

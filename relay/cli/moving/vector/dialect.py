@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from relay.cli.moving.conditions import ALWAYS, NEVER, Condition, TooDeep, all_of, fits, to_match
+from relay.cli.moving.conditions import (
+    ALWAYS,
+    NEVER,
+    Condition,
+    Fits,
+    TooDeep,
+    all_of,
+    fits,
+    to_match,
+)
 from relay.cli.moving.dialect import Dialect
 from relay.cli.moving.files import ImportRefused, InputFiles
 from relay.cli.moving.imported import Imported
@@ -72,6 +81,7 @@ class _Reader:
         self._document = document
         self._sources: dict[str, list[str]] = {}
         self._transforms: dict[str, tuple[Transform, list[str], Statement]] = {}
+        self._known: dict[str, list[Branch]] = {}
 
     def read(self) -> None:
         for name, entry in self._document.table.items():
@@ -123,11 +133,13 @@ class _Reader:
             yield Given(name, table, statement), keys, kind.text if kind else "", texts
 
     def _sink(self, given: Given, table: dict[str, TomlValue], inputs: list[str]) -> None:
-        branches = [
-            branch
-            for name in self._names(inputs, given.statement)
-            for branch in self._branches(name, given.statement, ())
-        ][:BRANCHES_MAX]
+        branches = _together(
+            [
+                branch
+                for name in self._names(inputs, given.statement)
+                for branch in self._branches(name, given.statement, ())
+            ]
+        )[:BRANCHES_MAX]
         early = [branch.early.wide for branch in branches]
         everyone = either(early)
         steps: list[TomlValue] = []
@@ -174,7 +186,13 @@ class _Reader:
         return found
 
     def _branches(self, name: str, statement: Statement, inside: tuple[str, ...]) -> list[Branch]:
-        """The ways on which messages come out of a component."""
+        """The ways on which messages come out of a component, which are found once."""
+        if name not in self._known:
+            found = self._found(name, statement, inside)
+            self._known[name] = found
+        return self._known[name]
+
+    def _found(self, name: str, statement: Statement, inside: tuple[str, ...]) -> list[Branch]:
         if name in self._sources:
             ids = self._sources[name]
             return [Branch().restricted(_from(ids))] if ids else []
@@ -185,18 +203,35 @@ class _Reader:
             return []
         transform, inputs, own = self._transforms[key]
         found: list[Branch] = []
-        for each in self._names(inputs, own):
-            for branch in self._branches(each, statement, (*inside, key)):
-                branch = branch.restricted(transform.fit)
-                if output in transform.outputs and key != name:
-                    branch = branch.restricted(transform.outputs[output])
-                if transform.steps:
-                    branch = branch.settled().changed(Steps(transform.steps))
-                found.append(branch)
-                if len(found) > BRANCHES_MAX:
-                    statement.unsupported(f"more than {BRANCHES_MAX} ways from sources to here")
-                    return found[:BRANCHES_MAX]
+        ways = [
+            branch
+            for each in self._names(inputs, own)
+            for branch in self._branches(each, statement, (*inside, key))
+        ]
+        for way in _together(ways):
+            branch = way.restricted(transform.fit)
+            if output in transform.outputs and key != name:
+                branch = branch.restricted(transform.outputs[output])
+            if transform.steps:
+                branch = branch.settled().changed(Steps(transform.steps))
+            found.append(branch)
+        if len(found) > BRANCHES_MAX:
+            statement.unsupported(f"more than {BRANCHES_MAX} ways from sources to here")
+            return found[:BRANCHES_MAX]
         return found
+
+
+def _together(branches: list[Branch]) -> list[Branch]:
+    """Ways straight from sources are one, so that a rate holds for all of them."""
+    ids: list[str] = []
+    others: list[Branch] = []
+    for branch in branches:
+        match branch.early.wide:
+            case Fits("sources", [*own]) if not branch.steps:
+                ids += [id for id in map(str, own) if id not in ids]
+            case _:
+                others.append(branch)
+    return [*([Branch().restricted(_from(ids))] if ids else []), *others]
 
 
 def _from(ids: list[str]) -> Fit:

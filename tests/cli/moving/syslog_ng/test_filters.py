@@ -136,3 +136,12 @@ def test_a_list_is_copied(tmp_path: Path) -> None:
 
 def test_match_without_a_value_looks_at_the_header_too() -> None:
     assert fit_of('match("sshd")') == [{"app_name": {"substring": "sshd"}}, {"msg": "sshd"}]
+
+
+def test_long_expressions_take_no_time_and_have_a_limit() -> None:
+    names = " or ".join(f"host('^h{number}$')" for number in range(1900))
+    match = fit_of(names)
+    assert isinstance(match, dict) and len(match["hostname"]) == 1900
+    fit, statement = read(f"filter f {{ {names} or {names}; }};")
+    assert not fit.is_exact
+    assert "more than 4,000 words" in statement.findings[0].reason

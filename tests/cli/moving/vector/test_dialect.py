@@ -45,12 +45,36 @@ def test_transforms_are_conditions_and_steps(tmp_path: Path) -> None:
         tmp_path,
     )
     keys = result.destinations["o"]
-    assert keys["match"] == [{"sources": ["a"], "severity": "err"}, {"sources": "b"}]
+    assert keys["match"] == [{"sources": "b"}, {"sources": ["a"], "severity": "err"}]
     own = {"sources": ["a"], "severity": "err"}
     assert keys["rewrite"] == [
         {"set": {"x": "y"}, "match": own},
         {"drop": "filtered", "match": {**own, "not": {"pairs": {"x": "y"}}}},
     ]
+
+
+def test_a_rate_is_for_all_inputs_together(tmp_path: Path) -> None:
+    result = read(
+        SOURCES
+        + "[transforms.t]\ntype = 'throttle'\ninputs = ['a', 'b']\nthreshold = 5\nwindow_secs = 1\n"
+        + sink("o", '["t"]'),
+        tmp_path,
+    )
+    assert result.destinations["o"]["rewrite"] == [{"rate": 5.0, "burst": 5}]
+
+
+def test_ways_that_part_and_join_take_no_time(tmp_path: Path) -> None:
+    text = SOURCES + "[transforms.t0a]\ntype = 'remap'\ninputs = ['a']\nsource = '.x = \"y\"'\n"
+    text += "[transforms.t0b]\ntype = 'remap'\ninputs = ['a']\nsource = '.x = \"z\"'\n"
+    for level in range(1, 30):
+        for side in "ab":
+            inputs = f"['t{level - 1}a', 't{level - 1}b']"
+            text += (
+                f"[transforms.t{level}{side}]\ntype = 'remap'\ninputs = {inputs}\n"
+                f"source = '.n = \"{level}{side}\"'\n"
+            )
+    result = read(text + sink("o", '["t29a"]'), tmp_path)
+    assert any("ways from sources" in line for line in result.doubts)
 
 
 def test_routes_have_outputs(tmp_path: Path) -> None:
@@ -61,14 +85,8 @@ def test_routes_have_outputs(tmp_path: Path) -> None:
         + sink("rest", '["r._unmatched"]'),
         tmp_path,
     )
-    assert result.destinations["bad"]["match"] == {
-        "sources": ["a", "b"],
-        "severity": "err",
-    }
-    assert result.destinations["rest"]["match"] == {
-        "sources": ["a", "b"],
-        "not": {"severity": "err"},
-    }
+    assert result.destinations["bad"]["match"] == {"severity": "err"}
+    assert result.destinations["rest"]["match"] == {"not": {"severity": "err"}}
 
 
 def test_yaml_is_read_as_well(tmp_path: Path) -> None:
