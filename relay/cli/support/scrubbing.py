@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from relay.model.text import counted
+from relay.service.configuration.credentials import with_credentials
 from relay.service.configuration.masking import MASK, masked
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.reading import content_of
@@ -95,8 +97,10 @@ def secrets_of(
         if _SECRET_VARIABLE.fullmatch(key):
             found.add(environment.get(text, ""))
         elif _SECRET_FILE.fullmatch(key):
-            directory = configuration.origin.directory_of(where)
-            found.update(_secrets_in(os.path.join(directory, text)))
+            with suppress(ValueError):  # no path
+                path = with_credentials(text, environment)
+                directory = configuration.origin.directory_of(where)
+                found.update(_secrets_in(os.path.join(directory, path)))
     return {secret for secret in found if secret}
 
 

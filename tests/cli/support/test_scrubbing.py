@@ -83,6 +83,15 @@ def test_all_secrets_that_a_configuration_leads_to(
     assert not any("BEGIN" in secret for secret in found)
 
 
+def test_credentials_of_systemd_are_secrets_too(tmp_path: Path) -> None:
+    (tmp_path / "web").write_text("web-secret\n")
+    text = '[web]\ntoken_file = "$CREDENTIALS_DIRECTORY/web"\nadmin_token_file = "%d/x"\n'
+    (tmp_path / "relay.toml").write_text(text)
+    configuration = examine_file(str(tmp_path / "relay.toml"), KINDS).configuration
+    found = secrets_of(configuration, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found == {"web-secret"}
+
+
 def test_texts_that_may_stay_are_those_of_the_configuration(configuration: Configuration) -> None:
     found = texts_of(configuration)
     assert {"in", "out", "tcp://:514", "joe"} <= found
