@@ -39,6 +39,7 @@ class DescriptorStore:
         self._address = notify_address(path)
         self._max = descriptors_max if path else 0
         self._stored: Counter[str] = Counter()
+        self._noted: Counter[str] = Counter()  # of these, from before the start
 
     @property
     def exists(self) -> bool:
@@ -52,12 +53,13 @@ class DescriptorStore:
     def note(self, name: str) -> None:
         """One descriptor with this name was in it at the start."""
         self._stored[name] += 1
+        self._noted[name] += 1
 
     def add(self, name: str, descriptors: Sequence[int]) -> bool:
         """Store descriptors under a name that others may have as well; whether that was said."""
         if not self.exists:
             return False
-        if len(descriptors) > self.room:
+        if len(descriptors) - self._noted[name] > self.room:
             self._log.warn(
                 "systemd keeps {most} descriptors for the next start, no room for {name}: "
                 "raise FileDescriptorStoreMax= of the unit",
@@ -69,7 +71,10 @@ class DescriptorStore:
         for at in range(0, len(descriptors), _AT_ONCE_MAX):
             if not self._send(report, descriptors[at : at + _AT_ONCE_MAX]):
                 return False
-        self._stored[name] += len(descriptors)
+        # systemd sees that it has those of the last start already.
+        known = min(len(descriptors), self._noted[name])
+        self._noted[name] -= known
+        self._stored[name] += len(descriptors) - known
         return True
 
     def remove(self, name: str) -> None:

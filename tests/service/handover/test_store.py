@@ -56,6 +56,18 @@ def test_no_more_than_there_is_room_for(manager: DescriptorStoreStandIn) -> None
     assert manager.names == ["held b"]
 
 
+def test_what_was_there_at_the_start_takes_no_room_twice(
+    manager: DescriptorStoreStandIn,
+) -> None:
+    store = DescriptorStore(manager.path, 2)
+    store.note("held a")
+    store.note("held b")
+    assert store.add("held a", [0]) and store.add("held b", [1])
+    assert store.room == 0
+    assert not store.add("held a", [2])
+    store.wait()
+
+
 @pytest.mark.parametrize("most", [0, 5])
 def test_without_a_store_nothing_is_sent(most: int) -> None:
     store = DescriptorStore("" if most else "/nowhere", most)
