@@ -174,6 +174,7 @@ class _Relay:
             end_process=self.handover.end,
         )
         self.reloading.within = service
+        service.before_stop = self.reloading.finish
         return service
 
     def _reopen(self) -> None:

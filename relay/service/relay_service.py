@@ -14,7 +14,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, maybeDeferred
+from twisted.internet.defer import (
+    Deferred,
+    ensureDeferred,
+    gatherResults,
+    maybeDeferred,
+    succeed,
+)
 from twisted.logger import ILogObserver, Logger
 
 from relay.model.clock import Reactor
@@ -133,6 +139,7 @@ class RelayService(SequentialService):
         end_process: Ends the process at once, with this status.
 
     Attributes:
+        before_stop: What is waited for before anything stops; fires soon.
         log_observer: What writes the log of the application that it belongs to; None =
             whatever twistd has.
     """
@@ -150,6 +157,7 @@ class RelayService(SequentialService):
         self._exit_status = exit_status
         self._end_process = end_process
         self._stopped = False
+        self.before_stop: Callable[[], Deferred[None]] = lambda: succeed(None)
         self.log_observer: ILogObserver | None = None
 
     def setServiceParent(self, parent: Any) -> None:
@@ -172,6 +180,7 @@ class RelayService(SequentialService):
 
     async def _stop(self) -> None:
         began = time.monotonic()
+        await self.before_stop()
         await self._stop_children()
         self._stopped = True
         self._log.info("stopped after {seconds:.1f} s", seconds=time.monotonic() - began)

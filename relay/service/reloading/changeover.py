@@ -19,6 +19,7 @@ from relay.service.configuration.model import (
 from relay.service.destinations.commands import DestinationTools
 from relay.service.queue.assembly import queue_settings
 from relay.service.queue.limits import change_limit, new_histories, new_limit
+from relay.service.refusal import StartRefused
 from relay.service.relay_service import SequentialService
 from relay.service.reloading.destinations import Destinations
 from relay.service.reloading.difference import Difference
@@ -178,6 +179,8 @@ class Changeover:
     async def _noted(self, who: str, change: Awaitable[str]) -> None:
         try:
             problem = await change
+        except StartRefused as refusal:
+            problem = refusal.text
         except Exception as error:  # the others must change all the same
             self._log.failure("reload: {who} failed", who=who)
             problem = f"{type(error).__name__}: {error}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.logger import Logger
 
 from relay.model.clock import Now, Reactor
@@ -23,6 +23,7 @@ from relay.service.reloading.reading import read_difference
 from relay.service.reloading.routes import CompiledRoutes
 
 _MICROSECONDS = 1_000_000
+_FINISH_SECONDS_MAX = 1.2  # a destination waits a second for answers
 _NEEDS_RESTART = "has changed, and is used after a restart; until then the old value holds"
 
 
@@ -89,6 +90,25 @@ class Reloading:
         self._queue_bytes_limit = configuration.queue_bytes_max
         self._is_busy = False
         self._is_wanted_again = False
+        self._is_stopping = False
+        self._finished: Deferred[None] = Deferred()  # fires when the last reload is done
+
+    def finish(self) -> Deferred[None]:
+        """The relay stops.  Fires when no reload is under way, and soon in any case.
+
+        A destination that waits for its last answers is in nobody's hands meanwhile, and the queue
+        must not close before they are stored.
+        """
+        self._is_stopping = True
+        if not self._is_busy:
+            return succeed(None)
+        patience = self._reactor.callLater(_FINISH_SECONDS_MAX, self._finished.cancel)
+
+        def ended(_: object) -> None:
+            if patience.active():
+                patience.cancel()
+
+        return self._finished.addBoth(ended)
 
     def commands(self) -> dict[str, Asked]:
         """What the control socket offers, by name."""
@@ -96,7 +116,7 @@ class Reloading:
 
     def hang_up(self) -> None:
         """SIGHUP has come: reload, and log what became of it."""
-        if not self.configuration.path:
+        if not self.configuration.path or self._is_stopping:
             return
         if self._is_busy:
             self._is_wanted_again = True
@@ -114,6 +134,8 @@ class Reloading:
                 "there is no configuration file to read again: the relay was started with "
                 "--listen and --forward; write one, and restart with --config FILE"
             )
+        if self._is_stopping:
+            raise RelayError("the relay is stopping")
         if self._is_busy:
             raise RelayError("another reload is under way; ask again when it is done")
         self._is_busy = True
@@ -128,7 +150,9 @@ class Reloading:
             self._is_busy = False
             if not is_dry:
                 self._tell({"READY": "1", "STATUS": self._summary()})
-            if self._is_wanted_again and self.within.running:
+            if self._is_stopping:
+                self._finished.callback(None)
+            elif self._is_wanted_again:
                 self._is_wanted_again = False
                 self.hang_up()
 

@@ -14,6 +14,7 @@ from relay.service.process.systemd import Systemd
 from relay.service.reloading import reading
 from relay.service.reloading.service import Reload, Reloading
 from tests.assembled_relay import Relay, reached
+from tests.connections import fired
 from tests.reloading_relay import ReloadingRelay, tables
 
 pytestmark = pytest.mark.usefixtures("relays_end")
@@ -164,4 +165,33 @@ def test_a_defect_is_answered_and_the_manager_is_told_all_the_same(
     assert relay.ask("reload") == "internal error; the log has the details"
     monkeypatch.undo()
     assert relay.reload()["problems"] == []
+    relay.stop()
+
+
+def test_a_stop_waits_for_a_reload_that_is_under_way(relay: ReloadingRelay) -> None:
+    (reloading,) = {
+        id(each): each for _, each in reached(relay.service) if isinstance(each, Reloading)
+    }.values()
+    under_way = reloading.reload(Reload())
+    stopped = fired(relay.service.stopService())
+    assert relay.ask("reload") == "the relay is stopping"
+    assert relay.service_named("queue").running
+    relay.reactor.settle(under_way)
+    while not stopped:
+        relay.reactor.run_next()
+    assert not relay.service_named("queue").running
+    relay.running.remove(relay)
+
+
+def test_a_stop_does_not_wait_for_long(relay: ReloadingRelay) -> None:
+    (reloading,) = {
+        id(each): each for _, each in reached(relay.service) if isinstance(each, Reloading)
+    }.values()
+    reloading._is_busy = True  # and it hangs
+    finished = fired(reloading.finish())
+    relay.reactor.advance(1.1)
+    assert finished == []
+    relay.reactor.advance(0.2)
+    assert len(finished) == 1
+    reloading._is_busy = False
     relay.stop()
