@@ -16,7 +16,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 EXPOSURE_MAX = 20  # tenths of a point of 10
 ANALYZE = "usr/bin/systemd-analyze"
 UNITS = ("syslogrelay.service", "syslogrelay.socket")
-PROGRAMS = ("usr/lib/syslogrelay/bin/syslogrelay", "usr/lib/syslogrelay/bin/twistd", "bin/kill")
+PROGRAMS = ("usr/lib/syslogrelay/bin/syslogrelay", "usr/lib/syslogrelay/bin/twistd")
 
 
 @pytest.fixture
@@ -85,4 +85,5 @@ def test_the_drop_in_makes_it_syslog_service(packages: PackagesRoot, host: Path)
 def test_unit_and_commands_agree_about_places() -> None:
     unit = (DEPLOY / "syslogrelay.service").read_text()
     assert f"syslogrelay --config {DEFAULT_PATH}\n" in unit
+    assert f"syslogrelay reload --config {DEFAULT_PATH}\n" in unit
     assert Path(UNIT_DIRECTORY) == Path("/run/credentials") / UNITS[0]
