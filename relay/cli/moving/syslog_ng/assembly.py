@@ -33,8 +33,8 @@ __all__ = ["assemble"]
 
 _NAMED = ("source", "destination", "filter", "parser", "rewrite")
 LIST_BYTES_MAX = 256 * 1024
-PATHS_MAX = 500
-"""More log paths than this keep nothing from each other: nobody could read the conditions."""
+FINAL_PATHS_MAX = 100
+"""Further final paths that are conditions of others are not: nobody could read these."""
 
 _GLOBAL_NEEDS_NONE = {
     **dict.fromkeys(("threaded", "sync", "flush_lines"), "the relay works in batches"),
@@ -349,16 +349,21 @@ class _Routing:
 
     def _end_final_paths(self) -> None:
         """Decide which destinations are `final`, and what else final paths keep from others."""
+        explicit = 0
         for number, path in enumerate(self._paths):
             if "final" not in path.flags:
                 self._bar_fallbacks(path)
                 continue
-            if len(self._paths) > PATHS_MAX:
-                path.statement.unsupported(f"flags(final) with more than {PATHS_MAX:,} log paths")
-                continue
             last = self._last_of(path)
             if last:
                 self._final.add(last)
+            explicit += not last
+            if explicit > FINAL_PATHS_MAX:
+                path.statement.unsupported(
+                    f"more than {FINAL_PATHS_MAX} paths with flags(final) and a destination that "
+                    "others have as well; messages of the further ones go to later paths, too"
+                )
+                continue
             kept = negated(path.takes.narrow)
             for later in self._paths[number + 1 :]:
                 if "fallback" in later.flags and "fallback" not in path.flags:

@@ -131,3 +131,19 @@ def test_unknown_statements_are_said(tmp_path: Path) -> None:
 def test_a_configuration_without_sources_is_one_too(tmp_path: Path) -> None:
     result = read("@version: 4.2\n", tmp_path)
     assert result.sources["internal"] == {"listen": "internal://"}
+
+
+def test_many_final_paths_have_a_limit(tmp_path: Path) -> None:
+    def text(count: int) -> str:
+        paths = (
+            f"log {{ source(s); filter {{ host('^h{number}$'); }}; destination(a);"
+            " flags(final); };"
+            for number in range(count)
+        )
+        return HEAD + "".join(paths) + "log { source(s); destination(b); };"
+
+    keys = read(text(100), tmp_path).destinations["b"]
+    assert len(keys["match"]["not"]["hostname"]) == 100
+    result = read(text(101), tmp_path)
+    assert len(result.destinations["b"]["match"]["not"]["hostname"]) == 100
+    assert any("more than 100 paths" in line for line in result.doubts)
