@@ -58,11 +58,15 @@ compiler: ## Install a C compiler, as root on Debian, if there is none
 	    apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev >/dev/null && \
 	    rm -f $(VENV)/installed; } || true
 
-# The tests of HTTP sources and of certificates run curl and openssl.
+# The tests of HTTP sources and of certificates run curl and openssl; those of completions and
+# manual pages run the shells and formatters.
+TOOLS := curl openssl zsh fish mandoc man groff
+TOOL_PACKAGES := curl openssl zsh fish mandoc man-db groff
+
 interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng, journalctl and Chromium (130 MB, once) for the tests
-	@{ command -v curl && command -v openssl; } >/dev/null || { [ "$$(id -u)" = 0 ] && \
-	    command -v apt-get >/dev/null && apt-get update -qq && \
-	    apt-get install -y -qq curl openssl >/dev/null; } || true
+	@for tool in $(TOOLS); do command -v $$tool; done | wc -l | grep -qx $(words $(TOOLS)) || { \
+	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends $(TOOL_PACKAGES) >/dev/null; } || true
 	@$(BIN)/python -m tests.interop.packages
 	@$(BIN)/python -m tests.interop.chromium || true  # its tests say what is missing
 

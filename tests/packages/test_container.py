@@ -14,9 +14,6 @@ import pytest
 from tests.packages.debian_host import SECONDS_MAX, base_archive, why_not
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(
-    "PACKAGE_TESTS" not in os.environ, reason="PACKAGE_TESTS is not set: make test-packages"
-)
 BASE, IMAGE = "localhost/syslogrelay-test-base", "localhost/syslogrelay-test"
 
 # As `podman run --read-only --cap-drop ALL --volume` does, in namespaces of its own.

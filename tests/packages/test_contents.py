@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
-
-import pytest
 
 from deploy.build_packages import COMPLETIONS, HOME, SITE
 
 DIST = Path(__file__).parents[2] / "dist"
-pytestmark = pytest.mark.skipif(
-    "PACKAGE_TESTS" not in os.environ, reason="PACKAGE_TESTS is not set: make test-packages"
-)
 EXPECTED = (
     *(
         "usr/bin/syslogrelay",

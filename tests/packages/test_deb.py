@@ -6,7 +6,6 @@ There is no systemd as process 1: what it would do at a start is written out her
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -15,9 +14,6 @@ import pytest
 from tests.packages.debian_host import DebianHost, why_not
 
 DIST = Path(__file__).parents[2] / "dist"
-pytestmark = pytest.mark.skipif(
-    "PACKAGE_TESTS" not in os.environ, reason="PACKAGE_TESTS is not set: make test-packages"
-)
 
 # What systemd does before it starts the unit, and the unit's command as its user.
 START = """
