@@ -58,6 +58,7 @@ def can_end_with_one(command: click.Command) -> bool:
     callback: Any = command.callback
     while "command" in inspect.getclosurevars(callback).nonlocals:  # below its options
         callback = inspect.getclosurevars(callback).nonlocals["command"]
+    values = vars(inspect.getmodule(callback))
     module = ast.parse(inspect.getsource(inspect.getmodule(callback)))
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     wanted, seen = [callback.__name__], set()
@@ -71,6 +72,10 @@ def can_end_with_one(command: click.Command) -> bool:
                 wanted.append(node.func.id)
                 if node.func.id == "SystemExit" and "1" in ast.unparse(node.args[0]):
                     return True
+                if node.func.id == "give_up" and len(node.args) > 1:
+                    status = ast.unparse(node.args[1])
+                    if values.get(status, status) in (1, "1"):
+                        return True
     return False
 
 
