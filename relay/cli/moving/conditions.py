@@ -71,8 +71,8 @@ def all_of(parts: Iterable[Condition]) -> Condition:
     flat: list[Condition] = []
     for part in parts:
         flat += part.parts if isinstance(part, AllOf) else [part]
-    flat = _once(flat)
-    if NEVER in flat or any(Not(part) in flat for part in flat):
+    flat, has_opposites = _once(flat)
+    if has_opposites or NEVER in flat:
         return NEVER
     return flat[0] if len(flat) == 1 else AllOf(tuple(flat))
 
@@ -82,8 +82,8 @@ def any_of(parts: Iterable[Condition]) -> Condition:
     flat: list[Condition] = []
     for part in parts:
         flat += part.parts if isinstance(part, AnyOf) else [part]
-    flat = _once(flat)
-    if ALWAYS in flat or any(Not(part) in flat for part in flat):
+    flat, has_opposites = _once(flat)
+    if has_opposites or ALWAYS in flat:
         return ALWAYS
     return flat[0] if len(flat) == 1 else AnyOf(tuple(flat))
 
@@ -195,20 +195,20 @@ _LISTED |= {"sources", "peers", "tags"}
 
 def _merged(parts: Iterable[Condition]) -> list[Condition]:
     """Alternatives for one key become one list: ``app_name = ["a", "b"]``."""
-    merged: dict[str, list[TomlValue]] = {}
+    merged: dict[str, dict[str, TomlValue]] = {}
     found: list[Condition] = []
     for part in parts:
         if isinstance(part, Fits) and part.key in _LISTED:
             values = part.value if isinstance(part.value, list) else [part.value]
             if part.key in merged:
-                merged[part.key] += [each for each in values if each not in merged[part.key]]
+                merged[part.key] |= {repr(each): each for each in values}
             else:
-                merged[part.key] = list(values)
+                merged[part.key] = {repr(each): each for each in values}
                 found.append(part)
         else:
             found.append(part)
     return [
-        Fits(part.key, _single(merged[part.key]))
+        Fits(part.key, _single([*merged[part.key].values()]))
         if isinstance(part, Fits) and part.key in merged
         else part
         for part in found
@@ -219,9 +219,12 @@ def _single(values: list[TomlValue]) -> TomlValue:
     return values[0] if len(values) == 1 else values
 
 
-def _once(parts: Iterable[Condition]) -> list[Condition]:
-    found: list[Condition] = []
-    for part in parts:
-        if part not in found:
-            found.append(part)
-    return found
+def _once(parts: Iterable[Condition]) -> tuple[list[Condition], bool]:
+    """The different ones of `parts`, and whether one is the opposite of another.
+
+    They are compared as texts: values of filters may be lists, which have no hash, and hundreds
+    of rules with a stop make long conditions.
+    """
+    found = {repr(part): part for part in parts}
+    opposites = (part.part for part in found.values() if isinstance(part, Not))
+    return [*found.values()], any(repr(part) in found for part in opposites)

@@ -95,3 +95,11 @@ def test_an_action_for_failures_is_the_next_target(tmp_path: Path) -> None:
     assert found["connect"] == ["tcp://a:1", "tcp://b:2"]
     assert found["policy"] == "failover"
     assert any("/failed: it was for failures" in line for line in result.doubts)
+
+
+def test_hundreds_of_stops_are_followed(tmp_path: Path) -> None:
+    """Each destination excludes what was stopped before, so conditions must be cheap to join."""
+    rules = "".join(f':msg, contains, "a{n}" /var/log/{n}\n& stop\n' for n in range(120))
+    found = matches(f"{rules}/rest\n", tmp_path)
+    assert len(found) == 121
+    assert found["rest"] == {"not": {"msg": [f"a{n}" for n in range(120)]}}
