@@ -8,9 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import NoReturn
 
-import click
-import msgspec
-
+from relay.cli.output import print_document
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen
 from relay.model.text import Document
 from relay.service.configuration.file import examine_file
@@ -34,7 +32,7 @@ def check_connections(file: str, *, seconds_max: float, as_json: bool) -> NoRetu
     worst = max((each.severity for probe in probes for each in probe.findings), default=Severity.OK)
     if as_json:
         document = {"file": file, "severity": worst.name.lower(), "subjects": _document(probes)}
-        click.echo(msgspec.json.format(msgspec.json.encode(document)))
+        print_document(document)
     else:
         _print(Screen.of_output(), file, probes)
     raise SystemExit(int(worst))

@@ -1,4 +1,4 @@
-"""Exit statuses of commands, and output whose reader has gone.
+"""Exit statuses of commands, JSON for `--json`, and output whose reader has gone.
 
 0    success; a check found no problem
 1    success; a check found problems, or a search found nothing
@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
 import click
+import msgspec
 
 if TYPE_CHECKING:
     from _typeshed import HasFileno, ReadableBuffer
@@ -57,6 +58,11 @@ def ending_quietly() -> Iterator[None]:
         if error.errno == errno.EPIPE:
             raise SystemExit(_PIPE_CLOSED) from None
         give_up(f"cannot write: {error.strerror}")
+
+
+def print_document(document: object) -> None:
+    """Print one JSON document, indented."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document)))
 
 
 def flush() -> None:

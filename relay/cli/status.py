@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from relay.cli.control_client import AskFailed, ask
+from relay.cli.output import print_document
 from relay.cli.queue.access import stamp
 from relay.cli.screen import GOOD, SEVERE, WARNING, Screen, Style, Table
 from relay.cli.where import Where, where_options
@@ -74,7 +75,7 @@ def status(
             raise click.UsageError("--samples goes with neither --check nor --watch")
         samples = _printable(ask(where.state_dir, "samples"))
         if as_json:
-            click.echo(msgspec.json.format(msgspec.json.encode(samples)))
+            print_document(samples)
         else:
             _show_samples(samples, Screen.of_output())
         return
@@ -91,7 +92,7 @@ def status(
         click.echo(_checked("no answer", [str(error)]))
         raise SystemExit(2) from None
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(document)))
+        print_document(document)
     elif is_check:
         if "degraded" not in document:
             raise AskFailed("the relay is of an older version, which cannot say whether it is well")
@@ -104,7 +105,7 @@ def status(
 def _show_schema(context: click.Context) -> None:
     from relay.observe.status_schema import status_schema  # which nothing else needs
 
-    click.echo(msgspec.json.format(msgspec.json.encode(status_schema())))
+    print_document(status_schema())
     context.exit()
 
 

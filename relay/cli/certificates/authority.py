@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from relay.cli.output import give_up
+from relay.cli.output import give_up, print_document
 from relay.cli.screen import Screen, Table
 from relay.service.tls.certificates import (
     LEAF_DAYS,
@@ -190,7 +189,7 @@ def issued(as_json: bool, folder: Path) -> None:
         give_up(_words(error))
     rows = [_row(entry, now) for entry in entries]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+        print_document(rows)
         return
     table = Table("serial", "state", "until", "file", "subject")
     for row in rows:

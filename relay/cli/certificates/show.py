@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import msgspec
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
-from relay.cli.output import give_up
+from relay.cli.output import give_up, print_document
 from relay.model.text import counted, printable
 from relay.service.configuration.file import DEFAULT_PATH, examine_file
 from relay.service.configuration.model import Configuration, TlsConfiguration
@@ -67,7 +66,7 @@ def show(targets: tuple[str, ...], config: str | None, as_json: bool) -> None:
     found = _of_targets(targets, now) if targets else _of_configuration(config or DEFAULT_PATH, now)
     described = [one for contents in found for one in contents.described]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(described)))
+        print_document(described)
     else:
         click.echo("\n\n".join(_paragraphs(found)))
     problems = sum(len(one.problems) for one in described)

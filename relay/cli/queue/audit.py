@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
+from relay.cli.output import print_document
 from relay.cli.queue.access import Access, accounts, opened
 from relay.cli.queue.changes import check_all
 from relay.cli.screen import SEVERE, WARNING, Screen, Table
@@ -40,7 +40,7 @@ def audit(where: Where, as_json: bool) -> None:
     if failure:
         rows.insert(0, {**dict.fromkeys(_NUMBERS, 0), **_QUEUE_ROW, "problems": [failure]})
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+        print_document(rows)
     else:
         _show(rows)
     raise SystemExit(1 if any(row["problems"] for row in rows) else 0)

@@ -14,7 +14,7 @@ import msgspec
 
 from relay.cli.control_client import ask
 from relay.cli.groups import Commands
-from relay.cli.output import binary_output, give_up, wait_while_read
+from relay.cli.output import binary_output, give_up, print_document, wait_while_read
 from relay.cli.queue.access import Access, accounts, key_and_text, opened, page_of, records, stamp
 from relay.cli.queue.backup import backup, restore
 from relay.cli.queue.changes import adopt, compact, purge, verify
@@ -54,7 +54,7 @@ def ls(where: Where, as_json: bool) -> None:
         rows = _queues(where, access)
         used = access.used_bytes
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+        print_document(rows)
         return
     columns = ["records", "bytes", "oldest", "quarantined"]
     has_history = any(row["history_bytes"] for row in rows)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from relay.cli.control_client import AskFailed
 from relay.cli.groups import Commands
-from relay.cli.output import binary_output, give_up
+from relay.cli.output import binary_output, give_up, print_document
 from relay.cli.queue.access import Access, accounts, key_and_text, opened, pages, stamp, text_of
 from relay.cli.screen import Screen, Table
 from relay.cli.support.known_ids import completing
@@ -60,7 +60,7 @@ def _list_accounts(access: Access, as_json: bool) -> None:
             {"id": each.id, "records": each.quarantined, "bytes": each.quarantine_bytes}
             for each, _ in rows
         ]
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        print_document(found)
         return
     screen = Screen.of_output()
     if not rows:

@@ -11,7 +11,7 @@ import msgspec
 from relay.cli.control_client import AskFailed, ask
 from relay.cli.groups import Commands
 from relay.cli.moving.toml_out import TomlValue, key_text, value_text
-from relay.cli.output import give_up
+from relay.cli.output import give_up, print_document
 from relay.cli.where import STATE_DIR_VARIABLE, located
 from relay.model.text import counted
 from relay.service.configuration.effective import (
@@ -70,7 +70,7 @@ def show(
     if changed_only:
         found = changed_of(found)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        print_document(found)
     else:
         click.echo(toml_of(found), nl=False)
     for problem in problems:

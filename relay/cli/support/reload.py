@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from relay.cli.control_client import ask
+from relay.cli.output import print_document
 from relay.cli.where import Where, where_options
 from relay.model.text import counted, printable
 
@@ -55,7 +56,7 @@ def reload(where: Where, dry_run: bool, as_json: bool) -> None:
     if given is not None and given.path != answer.path:
         _say(f"the relay has read {answer.path}, with which it was started", err=True)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        print_document(found)
     else:
         _show(answer)
     if answer.problems or answer.failures:

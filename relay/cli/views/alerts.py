@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import click
-import msgspec
 
 from relay.cli.control_client import AskFailed, ask
+from relay.cli.output import print_document
 from relay.cli.queue.access import stamp
 from relay.cli.screen import SEVERE, WARNING, Screen
 from relay.cli.where import Where, where_options
@@ -32,7 +32,7 @@ def alerts(where: Where, as_json: bool, shows_all: bool) -> None:
     if not shows_all:
         del report["ended"]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report)))
+        print_document(report)
     else:
         _show(report, Screen.of_output())
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from relay.cli.control_client import AskFailed, ask
+from relay.cli.output import print_document
 from relay.cli.screen import GOOD, WARNING, Screen, Table
 from relay.cli.where import Where, where_options
 from relay.model.text import Document, duration, printable
@@ -25,7 +25,7 @@ def fleet(where: Where, as_json: bool) -> None:
         raise AskFailed("the relay is of an older version, which does not know its senders")
     members = [_printable(member) for member in document["fleet"]]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(members)))
+        print_document(members)
     else:
         _show(members, Screen.of_output())
 
