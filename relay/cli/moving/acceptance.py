@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
 from relay.cli.moving.imported import ExtraFile, Imported
-from relay.cli.moving.toml_out import Table, write_toml
+from relay.cli.toml_writing import Table, write_toml
 from relay.model.errors import ConfigurationError
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.toml_text import parts_of

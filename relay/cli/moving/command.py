@@ -17,9 +17,9 @@ from relay.cli.moving.logagent.dialect import LOGAGENT
 from relay.cli.moving.report import Verdict
 from relay.cli.moving.rsyslog.dialect import RSYSLOG
 from relay.cli.moving.syslog_ng.dialect import SYSLOG_NG
-from relay.cli.moving.toml_out import write_toml
 from relay.cli.moving.vector.dialect import VECTOR
 from relay.cli.output import give_up
+from relay.cli.toml_writing import write_toml
 
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect for dialect in (RSYSLOG, SYSLOG_NG, LOGAGENT, VECTOR)

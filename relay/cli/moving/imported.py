@@ -16,7 +16,7 @@ from relay.cli.moving.conditions import (
     to_match,
 )
 from relay.cli.moving.report import Place, Report, Statement
-from relay.cli.moving.toml_out import Table, TomlValue
+from relay.cli.toml_writing import Table, TomlValue
 
 __all__ = ["Destination", "ExtraFile", "Imported", "Source"]
 

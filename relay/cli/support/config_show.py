@@ -10,8 +10,8 @@ import msgspec
 
 from relay.cli.control_client import AskFailed, ask
 from relay.cli.groups import Commands
-from relay.cli.moving.toml_out import TomlValue, key_text, value_text
 from relay.cli.output import give_up, print_document
+from relay.cli.toml_writing import Octal, TomlValue, key_text, value_text
 from relay.cli.where import STATE_DIR_VARIABLE, located
 from relay.model.text import counted
 from relay.service.configuration.effective import (
@@ -148,7 +148,7 @@ def _written(entry: Entry) -> str:
 
 def _value(entry: Entry) -> str:
     if entry.form == "permissions" and isinstance(entry.value, int):
-        return f"0o{entry.value:o}"
+        return value_text(Octal(entry.value))
     text = value_text(_plain(entry.value))
     return text if entry.where else text.replace("\n", "\n#")
 

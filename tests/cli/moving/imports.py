@@ -11,7 +11,7 @@ from relay.cli.moving.command import DIALECTS
 from relay.cli.moving.files import InputFiles
 from relay.cli.moving.imported import Imported
 from relay.cli.moving.report import Statement, Verdict
-from relay.cli.moving.toml_out import write_toml
+from relay.cli.toml_writing import write_toml
 
 __all__ = ["Result", "import_file", "import_text"]
 

@@ -8,7 +8,7 @@ from relay.cli.moving.acceptance import accepted_tables, open_problems
 from relay.cli.moving.conditions import ALWAYS, fits
 from relay.cli.moving.imported import ExtraFile, Imported
 from relay.cli.moving.report import Place, Report, Statement
-from relay.cli.moving.toml_out import write_toml
+from relay.cli.toml_writing import write_toml
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from relay.cli.moving.conditions import NEVER, all_of, any_of, fits
 from relay.cli.moving.imported import ExtraFile, Imported
 from relay.cli.moving.report import Place, Report, Statement, Verdict
-from relay.cli.moving.toml_out import Table
+from relay.cli.toml_writing import Table
 
 
 @pytest.fixture

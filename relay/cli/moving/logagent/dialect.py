@@ -13,7 +13,7 @@ from relay.cli.moving.logagent.filters import read_input_filter, read_output_fil
 from relay.cli.moving.logagent.outputs import HIDDEN, Outputs
 from relay.cli.moving.report import Place, Report
 from relay.cli.moving.structured import Entry, Given, Keys, read_yaml, shown
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.service.configuration.url import is_host
 
 __all__ = ["LOGAGENT"]

@@ -7,7 +7,7 @@ import re
 from relay.cli.moving.conditions import ALWAYS, NEVER, Condition, all_of, any_of, fits, negated
 from relay.cli.moving.report import Statement
 from relay.cli.moving.structured import Entry, Given, Keys
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.model.expression import Expression
 from relay.model.message import SEVERITY_NAMES
 

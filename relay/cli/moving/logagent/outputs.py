@@ -11,7 +11,7 @@ from relay.cli.moving.imported import ExtraFile, Imported
 from relay.cli.moving.logagent.filters import MACROS, expression_of
 from relay.cli.moving.report import Statement
 from relay.cli.moving.structured import Entry, Given, Keys
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.service.configuration.url import is_host
 from relay.transport.files.file_names import FileNames
 

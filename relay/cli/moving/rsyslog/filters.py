@@ -36,7 +36,7 @@ from relay.cli.moving.rsyslog.selectors import (
     condition_of_selector,
     priorities,
 )
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.model.message import SEVERITY_NAMES
 
 __all__ = ["FilterReader", "NotSupported", "pair_name"]

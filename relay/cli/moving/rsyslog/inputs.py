@@ -13,7 +13,7 @@ from relay.cli.moving.rsyslog.language.values import Reader, size_text
 from relay.cli.moving.rsyslog.patterns import from_extended
 from relay.cli.moving.rsyslog.selectors import FACILITIES, SEVERITIES
 from relay.cli.moving.rsyslog.settings import OWN_WORKING, Settings, listen_keys
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["Inputs", "listen_url"]
 

@@ -44,7 +44,7 @@ from relay.cli.moving.rsyslog.language.syntax import (
     Unreadable,
 )
 from relay.cli.moving.rsyslog.settings import Settings
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["Rules"]
 

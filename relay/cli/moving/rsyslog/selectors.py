@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.cli.moving.conditions import Condition, all_of, any_of, fits, negated
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 
 __all__ = ["FACILITIES", "NAMES", "SEVERITIES", "condition_of_selector", "priorities"]

@@ -17,7 +17,7 @@ from relay.cli.moving.rsyslog.forms.template_text import (
 from relay.cli.moving.rsyslog.forms.templates import Form, form_of, path_of, subtree_form
 from relay.cli.moving.rsyslog.language.syntax import Object, Parameters
 from relay.cli.moving.rsyslog.language.values import Reader, size_text
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["OWN_WORKING", "Settings", "TlsFiles", "listen_keys", "say_of_queue"]
 

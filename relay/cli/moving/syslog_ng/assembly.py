@@ -27,7 +27,7 @@ from relay.cli.moving.syslog_ng.paths import Named, Path, Paths, Use
 from relay.cli.moving.syslog_ng.sources import SourceDraft, read_source
 from relay.cli.moving.syslog_ng.steps import Step, read_parser, read_rewrite
 from relay.cli.moving.syslog_ng.tree import Atom, Body, Call, Item, Tree, is_catch_all, names_of
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["assemble"]
 

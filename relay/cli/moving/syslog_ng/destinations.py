@@ -18,7 +18,7 @@ from relay.cli.moving.syslog_ng.options import Octal, Options
 from relay.cli.moving.syslog_ng.security import tls_keys
 from relay.cli.moving.syslog_ng.sources import command_keys
 from relay.cli.moving.syslog_ng.templates import Form
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.service.configuration.url import is_host
 from relay.transport.files.file_names import FileNames
 

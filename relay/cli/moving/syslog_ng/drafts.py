@@ -9,7 +9,7 @@ from relay.cli.moving.imported import ExtraFile, Imported
 from relay.cli.moving.report import Report, Statement
 from relay.cli.moving.syslog_ng.options import Option, Options
 from relay.cli.moving.syslog_ng.templates import Form, read_template
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.service.configuration.tables.format import TimeZone
 
 __all__ = ["DestinationDraft", "Reading", "form_of"]

@@ -26,7 +26,7 @@ from relay.cli.moving.conditions import (
 )
 from relay.cli.moving.report import Statement
 from relay.cli.moving.syslog_ng.tree import Atom, Body, Call, Item, Node
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.model.expression import Expression
 from relay.model.message import FACILITY_NAMES, SEVERITY_NAMES
 

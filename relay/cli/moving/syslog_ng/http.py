@@ -11,7 +11,7 @@ from relay.cli.moving.syslog_ng.drafts import DestinationDraft, Reading, stamps_
 from relay.cli.moving.syslog_ng.options import Options
 from relay.cli.moving.syslog_ng.security import tls_keys
 from relay.cli.moving.syslog_ng.templates import constant_or_template, read_template
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.service.configuration.url import is_host
 
 __all__ = ["HTTP_DRIVERS", "http_url"]

@@ -7,7 +7,7 @@ import re
 
 from relay.cli.moving.report import Report
 from relay.cli.moving.syslog_ng.options import Option, Options
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["tls_keys"]
 

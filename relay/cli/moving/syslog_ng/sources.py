@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from relay.cli.moving.report import Report, Statement
 from relay.cli.moving.syslog_ng.options import Octal, Option, Options
 from relay.cli.moving.syslog_ng.security import tls_keys
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.model.expression import Expression
 from relay.service.configuration.url import is_host
 

@@ -11,7 +11,7 @@ from relay.cli.moving.report import Statement
 from relay.cli.moving.syslog_ng.filters import FACILITIES, SEVERITIES, FilterReader, literal
 from relay.cli.moving.syslog_ng.options import Option, Options
 from relay.cli.moving.syslog_ng.templates import constant_or_template
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.model.expression import Expression
 from relay.rewrite.macros import HARD_MACROS
 from relay.rewrite.steps.message_parsers import check_date_format

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.model.output import SCOPES, TYPES
 from relay.model.template import split_template
 

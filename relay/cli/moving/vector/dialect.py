@@ -23,10 +23,10 @@ from relay.cli.moving.structured import Entry, Given, Keys, read_toml, read_yaml
 from relay.cli.moving.syslog_ng.branches import Branch
 from relay.cli.moving.syslog_ng.filters import Fit, beyond, either
 from relay.cli.moving.syslog_ng.steps import Step, Steps
-from relay.cli.moving.toml_out import TomlValue
 from relay.cli.moving.vector.sinks import read_sink
 from relay.cli.moving.vector.sources import read_sources
 from relay.cli.moving.vector.transforms import Transform, read_transform
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["VECTOR"]
 

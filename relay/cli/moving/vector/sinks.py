@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from relay.cli.moving.imported import ExtraFile, Imported
 from relay.cli.moving.report import Statement
 from relay.cli.moving.structured import Entry, Keys
-from relay.cli.moving.toml_out import TomlValue
 from relay.cli.moving.vector.sources import address_of, tls_keys, url_of
 from relay.cli.moving.vector.vrl import macro_of
+from relay.cli.toml_writing import TomlValue
 from relay.service.configuration.url import is_host
 from relay.transport.files.file_names import FileNames
 

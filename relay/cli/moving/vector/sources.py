@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from relay.cli.moving.report import Statement
 from relay.cli.moving.structured import Given, Keys
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.service.configuration.url import is_host
 
 __all__ = ["read_sources", "tls_keys"]

@@ -11,8 +11,8 @@ from relay.cli.moving.report import Place, Statement
 from relay.cli.moving.structured import Entry, Given, Keys
 from relay.cli.moving.syslog_ng.filters import UNKNOWN, Fit
 from relay.cli.moving.syslog_ng.steps import Step
-from relay.cli.moving.toml_out import TomlValue
 from relay.cli.moving.vector.vrl import Unreadable, condition_of, macro_of, step_of
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["Transform", "read_transform"]
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from relay.cli.moving.conditions import Condition, all_of, any_of, fits, negated
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 from relay.model.expression import Expression
 from relay.service.configuration.tables.filter import FACILITIES, SEVERITIES
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.cli.moving.acceptance import accepted_tables
 from relay.cli.moving.files import ImportRefused, InputFiles
 from relay.cli.moving.rsyslog.dialect import RSYSLOG
-from relay.cli.moving.toml_out import write_toml
+from relay.cli.toml_writing import write_toml
 from relay.service.configuration.file import read_tables
 from relay.service.kinds import KINDS
 from tests.any_messages import many_examples

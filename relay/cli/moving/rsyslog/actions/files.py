@@ -15,7 +15,7 @@ from relay.cli.moving.rsyslog.actions.output import (
 from relay.cli.moving.rsyslog.filters import NotSupported
 from relay.cli.moving.rsyslog.language.values import Reader, size_text
 from relay.cli.moving.rsyslog.settings import Settings
-from relay.cli.moving.toml_out import Octal
+from relay.cli.toml_writing import Octal
 
 
 def file(settings: Settings, read: Reader) -> Output:

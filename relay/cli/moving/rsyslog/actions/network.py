@@ -15,7 +15,7 @@ from relay.cli.moving.rsyslog.actions.output import (
 from relay.cli.moving.rsyslog.filters import NotSupported
 from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.moving.rsyslog.settings import Settings
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 
 def forward(settings: Settings, read: Reader) -> Output:

@@ -9,7 +9,7 @@ from relay.cli.moving.rsyslog.filters import NotSupported
 from relay.cli.moving.rsyslog.forms.templates import Form
 from relay.cli.moving.rsyslog.language.values import Reader, size_text
 from relay.cli.moving.rsyslog.settings import Settings, say_of_queue
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 __all__ = [
     "NO_NEED",

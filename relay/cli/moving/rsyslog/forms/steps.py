@@ -28,7 +28,7 @@ from relay.cli.moving.rsyslog.language.syntax import (
 from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.moving.rsyslog.patterns import from_extended
 from relay.cli.moving.rsyslog.settings import Settings
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["Step", "Steps", "needed"]
 

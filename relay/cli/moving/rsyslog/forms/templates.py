@@ -11,7 +11,7 @@ from relay.cli.moving.rsyslog.filters import NotSupported, pair_name
 from relay.cli.moving.rsyslog.forms.macros import macro_of, source_of
 from relay.cli.moving.rsyslog.forms.template_text import Constant, Piece, Replaced
 from relay.cli.moving.rsyslog.patterns import from_basic, from_extended
-from relay.cli.moving.toml_out import TomlValue
+from relay.cli.toml_writing import TomlValue
 
 __all__ = ["Form", "form_of", "path_of", "subtree_form", "with_group"]
 

@@ -5,7 +5,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.cli.moving.toml_out import Table, TomlValue, write_toml
+from relay.cli.toml_writing import Table, TomlValue, write_toml
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(

@@ -44,36 +44,28 @@ def write_toml(tables: Iterable[Table], *, head: Iterable[str] = ()) -> str:
     lines = [_comment(line) for line in head]
     for table in tables:
         lines += ["", *map(_comment, table.comments)]
-        lines.append(f"[{'.'.join(map(_key, table.path))}]")
-        lines += [f"{_key(name)} = {_value(value)}" for name, value in table.values.items()]
+        lines.append(f"[{'.'.join(map(key_text, table.path))}]")
+        lines += [f"{key_text(name)} = {value_text(value)}" for name, value in table.values.items()]
     return "\n".join(lines) + "\n"
 
 
 def key_text(name: str) -> str:
     """The name of a key, quoted where that is needed."""
-    return _key(name)
+    return name if _BARE_KEY.fullmatch(name) else _text(name)
 
 
 def value_text(value: TomlValue) -> str:
     """A value behind ``KEY =``."""
-    return _value(value)
-
-
-def _comment(line: str) -> str:
-    text = "".join(each if each.isprintable() else " " for each in line)
-    return f"# {text}".rstrip()
-
-
-def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else _text(name)
-
-
-def _value(value: TomlValue) -> str:
     text = _inline(value)
     if len(text) <= _WIDTH or isinstance(value, str) or not isinstance(value, Sequence):
         return text
     # A table has to stand on one line, a list need not.
     return "[\n" + "".join(f"    {_inline(item)},\n" for item in value) + "]"
+
+
+def _comment(line: str) -> str:
+    text = "".join(each if each.isprintable() else " " for each in line)
+    return f"# {text}".rstrip()
 
 
 def _inline(value: TomlValue) -> str:
@@ -87,7 +79,7 @@ def _inline(value: TomlValue) -> str:
         case str():
             return _text(value)
         case Mapping():
-            members = [f"{_key(name)} = {_inline(item)}" for name, item in value.items()]
+            members = [f"{key_text(name)} = {_inline(item)}" for name, item in value.items()]
             return "{ " + ", ".join(members) + " }" if members else "{}"
     return "[" + ", ".join(map(_inline, value)) + "]"
 
