@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from relay.model.text import Document
+from relay.queue.files.ownership import owner_of
 
 ANSWER_SECONDS_MAX = 5.0
 """Timeout in seconds for answers from memory; only a relay that hangs takes longer."""
@@ -157,10 +158,8 @@ def _exchange(path: str, request: bytes, seconds_max: float) -> bytes:
 
 def _silent(state_dir: str) -> str:
     """Describe a relay that accepts a connection and does not answer."""
-    try:
-        with open(os.path.join(state_dir, "queue", "owner.lock"), encoding="ascii") as file:
-            pid = int(file.read(20))
-    except (OSError, ValueError):
+    pid = owner_of(os.path.join(state_dir, "queue"))
+    if not pid:
         return "the relay does not answer; it may hang"
     state = _STATES.get(process_state(pid), "does not answer; it may hang")
     return f"the relay (process {pid}) {state}"

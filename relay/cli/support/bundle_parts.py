@@ -17,11 +17,12 @@ from functools import partial
 
 import msgspec
 
-from relay.cli.control_client import AskFailed, ask
+from relay.cli.control_client import AskFailed, ask, process_state
 from relay.cli.support import host_facts
 from relay.cli.support.config_show import running_document, toml_of
 from relay.cli.support.scrubbing import Scrubber
 from relay.model.errors import RelayError
+from relay.queue.files.ownership import owner_of
 from relay.service.configuration.effective import effective
 from relay.service.configuration.file import Examined
 from relay.service.kinds import KINDS
@@ -181,11 +182,6 @@ def _journal(subject: Subject, scrubber: Scrubber) -> str:
 
 
 def pid_in(state_dir: str) -> int:
-    """The process that holds the lock of the queue, as it says there; 0 = unknown."""
-    try:
-        with open(os.path.join(state_dir, "queue", "owner.lock"), encoding="ascii") as file:
-            pid = int(file.read(20))
-        os.kill(pid, 0)
-    except (OSError, ValueError):
-        return 0
-    return pid
+    """The process that has the queue, if it does not answer but is there; 0 = unknown."""
+    pid = owner_of(os.path.join(state_dir, "queue"))
+    return pid if process_state(pid) else 0

@@ -96,6 +96,18 @@ def owner_text(path: str) -> str:
     return ""
 
 
+def owner_of(path: str) -> int:
+    """Number of the process that had the queue in `path` last, as its file says; 0 = unknown.
+
+    It may have ended: the number stays in the file.
+    """
+    try:
+        with open(os.path.join(path, _NAME), encoding="ascii") as file:
+            return max(0, int(file.read(20)))
+    except (OSError, ValueError):
+        return 0
+
+
 @contextmanager
 def _locked_directory(path: str, what_to_do: str) -> Iterator[int]:
     """The directory, which stays locked unless the block fails."""
@@ -136,9 +148,8 @@ def _lock(fd: int, path: str, what_to_do: str) -> None:
 
 def _owner(path: str) -> str:
     """Number of the process that has the locks, as its file or the kernel says."""
-    with suppress(OSError), open(os.path.join(path, _NAME), encoding="ascii") as file:
-        if (text := file.read(20).strip()).isdigit():
-            return text
+    if pid := owner_of(path):
+        return str(pid)
     with suppress(OSError), open("/proc/locks", encoding="ascii") as file:
         inode = f":{os.stat(path).st_ino}"
         for line in file:

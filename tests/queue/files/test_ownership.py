@@ -10,6 +10,7 @@ import pytest
 from relay.model.errors import QueueError, QueueInUse
 from relay.queue.files.ownership import (
     hold_existing,
+    owner_of,
     owner_text,
     sync_names,
     take_ownership,
@@ -93,6 +94,16 @@ def test_a_lock_of_a_version_that_knows_the_file_only_keeps_us_away(tmp_path: Pa
                 take(path)
     hold_existing(path).release()
     take_ownership(path).release()
+
+
+def test_the_owner_is_named_in_the_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "queue")
+    assert owner_of(path) == 0
+    take_ownership(path).release()
+    assert owner_of(path) == os.getpid()
+    for text in ("", "x", "-7", "9" * 30):
+        (tmp_path / "queue" / "owner.lock").write_text(text)
+        assert owner_of(path) == (int("9" * 20) if text.startswith("9") else 0)
 
 
 def test_a_directory_that_was_moved_is_another_one(tmp_path: Path) -> None:
