@@ -19,6 +19,7 @@ from relay.cli.output import give_up, print_document
 from relay.model.text import counted, printable
 from relay.service.configuration.file import DEFAULT_PATH, examine_file
 from relay.service.configuration.model import Configuration, TlsConfiguration
+from relay.service.configuration.reading import content_of
 from relay.service.kinds import KINDS
 from relay.service.tls.inspection import (
     Contents,
@@ -177,9 +178,10 @@ def _tables(configuration: Configuration) -> Iterator[tuple[str, Role, TlsConfig
 
 def _first_line(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()[:4096].partition(b"\n")[0].rstrip(b"\r") if path else b""
+        data = content_of(path, bytes_max=4096) if path else b""
     except OSError:
         return b""  # the key is then shown as encrypted
+    return data.partition(b"\n")[0].removesuffix(b"\r")
 
 
 def _paragraphs(found: Sequence[Contents]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from relay.model.errors import ConfigurationError, ConfigurationUnreadable
 from relay.service.configuration.expectations import read_tests
-from relay.service.configuration.including import read_files
+from relay.service.configuration.including import FILE_BYTES_MAX, read_files
 from relay.service.configuration.keys import Table, compose, groups_of, keys_of, read_record
 from relay.service.configuration.kinds import AnyKinds, AnyUrlKind, ListenerSet, Places, UrlKind
 from relay.service.configuration.model import (
@@ -139,7 +139,7 @@ def read_tables(
 def _by_line(problems: list[str], path: str) -> Examined:
     """The state directory alone, of a file that is not TOML."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        state_dir = state_dir_in(file.read())
+        state_dir = state_dir_in(file.read(FILE_BYTES_MAX))
     if state_dir is None:
         return Examined(problems)
     how = "(the only line that says so)" if state_dir else "(no line of it says another one)"

@@ -26,6 +26,8 @@ from relay.service.configuration.reading import content_of
 from relay.service.configuration.table import Texts, shown, size_text
 from relay.service.configuration.toml_text import TomlSlip, parse_toml, state_dir_in
 
+FILE_BYTES_MAX = 16 * 2**20
+"""Of the including file."""
 INCLUDED_FILES_MAX = 1000
 """Of one configuration."""
 INCLUDED_BYTES_MAX = 16 * 2**20
@@ -39,14 +41,18 @@ def read_files(path: str) -> Origin:
     """Read the file at `path` and those that it includes.
 
     Raises:
-        ConfigurationUnreadable: There is no file at `path`, or it may not be read.
+        ConfigurationUnreadable: There is no file at `path`, it may not be read, or it is too long.
         ConfigurationError: It is not TOML.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        with open(path, "rb") as file:  # may be a pipe: check <(COMMAND)
+            data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise ConfigurationUnreadable([f"{path}: cannot read it: {error.strerror}"]) from None
+    if len(data) > FILE_BYTES_MAX:
+        most = size_text(FILE_BYTES_MAX)
+        problem = f"a configuration may have {most}, and it has more; include a part of it"
+        raise ConfigurationUnreadable([f"{path}: {problem}"])
     try:
         first = _parsed(path, data)
     except _Unparsed as wrong:

@@ -21,14 +21,16 @@ from pathlib import Path
 
 from cryptography import x509
 
-from relay.model.text import printable
+from relay.model.text import printable, size
+from relay.service.configuration.reading import content_of
 from relay.service.tls.writing import PUBLIC_MODE, Written, write_files
 
 INDEX = "ca-index.txt"
 CRL_NUMBER = "ca-crlnumber"
+INDEX_BYTES_MAX = 128 * 2**20
+"""A line has about 100 bytes."""
 _SETTINGS = "ca-index.txt.attr"
 _FIELDS = 6
-_LINES_MAX = 1_000_000
 _SHORT, _LONG = "%y%m%d%H%M%SZ", "%Y%m%d%H%M%SZ"
 _FIRST_LONG_YEAR = 2050
 
@@ -81,11 +83,14 @@ class Index:
         """All of them, oldest first; none if there is no index yet."""
         path = self._folder / INDEX
         try:
-            lines = path.read_text(encoding="utf-8", errors="backslashreplace").splitlines()
+            data = content_of(str(path), bytes_max=INDEX_BYTES_MAX + 1)
         except FileNotFoundError:
             return []
-        if len(lines) > _LINES_MAX:
-            raise ValueError(f"{path} has {len(lines)} lines, at most {_LINES_MAX} are read")
+        if len(data) > INDEX_BYTES_MAX:
+            raise ValueError(
+                f"{path} has more than {size(INDEX_BYTES_MAX)}; move expired certificates out of it"
+            )
+        lines = data.decode("utf-8", "backslashreplace").splitlines()
         return [_read(f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line]
 
     def add(self, entries: Sequence[Entry]) -> None:
@@ -124,13 +129,12 @@ class Index:
         path = self._folder / CRL_NUMBER
         with self._locked():
             try:
-                text = path.read_text(encoding="ascii").strip()
-                number = int(text, 16)
+                number = int(content_of(str(path), bytes_max=100), 16)
             except FileNotFoundError:
                 number = 1
             except ValueError as error:
                 raise ValueError(f"{path}: expected a hexadecimal number: {error}") from None
-            self._put(path, f"{_even_hex(number + 1)}\n")
+            self._put(path, f"{serial_text(number + 1)}\n")
             return number
 
     def _write(self, entries: Sequence[Entry]) -> None:
@@ -153,12 +157,8 @@ class Index:
             os.close(descriptor)
 
 
-def serial_text(serial: int) -> str:
+def serial_text(number: int) -> str:
     """A serial number as OpenSSL shows it: hexadecimal, an even number of digits."""
-    return _even_hex(serial)
-
-
-def _even_hex(number: int) -> str:
     text = f"{number:X}"
     return text if len(text) % 2 == 0 else f"0{text}"
 

@@ -246,6 +246,16 @@ def test_how_much_may_be_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert problem.startswith("relay.toml:2: include[0]: there may be 2 included files")
 
 
+def test_the_including_file_has_a_limit_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(including, "FILE_BYTES_MAX", len(MAIN))
+    assert read(tmp_path, {}).name == "web-1"
+    (problem,) = problems(tmp_path, {}, f"{MAIN}#")
+    assert problem.startswith("relay.toml: a configuration may have")
+    assert examine_file("/dev/zero", KINDS).problems[0].startswith("/dev/zero: a configuration may")
+
+
 def test_a_broken_file_does_not_hide_the_state_directory(tmp_path: Path) -> None:
     path = write(tmp_path, {"conf.d/a.toml": "[destinations\n", "conf.d/b.toml": "x = 1\n"})
     found = examine_file(str(path), KINDS)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.service.tls import issued_index
 from relay.service.tls.certificates import make_authority, make_leaf
 from relay.service.tls.issued_index import CRL_NUMBER, INDEX, Entry, Index, serial_text
 
@@ -69,6 +70,15 @@ def test_a_damaged_line_is_named_and_nothing_is_written(tmp_path: Path, line: st
     with pytest.raises(ValueError, match=f"{INDEX}:2: "):
         index.add([entry(3)])
     assert path.read_text() == before
+
+
+def test_an_index_that_never_ends_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Index(tmp_path).add([entry(1), entry(2)])
+    monkeypatch.setattr(issued_index, "INDEX_BYTES_MAX", 60)
+    with pytest.raises(ValueError, match=r"ca-index.txt has more than 60 B; move expired"):
+        Index(tmp_path).entries()
 
 
 def test_numbers_of_lists_grow(tmp_path: Path) -> None:
