@@ -227,6 +227,8 @@ class SourceConfiguration(Endpoint):
     reserved: bool = reserved_key(False)
 
     transport: ClassVar[Transport] = Transport.NONE
+    has_datagrams: ClassVar[bool] = False
+    """Its socket, if it has one, is for datagrams."""
 
     @property
     def is_local_socket(self) -> bool:

@@ -42,8 +42,8 @@ from relay.service.handover.document import (
     write_document,
 )
 from relay.service.handover.program import OwnProgram, Trial, TrialFailed
+from relay.service.reloading.sockets import close_connections
 from relay.service.sources.service import ListeningSource, SourceService
-from relay.transport.connections import unread_bytes
 
 _ANSWER_SECONDS = 0.2  # for the answer to reach who has asked
 
@@ -101,7 +101,7 @@ class Handover:
         closed = [each.name for each in self._held.close_left()]
         for name in closed:
             self._log.info("{name}: no source uses it any more: closed", name=name)
-        lost = self._close_connections()
+        lost = close_connections(self._held)
         for name in (CONNECTIONS, STATE, *closed):
             self._store.remove(name)
         self._report = {
@@ -123,20 +123,6 @@ class Handover:
                 sockets=counted(sockets, "socket"),
                 connections=counted(int(str(self._report["connections"])), "open connection"),
             )
-
-    def _close_connections(self) -> int:
-        """Close those that no source has taken; returns how many."""
-        left = list(self._held.connections)
-        waiting = sum(each.state.kept_bytes + unread_bytes(each.connected) for each in left)
-        self._held.close_connections()
-        if left:
-            self._log.warn(
-                "handover: {connections} closed, of sources that are not there any more; {lost} of "
-                "their messages were lost",
-                connections=counted(len(left), "connection"),
-                lost=counted(waiting, "byte"),
-            )
-        return len(left)
 
     # At the end.
 

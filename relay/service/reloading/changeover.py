@@ -92,7 +92,9 @@ class Changeover:
         running, difference, new = self._running, self._difference, self._new
         limits = self._limits()
         await running.shared.queue.open(queue_settings(new, limits), new_histories(new))
-        await running.sources.remove(difference.sources.removed)
+        ids = difference.sources
+        others = [each for each in new.sources if each.id in (*ids.added, *ids.changed)]
+        await running.sources.remove(ids.removed, others=others)
         self._exchange(compiled, limits)
         await self._change_destinations()
         await self._change_sources()
@@ -156,10 +158,10 @@ class Changeover:
     async def _change_sources(self) -> None:
         sources, by_id = self._running.sources, {each.id: each for each in self._new.sources}
         ids = self._difference.sources
-        await self._together(
-            *((f"source {id}", sources.change(by_id[id])) for id in ids.changed),
-            *((f"source {id}", self._add_source(by_id[id])) for id in ids.added),
-        )
+        problems = await sources.change([by_id[id] for id in ids.changed])
+        self._failures += [_of(f"source {id}", text) for id, text in problems.items()]
+        await self._together(*((f"source {id}", self._add_source(by_id[id])) for id in ids.added))
+        sources.finish()
         sources.sort()
 
     async def _add_source(self, source: SourceConfiguration) -> str:
@@ -185,8 +187,7 @@ class Changeover:
             self._log.failure("reload: {who} failed", who=who)
             problem = f"{type(error).__name__}: {error}"
         if problem:
-            own = f"{who}: "  # a refusal begins with it
-            self._failures.append(problem if problem.startswith(own) else own + problem)
+            self._failures.append(_of(who, problem))
 
     def _in_use(self) -> Configuration:
         """The new configuration, with what failed as it was before."""
@@ -200,3 +201,8 @@ class Changeover:
             if table in failed:
                 new = replace(new, **{table: getattr(self._before, table)})
         return new
+
+
+def _of(who: str, problem: str) -> str:
+    own = f"{who}: "  # a refusal begins with it
+    return problem if problem.startswith(own) else own + problem

@@ -31,9 +31,10 @@ from relay.service.reloading.intakes import (
 )
 from relay.service.reloading.routes import RouteTable
 from relay.service.reloading.shared import Shared
+from relay.service.reloading.sockets import can_bind_first, close_connections, wanted_socket
 from relay.service.sources.authorising import new_apps, new_authorise
 from relay.service.sources.kind import SourceParts
-from relay.service.sources.service import ListeningSource, Receiving, SourceService
+from relay.service.sources.service import Receiving, SourceService
 from relay.transport.reception import Reception
 from relay.wire.hops import LoopGuard
 
@@ -94,8 +95,16 @@ class Sources:
 
     # What a reload does, in this order.
 
-    async def remove(self, ids: Iterable[str]) -> None:
-        """Stop sources.  All that they have taken is stored, by the routes that they have."""
+    async def remove(
+        self, ids: Iterable[str], *, others: Iterable[SourceConfiguration] = ()
+    ) -> None:
+        """Stop sources.  All that they have taken is stored, by the routes that they have.
+
+        Args:
+            others: Sources that are to change or come.  Until `finish`, sockets at their addresses
+                stay open for them, whoever has them now, with connections and what waits in them.
+        """
+        self._shared.held.keep({wanted_socket(each) for each in others})
         gone = [self._used.pop(id) for id in ids]
         await gatherResults([ensureDeferred(self.service.let_go(each.service)) for each in gone])
         for each in gone:
@@ -128,32 +137,24 @@ class Sources:
             marks = self._shared.admission.shared_with(self._marks(id))
             receiving.reception.admission.use(marks)
 
-    async def change(self, source: SourceConfiguration) -> str:
-        """Put a source in the place of the one with its id.  Returns why not; empty = done.
+    async def change(self, sources: Sequence[SourceConfiguration]) -> dict[str, str]:
+        """Put sources in the places of those with their ids.  Returns why not, by id.
 
-        Its socket stays if its address does; else the new one is bound before the old one ends.
+        Sockets stay whose address one of them has; a new one is bound before the old one is closed.
+        All stop before one begins, so they may exchange their addresses.
         """
-        old = self._used[source.id]
-        certificates = self._shared.certificates
-        kept_files = certificates.release(f"source {source.id}")
-        new: _Source | None = None
-        is_bound = False
-        try:
-            new = self._new(source, old)
-            if self._can_bind_first(new.service, old.service):
-                is_bound = True
-                new.service.privilegedStartService()  # type: ignore[no-untyped-call]
-        except StartRefused as refusal:
-            certificates.release(f"source {source.id}")
-            certificates.restore(kept_files)
-            if new is not None:
-                new.forget()
-            return refusal.text
-        problem = await self._replace(old, new, is_bound=is_bound)
-        if problem:
-            certificates.release(f"source {source.id}")
-            certificates.restore(kept_files)
-        return problem
+        problems: dict[str, str] = {}
+        replaced = [
+            (self._used[each.id], new)
+            for each in sources
+            if (new := self._prepared(each, sources, problems)) is not None
+        ]
+        await gatherResults([ensureDeferred(self.service.let_go(o.service)) for o, _ in replaced])
+        await self._stored()  # a reader of files goes on behind what is stored
+        refused = [each for each in replaced if not self._begun(*each, problems)]
+        for old, new in refused:  # now that the others have what they need
+            self._begin_again(old, new, problems)
+        return problems
 
     def add(self, source: SourceConfiguration) -> str:
         """Begin a source.  Returns why that cannot be; empty = it has begun."""
@@ -176,39 +177,61 @@ class Sources:
         order = {each.id: at for at, each in enumerate(self._configuration.sources)}
         self.all.sort(key=lambda each: order.get(each.id, len(order)))
 
-    def _can_bind_first(self, new: SourceService, old: SourceService) -> bool:
-        if not (isinstance(new, ListeningSource) and isinstance(old, ListeningSource)):
-            return False
-        if new.socket_name == old.socket_name or new.url.inherited:
-            return False
-        # tcp://127.0.0.1:514 and tcp://:514 are in each other's way.
-        return not new.url.port or new.url.port != old.url.port
-
-    async def _replace(self, old: _Source, new: _Source, *, is_bound: bool) -> str:
+    def finish(self) -> None:
+        """All that could begin has: nobody else takes the sockets that are left."""
         held = self._shared.held
-        if isinstance(old.service, ListeningSource):
-            name = old.service.socket_name
-            new_name = new.service.socket_name if isinstance(new.service, ListeningSource) else ""
-            held.keep((name,) if name == new_name else ())
-        await self.service.let_go(old.service)
         held.keep(())
-        await self._stored()  # a reader of files goes on behind what is stored
-        problem = ""
+        for left in held.close_left():
+            held.note_end(left.name)
+        close_connections(held)
+
+    def _prepared(
+        self,
+        source: SourceConfiguration,
+        changing: Sequence[SourceConfiguration],
+        problems: dict[str, str],
+    ) -> _Source | None:
+        """The next source, bound if it can be before others have stopped; None = refused."""
+        id, certificates = source.id, self._shared.certificates
+        used = [self._used[each.id].service for each in changing]
+        kept_files = certificates.release(f"source {id}")
+        new: _Source | None = None
         try:
-            if not is_bound:
+            new = self._new(source, self._used[id])
+            if can_bind_first(new.service, used):
                 new.service.privilegedStartService()  # type: ignore[no-untyped-call]
+        except StartRefused as refusal:
+            certificates.release(f"source {id}")
+            certificates.restore(kept_files)
+            if new is not None:
+                new.forget()
+            problems[id] = refusal.text
+            return None
+        return new
+
+    def _begun(self, old: _Source, new: _Source, problems: dict[str, str]) -> bool:
+        try:
             self._take(new, instead_of=old)
         except StartRefused as refusal:
-            problem = refusal.text
+            problems[new.configuration.id] = refusal.text
             new.forget()
-            again = self._new(old.configuration, old)
-            try:
-                self._take(again, instead_of=old)
-            except StartRefused as more:
-                problem += f"; and the one before does not start again: {more.text}"
-                self._used[old.configuration.id] = again
-        held.close_left()
-        return problem
+            return False
+        return True
+
+    def _begin_again(self, old: _Source, new: _Source, problems: dict[str, str]) -> None:
+        """The next source could not begin: go on with the one before, or without."""
+        id = old.configuration.id
+        self._shared.certificates.release(f"source {id}")
+        again = self._new(old.configuration, old)
+        try:
+            self._take(again, instead_of=old)
+        except StartRefused as more:
+            problems[id] += f"; and the one before does not start again: {more.text}"
+            self._shared.certificates.release(f"source {id}")
+            again.forget()
+            old.forget()
+            del self._used[id]  # the next reload adds it
+            self.all.remove(old.service)
 
     def _take(self, new: _Source, *, instead_of: _Source) -> None:
         self.service.take_in(new.service)
@@ -270,11 +293,16 @@ class Sources:
             source.id, intake, admission, counters, shared.notices, source.transport
         )
         ledger = partial(shared.queue.view.source_ledger, source.id)
-        owner = partial(owner_text, os.path.join(configuration.state_dir, "queue"))
         return (
-            Receiving(reception, shared.reactor, ledger, authorise, owner, kept, shared.held),
+            Receiving(reception, shared.reactor, ledger, authorise, self._owner, kept, shared.held),
             intake,
         )
+
+    def _owner(self) -> str:
+        """Which other process has our queue."""
+        if self._shared.queue.running:  # we have it
+            return ""
+        return owner_text(os.path.join(self._configuration.state_dir, "queue"))
 
     def _fed(self, source: str) -> Sequence[str]:
         return fed_by(source, self._configuration)

@@ -51,6 +51,7 @@ from relay.transport.tls.endpoints import DtlsListener
 @dataclass(frozen=True, slots=True)
 class UdpSource(SourceConfiguration):
     transport: ClassVar = Transport.UDP
+    has_datagrams: ClassVar = True
     access: Access = group(Access)
     joining: MultiLine = group(MultiLine)
     receive_buffer_bytes: int = buffer_key()
@@ -65,6 +66,7 @@ class UdpSource(SourceConfiguration):
 
 @dataclass(frozen=True, slots=True)
 class UnixgramSource(LocalSource):
+    has_datagrams: ClassVar = True
     receive_buffer_bytes: int = buffer_key()
 
 

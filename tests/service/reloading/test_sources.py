@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from relay.queue.admission.backpressure import Admission
+from relay.service.refusal import StartRefused
+from relay.service.sources.service import ListeningSource
 from tests.assembled_relay import reached
 from tests.certificate_files import make_certificate_files
+from tests.processes import free_port
 from tests.reloading_relay import ReloadingRelay, tables
 
 pytestmark = pytest.mark.usefixtures("relays_end")
@@ -154,6 +157,116 @@ def test_a_source_that_cannot_bind_goes_on_as_it_was_and_nothing_else_breaks(
     assert relay.reload()["failures"] == []
     assert relay.report("sources", "app")["address"] == f"tcp://127.0.0.1:{port}"
     assert relay.ask("status")["reload"]["failures"] == []
+    relay.stop()
+
+
+def udp_tables(folder: Path, **ports: int) -> dict[str, Any]:
+    """The tables with a UDP source for each id."""
+    urls = {id: f"udp://127.0.0.1:{port}" for id, port in ports.items()}
+    return tables(folder, sources={id: {"listen": url} for id, url in urls.items()})
+
+
+def to_port(port: int, text: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(text.encode(), ("127.0.0.1", port))
+
+
+def test_sources_that_change_together_keep_what_waits_in_their_sockets(tmp_path: Path) -> None:
+    before = udp_tables(tmp_path, one=(one := free_port()), two=(two := free_port()))
+    relay = ReloadingRelay(tmp_path, before)
+    relay.start()
+    after = udp_tables(tmp_path, one=one, two=two)
+    for id in ("one", "two"):
+        after["sources"][id]["frame_bytes_max"] = 900
+    to_port(one, "<13>a: waits at one")
+    to_port(two, "<13>a: waits at two")
+    assert relay.reload(after)["failures"] == []
+    assert sorted(relay.lines("all.log", 2)) == [b"<13>a: waits at one", b"<13>a: waits at two"]
+    relay.stop()
+
+
+def test_sources_exchange_their_addresses(tmp_path: Path) -> None:
+    one, two = free_port(), free_port()
+    relay = ReloadingRelay(tmp_path, udp_tables(tmp_path, a=one, b=two))
+    relay.start()
+    to_port(one, "<13>a: waits")
+    assert relay.reload(udp_tables(tmp_path, a=two, b=one))["failures"] == []
+    assert relay.report("sources", "a")["address"] == f"udp://127.0.0.1:{two}"
+    relay.until(lambda: relay.report("sources", "b")["received_records"] == 1)
+    relay.stop()
+
+
+def test_an_address_goes_to_a_source_with_another_id_with_what_waits_there(tmp_path: Path) -> None:
+    one, two = free_port(), free_port()
+    relay = ReloadingRelay(tmp_path, udp_tables(tmp_path, before=one))
+    relay.start()
+    to_port(one, "<13>a: waits")
+    assert relay.reload(udp_tables(tmp_path, after=one))["failures"] == []
+    relay.until(lambda: relay.report("sources", "after")["received_records"] == 1)
+    to_port(one, "<13>a: waits")
+    # The one that has it moves away, and another one comes.
+    assert relay.reload(udp_tables(tmp_path, after=two, new=one))["failures"] == []
+    relay.until(lambda: relay.report("sources", "new")["received_records"] == 1)
+    relay.stop()
+
+
+def test_a_taken_address_is_not_put_down_to_the_relay_itself(tmp_path: Path) -> None:
+    relay = started(tmp_path)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        (failure,) = relay.reload(udp_tables(tmp_path, new=port))["failures"]
+    url = f"udp://127.0.0.1:{port}"
+    assert failure == f"source new: cannot listen on {url}: Address already in use"
+    relay.stop()
+
+
+def test_a_source_that_cannot_go_back_is_added_by_the_next_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = started(tmp_path)
+
+    def refuse(source: ListeningSource) -> None:
+        raise StartRefused(f"source {source.id}: cannot listen: not today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ListeningSource, "privilegedStartService", refuse)
+        (failure,) = relay.reload(with_app(tmp_path, frame_bytes_max=500))["failures"]
+    assert "the one before does not start again" in failure
+    assert list(services(relay)) == ["system"]
+    # As it was at first, so nothing would have changed.
+    answer = relay.reload(tables(tmp_path))
+    assert answer["changes"] == [{"what": "added", "table": "sources.app", "keys": []}]
+    relay.send("app", b"<13>app: one")
+    assert relay.lines("own.log", 1) == [b"<13>app: one"]
+    relay.stop()
+
+
+def test_certificates_are_watched_for_a_source_that_has_gone_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = make_certificate_files(tmp_path / "files")
+    keys = {"certificate": files.server_certificate, "private_key": files.server_key}
+
+    def with_tls(**more: int) -> dict[str, Any]:
+        listen = {"listen": "tls://127.0.0.1:0", "peer_verify": "none", **keys}
+        return tables(tmp_path, sources={"tls": {**listen, **more}})
+
+    relay = ReloadingRelay(tmp_path, with_tls())
+    relay.start()
+    starts = iter([StartRefused("not today")])
+    whole = ListeningSource.startService
+
+    def start(source: ListeningSource) -> None:
+        for refusal in starts:
+            raise refusal
+        whole(source)
+
+    monkeypatch.setattr(ListeningSource, "startService", start)
+    (failure,) = relay.reload(with_tls(frame_bytes_max=900))["failures"]
+    assert failure == "source tls: not today"
+    (watched,) = relay.service_named("certificates")._watched
+    assert services(relay)["tls"]._prerequisite is watched.needed
     relay.stop()
 
 
