@@ -149,13 +149,13 @@ def test_relp_has_answers_and_no_encryption(setup: Setup) -> None:
     protocol = protocol_of(service)
     assert isinstance(protocol, RelpClientProtocol)
     assert not protocol._secure
-    assert service._configuration.in_flight_max == 77
+    assert service.configuration.in_flight_max == 77
     assert service.stall_seconds == 10.0
     assert endpoint_of(service) == ("logsene-syslog-receiver.eu.sematext.com", 20514)
 
 
 def test_the_window_is_relp_s(setup: Setup) -> None:
-    assert setup.build(EU)._configuration.in_flight_max == 0
+    assert setup.build(EU).configuration.in_flight_max == 0
 
 
 def test_udp_and_tcp(setup: Setup) -> None:

@@ -248,6 +248,6 @@ def test_several_connections_are_several_links(setup: Setup) -> None:
     link = lane_of(service).link
     assert isinstance(link, ParallelLink)
     assert len(link._links) == 3
-    assert service._configuration.in_flight_max == 210
+    assert service.configuration.in_flight_max == 210
     protocol = link._links[0].buildProtocol(None)  # type: ignore[attr-defined]
     assert protocol._numbering is None
