@@ -171,8 +171,10 @@ def add_documents(version: str, moment: datetime) -> None:
             section = page.suffix.removeprefix(".")
             write_compressed(f"usr/share/man/man{section}/{page.name}", page.read_bytes())
     for shell, name in COMPLETIONS.items():
-        said = run(sys.executable, "-m", "relay.cli.main", "completion", shell)
-        write(name, said.encode())
+        script = run(Path(sys.executable).with_name("syslogrelay"), "completion", shell)
+        if not script:
+            raise BuildFailed(f"syslogrelay completion {shell} writes nothing, expected a script")
+        write(name, script.encode())
     for document in ("README.md", *map(str, (ROOT / "docs").rglob("*.md"))):
         path = ROOT / document
         write(f"{DOCUMENTS}/{path.relative_to(ROOT)}", path.read_bytes())

@@ -65,14 +65,17 @@ def test_modules_that_are_not_compiled_stop_the_build(tmp_path: Path) -> None:
 
 
 def test_documents_are_made(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(python: str, *command: str, **environment: str) -> str:
-        """What writes manual pages and completions has tests of its own."""
+    def run(program: str | Path, *command: str, **environment: str) -> str:
+        """What writes manual pages has tests of its own."""
+        if command[0] == "completion":
+            return real(program, *command)
         if command[0] == "docs/write_man_pages.py":
             assert environment["SOURCE_DATE_EPOCH"] == "1767355200"
             for page in ("syslogrelay.1", "syslogrelay.toml.5", "syslogrelay.8"):
                 (Path(command[1]) / page).write_text(".TH\n")
-        return f"completion of {command[-1]}\n"
+        return ""
 
+    real = build_packages.run
     monkeypatch.setattr(build_packages, "run", run)
     build_packages.add_documents("0.1.0", NOON)
     for name in (
@@ -82,18 +85,26 @@ def test_documents_are_made(stage: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         *("usr/share/doc/syslogrelay/changelog.Debian.gz", "usr/share/doc/syslogrelay/README.md"),
     ):
         assert (stage / name).exists(), name
-    assert (stage / build_packages.COMPLETIONS["zsh"]).read_text() == "completion of zsh\n"
+    for shell, name in build_packages.COMPLETIONS.items():
+        assert f"_SYSLOGRELAY_COMPLETE={shell}_complete" in (stage / name).read_text()
+
+
+def test_an_empty_completion_stops_the_build(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(program: str | Path, *command: str, **environment: str) -> str:
+        return ""
+
+    monkeypatch.setattr(build_packages, "run", run)
+    with pytest.raises(BuildFailed, match="completion bash writes nothing"):
+        build_packages.add_documents("0.1.0", NOON)
 
 
 def test_units_are_installed(stage: Path) -> None:
     build_packages.add_units()
     unit = (stage / "usr/lib/systemd/system/syslogrelay.service").read_text()
     assert "ExecStart=/usr/lib/syslogrelay/bin/twistd " in unit
-    assert (
-        (stage / "usr/lib/sysusers.d/syslogrelay.conf")
-        .read_text()
-        .endswith('u syslogrelay - "syslogrelay" /var/lib/syslogrelay\n')
-    )
+    users = (stage / "usr/lib/sysusers.d/syslogrelay.conf").read_text().splitlines()
+    assert 'u syslogrelay - "syslogrelay" /var/lib/syslogrelay' in users
+    assert "m syslogrelay systemd-journal" in users
 
 
 def test_modes_do_not_depend_on_the_umask(stage: Path) -> None:
