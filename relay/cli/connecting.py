@@ -45,14 +45,14 @@ def _findings(file: str, seconds_max: float) -> list[Probe]:
         of_file.fail(_FILE, "configuration", problem, "")
     configuration = examined.configuration
     if configuration is None or not examined.is_whole:
-        of_file.warn(_FILE, "not-tried", "nothing else is tried until the file is right", "")
+        of_file.warn(_FILE, "not-tried", "nothing else is tried until the file is valid", "")
         return [of_file]
     for failure in failures_of(configuration, now=time.time(), zone=local_zone()):
         of_file.fail(_FILE, "test-failed", failure, "")
     for warning in configuration.warnings:
         of_file.warn(_FILE, "doubtful", warning, "")
     if not of_file.findings:
-        of_file.passed(_FILE, "is right")
+        of_file.passed(_FILE, "the configuration is valid")
     planned = _planned(configuration, seconds_max)
     run_probes(planned)
     return [of_file, *(probe for probe, _ in planned)]

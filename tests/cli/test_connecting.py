@@ -39,7 +39,7 @@ def test_all_is_well(path: Path) -> None:
     result = check(path)
     assert result.exit_code == 0, result.stdout
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{path}: ok: file: is right"
+    assert lines[0] == f"{path}: ok: file: the configuration is valid"
     assert f"destination out: ok: path: {path.parent} can be written to" in lines
     assert all(": ok: " in line for line in lines)
     assert list(path.parent.iterdir()) == [path]
@@ -77,7 +77,13 @@ def test_json(path: Path) -> None:
     subjects = [each["subject"] for each in document["subjects"]]
     assert subjects == ["file", "relay", "source in", "destination out"]
     assert document["subjects"][0]["findings"] == [
-        {"severity": "ok", "step": "file", "fault": "", "text": "is right", "remedy": ""}
+        {
+            "severity": "ok",
+            "step": "file",
+            "fault": "",
+            "text": "the configuration is valid",
+            "remedy": "",
+        }
     ]
 
 
@@ -85,7 +91,7 @@ def test_nothing_is_tried_with_a_file_that_is_wrong(path: Path) -> None:
     path.write_text(FILE + "unknown = 1\n")
     result = check(path)
     assert result.exit_code == 2
-    assert result.stdout.splitlines()[-1].endswith("nothing else is tried until the file is right")
+    assert result.stdout.splitlines()[-1].endswith("nothing else is tried until the file is valid")
 
 
 def test_a_missing_token_keeps_nothing_from_being_tried(path: Path) -> None:

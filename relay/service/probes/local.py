@@ -102,7 +102,7 @@ def probe_journal(probe: Probe, directory: str) -> None:
 
 
 def _judge_journal(probe: Probe, place: str, done: subprocess.CompletedProcess[bytes]) -> None:
-    said = printable(done.stderr.strip())
+    said = printable(done.stderr.strip()).rstrip(".")
     group = "have the relay's user in the group systemd-journal"
     if done.returncode or (not done.stdout and said):
         text = f"{place} cannot be read: {said or f'journalctl ends with {done.returncode}'}"
