@@ -23,7 +23,7 @@ from relay.service.tls.certificates import (
 from relay.service.tls.inspection import is_issuer
 from relay.service.tls.issued_index import REASONS, Entry, Index, serial_text
 from relay.service.tls.revocation import make_crl
-from relay.service.tls.writing import KEY_MODE, PUBLIC_MODE, Written, write_files
+from relay.service.writing import PUBLIC_MODE, SECRET_MODE, Written, write_files
 
 _CRL_DAYS = 30.0
 _CRL_FILE = "crl.pem"
@@ -96,7 +96,7 @@ def renew(
         give_up(f"{key_file} is missing; name the private key of {file} with --key")
     try:
         new = renew_leaf(authority, old, key=own if keep_key else None, days=days)
-        files = [] if keep_key else [Written(key_file, new.private_key_pem(), KEY_MODE)]
+        files = [] if keep_key else [Written(key_file, new.private_key_pem(), SECRET_MODE)]
         Index(folder).add([Entry.of(new.certificate, file.name)])
         rest = b"".join(link.public_bytes(Encoding.PEM) for link in chain)
         files.append(Written(file, new.certificate_pem() + rest, PUBLIC_MODE))

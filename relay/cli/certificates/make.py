@@ -13,7 +13,7 @@ from relay.cli.certificates.authority import authority_in
 from relay.cli.output import give_up
 from relay.service.tls.certificates import Issued, make_authority, make_leaf
 from relay.service.tls.issued_index import Entry, Index
-from relay.service.tls.writing import KEY_MODE, PUBLIC_MODE, Written, write_files
+from relay.service.writing import PUBLIC_MODE, SECRET_MODE, Written, write_files
 
 Purpose = Literal["server", "client"]
 
@@ -107,7 +107,7 @@ def _write_all(out: Path, issued: dict[str, Issued], *, force: bool) -> None:
     """Write a certificate and a key file for each; nothing at all if one may not be."""
     files: list[Written] = []
     for name, one in issued.items():
-        files.append(Written(out / f"{name}-key.pem", one.private_key_pem(), KEY_MODE))
+        files.append(Written(out / f"{name}-key.pem", one.private_key_pem(), SECRET_MODE))
         files.append(Written(out / f"{name}.pem", one.certificate_pem(), PUBLIC_MODE))
     existing = [str(file.path) for file in files if file.path.exists()]
     if existing and not force:

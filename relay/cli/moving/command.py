@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -20,6 +20,7 @@ from relay.cli.moving.syslog_ng.dialect import SYSLOG_NG
 from relay.cli.moving.vector.dialect import VECTOR
 from relay.cli.output import give_up
 from relay.cli.toml_writing import write_toml
+from relay.service.writing import PUBLIC_MODE, SECRET_MODE, Written, write_files
 
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect for dialect in (RSYSLOG, SYSLOG_NG, LOGAGENT, VECTOR)
@@ -81,14 +82,14 @@ def import_command(
         _refuse_existing([output, report_path, *_beside(output, imported.extra_files)])
     missing: list[str] = []
     try:
-        _write_all(imported, text, output)
+        _write_all(imported, text, output, force=force)
         missing = [] if output == _STDOUT else open_problems(output)
         lines = [*_report_lines(imported, output), *(f"{each} (to be done)" for each in missing)]
         report = "".join(f"{line}\n" for line in lines)
         if report_path is None:
             click.echo(report, nl=False, err=True)
         else:
-            _write(report_path, report)
+            write_files([_file(report_path, report)], replace=force)
     except OSError as error:
         give_up(f"{error.filename}: cannot write it: {error.strerror}")
     if missing or imported.report.verdict != Verdict.TAKEN:
@@ -130,31 +131,20 @@ def _refuse_existing(paths: Iterable[str | None]) -> None:
             give_up(f"{path}: is there already; choose another name, or overwrite it with --force")
 
 
-def _write_all(imported: Imported, text: str, output: str) -> None:
+def _write_all(imported: Imported, text: str, output: str, *, force: bool) -> None:
+    """Write the configuration and the files beside it: all of them, or none."""
     if output == _STDOUT:
         click.echo(text, nl=False)
         return
-    for path, extra in zip(
-        _beside(output, imported.extra_files), imported.extra_files.values(), strict=True
-    ):
-        _write(path, extra.text, is_secret=extra.is_secret)
-    _write(output, text)
+    extra = imported.extra_files.values()
+    files = [
+        _file(path, file.text, is_secret=file.is_secret)
+        for path, file in zip(_beside(output, imported.extra_files), extra, strict=True)
+    ]
+    write_files([*files, _file(output, text)], replace=force)
 
 
-def _write(path: str, text: str, *, is_secret: bool = False) -> None:
-    """Write a file as a whole: a half-written one never has its name.
-
-    Raises:
-        OSError: It cannot be written; `filename` is `path`.
-    """
-    temporary = f"{path}.new-{os.getpid()}"
-    try:
-        mode = 0o600 if is_secret else 0o644
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise OSError(error.errno, error.strerror, path) from None
+def _file(path: str, text: str, *, is_secret: bool = False) -> Written:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return Written(Path(path), text.encode(), SECRET_MODE if is_secret else PUBLIC_MODE & ~umask)

@@ -23,7 +23,7 @@ from cryptography import x509
 
 from relay.model.text import printable, size
 from relay.service.configuration.reading import content_of
-from relay.service.tls.writing import PUBLIC_MODE, Written, write_files
+from relay.service.writing import PUBLIC_MODE, Written, write_files
 
 INDEX = "ca-index.txt"
 CRL_NUMBER = "ca-crlnumber"

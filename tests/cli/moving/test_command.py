@@ -42,6 +42,25 @@ def test_files_are_written_and_not_overwritten(config: Path, tmp_path: Path) -> 
     assert run(*arguments, "--force").exit_code == result.exit_code
 
 
+def test_all_files_are_written_or_none(config: Path, tmp_path: Path) -> None:
+    config.write_text(
+        'module(load="imudp")\ninput(type="imudp" port="514")\n'
+        'action(type="omelasticsearch" server="a" uid="me" pwd="mine-alone")\n'
+    )
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "relay.toml").mkdir()
+    result = run(config, "-o", folder / "relay.toml", "--force")
+    assert result.exit_code == 2
+    assert f"{folder}/relay.toml: cannot write it: it is there, and is not a" in result.stderr
+    assert [each.name for each in folder.iterdir()] == ["relay.toml"]
+    (folder / "relay.toml").rmdir()
+    assert run(config, "-o", folder / "relay.toml").exit_code == 0
+    modes = {each.name: oct(each.stat().st_mode & 0o777) for each in folder.iterdir()}
+    assert "relay.toml" in modes
+    assert [mode for name, mode in modes.items() if name != "relay.toml"] == ["0o600"]
+
+
 def test_what_cannot_be_read_is_status_2(config: Path, tmp_path: Path) -> None:
     for path, said in (
         (tmp_path / "none", "cannot read it: No such file or directory"),

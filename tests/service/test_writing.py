@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.service.tls.writing import KEY_MODE, PUBLIC_MODE, Written, write_files
+from relay.service.writing import PUBLIC_MODE, SECRET_MODE, Written, write_files
 
 
 def pair(folder: Path, text: bytes = b"new") -> list[Written]:
     return [
-        Written(folder / "key.pem", text, KEY_MODE),
+        Written(folder / "key.pem", text, SECRET_MODE),
         Written(folder / "own.pem", text, PUBLIC_MODE),
     ]
 
@@ -90,3 +90,17 @@ def test_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "link", link)
     write_files(pair(tmp_path), replace=False)
     assert sorted(os.listdir(tmp_path)) == ["key.pem", "own.pem"]
+
+
+def test_a_device_or_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "own.pem")
+    with pytest.raises(OSError, match=r"not a regular file: '.*/own\.pem'"):
+        write_files(pair(tmp_path), replace=True)
+    assert os.listdir(tmp_path) == ["own.pem"]
+    assert (tmp_path / "own.pem").is_fifo()
+
+
+def test_an_error_names_the_file_that_was_meant(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        write_files([Written(tmp_path / "none" / "key.pem", b"", SECRET_MODE)], replace=True)
+    assert caught.value.filename == str(tmp_path / "none" / "key.pem")

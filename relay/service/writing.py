@@ -1,20 +1,22 @@
-"""Write certificates, keys and lists so that a running relay never sees half of them.
+"""Write files that a relay reads (certificates, keys, lists, configurations) each in one step.
 
-A file gets its permissions when it is made, is synced, and takes the place of another in one
-rename.  A pair of a certificate and its key takes two renames, one right after the other: a relay
-that looks in between finds that they do not fit, goes on with the old pair, and looks again.
+A running relay never sees half of one: a file gets its permissions when it is made, is synced, and
+takes the place of another in one rename.  A pair of a certificate and its key takes two renames,
+one right after the other: a relay that looks in between finds that they do not fit, goes on with
+the old pair, and looks again.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-KEY_MODE = 0o600
+SECRET_MODE = 0o600
 PUBLIC_MODE = 0o644
 _OTHERS = 0o007
 
@@ -26,7 +28,7 @@ class Written(NamedTuple):
     data: bytes
     mode: int
     """Of a new file; one that replaces another gets the permissions and the owner of that, but
-    a key is never readable by others."""
+    a secret is never readable by others."""
 
 
 def write_files(files: Sequence[Written], *, replace: bool) -> None:
@@ -39,7 +41,8 @@ def write_files(files: Sequence[Written], *, replace: bool) -> None:
         replace: Files of these names are replaced; else each must be a new name.
 
     Raises:
-        OSError: It cannot be done; FileExistsError without `replace`.
+        OSError: It cannot be done, and `filename` is that of `files`; FileExistsError without
+            `replace`.
     """
     ready: list[tuple[Path, Path]] = []
     try:
@@ -49,14 +52,16 @@ def write_files(files: Sequence[Written], *, replace: bool) -> None:
             if not replace and os.path.lexists(place):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
             new = place.with_name(f".{place.name}.new")
-            new.unlink(missing_ok=True)
-            ready.append((new, place))
-            _write_new(new, file, place)
+            with _about(place):
+                new.unlink(missing_ok=True)
+                ready.append((new, place))
+                _write_new(new, file, place)
         for new, place in ready:
-            if replace:
-                os.replace(new, place)
-            else:
-                _give_name(new, place)
+            with _about(place):
+                if replace:
+                    os.replace(new, place)
+                else:
+                    _give_name(new, place)
     except BaseException:
         for new, _ in ready:
             with suppress(OSError):
@@ -66,14 +71,25 @@ def write_files(files: Sequence[Written], *, replace: bool) -> None:
         _sync(folder)
 
 
+@contextmanager
+def _about(place: Path) -> Iterator[None]:
+    """Errors name the file that is meant, not the one that takes its place."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(place)) from error
+
+
 def _write_new(new: Path, file: Written, place: Path) -> None:
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_MODE)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET_MODE)
     with os.fdopen(descriptor, "wb") as opened:
         mode = file.mode
         with suppress(FileNotFoundError):
             before = os.stat(place)
+            if not stat.S_ISREG(before.st_mode):  # /dev/null would be gone for everybody
+                raise OSError(errno.EINVAL, "it is there, and is not a regular file")
             mode = before.st_mode & 0o777
-            if file.mode == KEY_MODE:
+            if file.mode == SECRET_MODE:
                 mode &= ~_OTHERS
             with suppress(PermissionError):  # not root: the new file is ours
                 os.fchown(descriptor, before.st_uid, before.st_gid)
