@@ -20,6 +20,7 @@ __all__ = [
     "all_of",
     "any_of",
     "negated",
+    "parts_of",
     "sources_of",
     "fits",
     "to_match",
@@ -101,11 +102,15 @@ def negated(part: Condition) -> Condition:
     return Not(part)
 
 
+def parts_of(condition: Condition) -> tuple[Condition, ...]:
+    """The conditions that all have to hold for `condition`."""
+    return condition.parts if isinstance(condition, AllOf) else (condition,)
+
+
 def sources_of(condition: Condition, known: Sequence[str]) -> tuple[list[str], Condition]:
     """The sources to which `condition` restricts itself, out of `known`, and what else it wants."""
-    parts = condition.parts if isinstance(condition, AllOf) else (condition,)
     allowed, rest = list(known), []
-    for part in parts:
+    for part in parts_of(condition):
         match part:
             case Fits("sources", [*ids]):
                 allowed = [id for id in allowed if id in ids]
@@ -144,7 +149,7 @@ def _match(condition: Condition, depth: int) -> TomlValue:
             merged = _merged(parts)
             if len(merged) == 1:
                 return _table([merged[0]], depth)
-            return [_table(_parts(part), depth + 1) for part in merged]
+            return [_table(parts_of(part), depth + 1) for part in merged]
         case AllOf(parts):
             return _table(parts, depth)
     return _table([condition], depth)
@@ -183,10 +188,6 @@ def _are_apart(one: TomlValue, other: Mapping[str, TomlValue]) -> bool:
 
 def _mapping(value: TomlValue) -> Mapping[str, TomlValue]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _parts(part: Condition) -> Sequence[Condition]:
-    return part.parts if isinstance(part, AllOf) else (part,)
 
 
 _LISTED = {"facility", "severity", "app_name", "hostname", "procid", "msgid", "msg"}

@@ -24,7 +24,8 @@ from relay.transport.tls.peer_check import PeerPolicy, is_address, parse_fingerp
 
 T = TypeVar("T")
 
-_PEM_BYTES_MAX = 16 * 2**20  # far above any bundle of authorities
+PEM_BYTES_MAX = 16 * 2**20
+"""Of a file; far above any bundle of authorities."""
 
 # OpenSSL's security level 2, Debian's default, refuses shorter keys at start-up.
 _RSA_BITS_MIN = 2048
@@ -170,7 +171,7 @@ def file_problems(tls: TlsConfiguration, where: Where) -> list[str]:
     key = None
     if bool(passphrase_file) == bool(passphrase):  # what it says without one would mislead
         key = tried("private_key", lambda: _private_key(tls.private_key, passphrase or b""))
-    if own is not None and key is not None and _public_bytes(own) != _public_bytes(key):
+    if own is not None and key is not None and public_bytes_of(own) != public_bytes_of(key):
         problems.append(
             f"{where('private_key')}: {tls.private_key} does not belong to the first certificate "
             f"in {tls.certificate}"
@@ -244,11 +245,11 @@ def _content(path: str) -> bytes:
     if not path:
         return b""
     try:
-        data = content_of(path, bytes_max=_PEM_BYTES_MAX + 1)
+        data = content_of(path, bytes_max=PEM_BYTES_MAX + 1)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    if len(data) > _PEM_BYTES_MAX:
-        raise ValueError(f"{path} is larger than {_PEM_BYTES_MAX} bytes: not a PEM file")
+    if len(data) > PEM_BYTES_MAX:
+        raise ValueError(f"{path} is larger than {PEM_BYTES_MAX} bytes: not a PEM file")
     return data
 
 
@@ -258,5 +259,6 @@ def _not_pem(path: str, data: bytes, what: str, label: str) -> str:
     return f"{path} holds no {what}; expected PEM with a line -----BEGIN {label}-----"
 
 
-def _public_bytes(holder: x509.Certificate | PrivateKeyTypes) -> bytes:
+def public_bytes_of(holder: x509.Certificate | PrivateKeyTypes) -> bytes:
+    """The public key in DER: the same for a certificate and its private key."""
     return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -12,22 +12,18 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.model.text import printable
 from relay.service.configuration.reading import content_of
+from relay.service.tls.files import PEM_BYTES_MAX, public_bytes_of
 from relay.service.tls.issued_index import serial_text
 from relay.transport.tls.endpoints import load_crls
 
 Role = Literal["server", "client", "authority", "any"]
 """What a certificate is for in the file that it is in."""
 
-_PEM_BYTES_MAX = 16 * 2**20
 _DAY_SECONDS = 86400.0
 _KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
@@ -82,11 +78,11 @@ def contents_of(
 ) -> Contents:
     """What is in the PEM file `path`; one that cannot be read says why."""
     try:
-        data = content_of(path, bytes_max=_PEM_BYTES_MAX + 1)
+        data = content_of(path, bytes_max=PEM_BYTES_MAX + 1)
     except OSError as error:
         return _unreadable(path, f"it cannot be read: {error.strerror}")
-    if len(data) > _PEM_BYTES_MAX:
-        return _unreadable(path, f"it is larger than {_PEM_BYTES_MAX} bytes: not a PEM file")
+    if len(data) > PEM_BYTES_MAX:
+        return _unreadable(path, f"it is larger than {PEM_BYTES_MAX} bytes: not a PEM file")
     now = now or datetime.now(UTC)
     found = Contents()
     try:
@@ -96,7 +92,8 @@ def contents_of(
             found.described += [_describe_crl(path, crl, now) for crl in load_crls(data)]
     except ValueError:
         return _unreadable(path, "a certificate or revocation list in it is damaged")
-    if _KEY.search(data):
+    if (key := _KEY.search(data)) is not None:
+        data = data[key.start() :]
         found.public_key = _describe_key(path, data, passphrase, found.described)
     if not found.described:
         return _unreadable(path, "it holds no certificate, private key or revocation list in PEM")
@@ -170,7 +167,7 @@ def match_keys(found: Iterable[Contents]) -> None:
     matched = set()
     for each in contents:
         for certificate, described in zip(each.certificates, each.described, strict=False):
-            public = _public_bytes(certificate)
+            public = public_bytes_of(certificate)
             if public in keys:
                 described.key_file = keys[public]
                 matched.add(public)
@@ -240,35 +237,23 @@ def _describe_key(path: str, data: bytes, passphrase: bytes, described: list[Des
     one = Described(path, "private-key")
     described.append(one)
     try:
-        key = load_pem_private_key(data[_start_of_key(data) :], password=passphrase or None)
+        key = load_pem_private_key(data, password=passphrase or None)
     except TypeError:
         one.key = "encrypted"
         return b""
     except (ValueError, UnsupportedAlgorithm) as error:
         one.problems.append(f"it cannot be read: {printable(str(error))[:200]}")
         return b""
-    public = key.public_key()
-    one.key = _key_kind(public)
-    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _start_of_key(data: bytes) -> int:
-    found = _KEY.search(data)
-    return found.start() if found else 0
+    one.key = _key_kind(key.public_key())
+    return public_bytes_of(key)
 
 
 def _key_kind(public: object) -> str:
     if isinstance(public, rsa.RSAPublicKey):
         return f"RSA {public.key_size}"
     if isinstance(public, ec.EllipticCurvePublicKey):
-        return {"secp256r1": "P-256", "secp384r1": "P-384"}.get(
-            public.curve.name, public.curve.name
-        )
+        return _CURVES.get(public.curve.name, public.curve.name)
     return type(public).__name__.strip("_").removesuffix("PublicKey")
-
-
-def _public_bytes(certificate: x509.Certificate) -> bytes:
-    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _unreadable(path: str, problem: str) -> Contents:

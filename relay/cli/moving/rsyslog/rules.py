@@ -23,6 +23,7 @@ from relay.cli.moving.conditions import (
     any_of,
     fits,
     negated,
+    parts_of,
     to_match,
 )
 from relay.cli.moving.imported import Destination, ExtraFile, Imported
@@ -254,11 +255,11 @@ def _rewrite(output: Output, later: Condition, way: _Way) -> list[TomlValue]:
     """The value of `rewrite` for an output."""
     text = repr((output, later))
     rewrite: list[TomlValue] = []
-    parts = _parts(way.path)
+    parts = parts_of(way.path)
     for step in needed(way.steps, text):
         if all_of([step.path, way.path]) == NEVER:
             continue
-        rest = all_of([part for part in _parts(step.path) if part not in parts])
+        rest = all_of([part for part in parts_of(step.path) if part not in parts])
         table = dict(step.table)
         if rest != ALWAYS:
             table["match"] = to_match(rest)
@@ -273,14 +274,10 @@ def _apart(condition: Condition, steps: Sequence[Step]) -> tuple[Condition, Cond
     gives = any(step.gives for step in steps)
     early: list[Condition] = []
     late: list[Condition] = []
-    for part in _parts(condition):
+    for part in parts_of(condition):
         is_late = gives and any(name.startswith(_VARIABLES) for name in _names_in(part))
         (late if is_late else early).append(part)
     return all_of(early), all_of(late)
-
-
-def _parts(condition: Condition) -> tuple[Condition, ...]:
-    return condition.parts if isinstance(condition, AllOf) else (condition,)
 
 
 def _names_in(condition: Condition) -> set[str]:

@@ -14,6 +14,7 @@ from relay.cli.moving.conditions import (
     TooDeep,
     all_of,
     negated,
+    parts_of,
     to_match,
 )
 from relay.cli.moving.files import InputFiles
@@ -21,7 +22,7 @@ from relay.cli.moving.imported import Imported, Source
 from relay.cli.moving.report import Statement
 from relay.cli.moving.syslog_ng.destinations import read_destination
 from relay.cli.moving.syslog_ng.drafts import DestinationDraft, Reading
-from relay.cli.moving.syslog_ng.filters import FilterReader, beyond, either, parts_of, tidy
+from relay.cli.moving.syslog_ng.filters import FilterReader, beyond, either, tidy
 from relay.cli.moving.syslog_ng.options import Option, Options, canonical, item_text, source_text
 from relay.cli.moving.syslog_ng.paths import Named, Path, Paths, Use
 from relay.cli.moving.syslog_ng.sources import SourceDraft, read_source

@@ -49,7 +49,7 @@ def read_destination(
     draft = reader(options, reading, statement)
     if draft is not None:
         queue_keys(options, draft, reading.report)
-    mark_options(options, statement)
+    mark_options(options)
     options.finish()
     return draft
 

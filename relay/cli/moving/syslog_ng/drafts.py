@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from relay.cli.moving.imported import ExtraFile, Imported
-from relay.cli.moving.report import Report, Statement
+from relay.cli.moving.report import Report
 from relay.cli.moving.syslog_ng.options import Option, Options
 from relay.cli.moving.syslog_ng.templates import Form, read_template
 from relay.cli.toml_writing import TomlValue
@@ -210,7 +210,7 @@ def queue_keys(options: Options, draft: DestinationDraft, report: Report) -> Non
     options.pass_over(_NEEDS_NONE)
 
 
-def mark_options(options: Options, statement: Statement) -> None:
+def mark_options(options: Options) -> None:
     """Marks are not written."""
     for name in ("mark_mode", "mark_freq"):
         given = options.take_own(name)

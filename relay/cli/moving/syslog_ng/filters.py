@@ -15,7 +15,6 @@ from ipaddress import ip_network
 from relay.cli.moving.conditions import (
     ALWAYS,
     NEVER,
-    AllOf,
     Condition,
     Fits,
     Not,
@@ -23,6 +22,7 @@ from relay.cli.moving.conditions import (
     any_of,
     fits,
     negated,
+    parts_of,
 )
 from relay.cli.moving.report import Statement
 from relay.cli.moving.syslog_ng.tree import Atom, Body, Call, Item, Node
@@ -91,11 +91,6 @@ class Fit:
 def literal(text: str) -> str:
     """An expression that finds `text` itself."""
     return _SPECIAL.sub(lambda found: "\\" + found[0], text)
-
-
-def parts_of(condition: Condition) -> tuple[Condition, ...]:
-    """The conditions that all have to hold for `condition`."""
-    return condition.parts if isinstance(condition, AllOf) else (condition,)
 
 
 def beyond(condition: Condition, known: Condition) -> Condition:

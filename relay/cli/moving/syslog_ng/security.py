@@ -19,7 +19,6 @@ _VERIFY = {
     "optional_trusted": "optional",
     "required_untrusted": "none",
 }
-_UNTRUSTED = ("required_untrusted", "optional_untrusted", "no")
 _OLD = {"no_sslv2", "no_sslv3", "no_tlsv1", "no_tlsv11"}
 _NEEDS_NONE = {
     "sni": "the relay names the server that it connects to",

@@ -103,7 +103,7 @@ def _network(options: Options, report: Report, statement: Statement) -> SourceDr
         else:
             transport = "tls"
             draft.keys |= tls_keys(tls, report, is_source=True)
-    host = _host(options, name, statement)
+    host = _host(options, statement)
     draft.keys = {"listen": f"{transport}://{host}:{port}", **draft.keys}
     _parsing(options, draft, statement, is_network=True)
     _limits(options, draft, transport)
@@ -138,7 +138,7 @@ def _transport(options: Options, name: str) -> tuple[str, int]:
     return transport, number or defaults.get(transport, 514)
 
 
-def _host(options: Options, name: str, statement: Statement) -> str:
+def _host(options: Options, statement: Statement) -> str:
     given = options.take_own("ip", "localip")
     protocol = options.take_own("ip_protocol")
     if protocol is not None:

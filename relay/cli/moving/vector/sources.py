@@ -131,7 +131,7 @@ def _network(keys: Keys, statement: Statement) -> Tables:
         scheme = "tls" if tls is not None else mode
         table = {"listen": url_of(scheme, host, address[1]), **(tls or {})}
     _limits(keys, table, mode)
-    _decoding(keys, table, statement)
+    _decoding(keys, statement)
     return [table]
 
 
@@ -155,7 +155,7 @@ def _limits(keys: Keys, table: dict[str, TomlValue], mode: str) -> None:
         permit.taken("is allow")
 
 
-def _decoding(keys: Keys, table: dict[str, TomlValue], statement: Statement) -> None:
+def _decoding(keys: Keys, statement: Statement) -> None:
     decoding, framing = keys.inner("decoding"), keys.inner("framing")
     codec = decoding.text("codec", default="bytes") if decoding is not None else ""
     if codec not in ("", "bytes", "syslog", "json", "native_json"):

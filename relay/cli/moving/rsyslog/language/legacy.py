@@ -208,7 +208,7 @@ class Modern:
         """The parameters that a legacy action stands for."""
         text, _, template = _split_template(line.text)
         values = {name: value for name, value in self._lasting.items() if name[0] != "@"}
-        own = {**self._of_text(text.strip(), line.said), "@noted": ["on"]}
+        own = {**self._of_text(text.strip()), "@noted": ["on"]}
         kind = "".join(own["type"])
         if kind != "omfile":
             values = {name: value for name, value in values.items() if name.startswith("stream")}
@@ -226,7 +226,7 @@ class Modern:
         pending, self._next_action = self._next_action, {}
         return Parameters({**values, **pending, **own})
 
-    def _of_text(self, text: str, said: Statement) -> dict[str, list[str]]:
+    def _of_text(self, text: str) -> dict[str, list[str]]:
         if found := _FORWARD.fullmatch(text):
             return _forward(found)
         if text.startswith("|"):
@@ -234,7 +234,7 @@ class Modern:
         if text.startswith("^"):
             return _plain("omshell", program=text[1:].strip())
         if found := _MODULE_ACTION.fullmatch(text):
-            return self._of_module(found[1], found[2].strip(), said)
+            return self._of_module(found[1], found[2].strip())
         if text.startswith("$"):
             return self._to_channel(text[1:])
         path = text.removeprefix("-")
@@ -246,7 +246,7 @@ class Modern:
             return {"type": ["omusrmsg"], "users": text.split(",")}
         return _plain("@unknown", text=text)
 
-    def _of_module(self, module: str, rest: str, said: Statement) -> dict[str, list[str]]:
+    def _of_module(self, module: str, rest: str) -> dict[str, list[str]]:
         if module == "omusrmsg":
             return {"type": [module], "users": [each.strip() for each in rest.split(",")]}
         if module == "omrelp":
