@@ -47,7 +47,7 @@ def damaged(draw: st.DrawFn) -> str:
     return text.replace("nclude", "ncluded")
 
 
-@many_examples(300)
+@many_examples(100)  # each reads a whole configuration twice
 @given(st.one_of(st.lists(PIECES, max_size=25).map("".join), damaged()))
 def test_garbage_ends_with_a_refusal_or_a_report(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
