@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
@@ -34,7 +35,7 @@ def find_conflicts(
     Yields:
         One line for each problem.
     """
-    for one, other in combinations(sources, 2):
+    for one, other in _neighbours(sources):
         pair = [kinds.source(each.listen.scheme) for each in (one, other)]
         if _same_place(one.listen, other.listen, pair):
             yield (
@@ -62,6 +63,19 @@ def find_conflicts(
                 f"add {source.id!r} to the sources of one"
             )
     yield from _loops(sources, destinations, kinds, name_destination)
+
+
+def _neighbours(
+    sources: Sequence[SourceConfiguration],
+) -> Iterator[tuple[SourceConfiguration, SourceConfiguration]]:
+    """The pairs that can be at the same place, in their order: of 1,000 sources few of 499,500."""
+    by_place = defaultdict[tuple[str, str, int], list[int]](list)
+    for at, source in enumerate(sources):
+        url = source.listen
+        port = 0 if url.inherited or url.local_path else url.port
+        by_place[url.inherited, "" if url.inherited else url.local_path, port].append(at)
+    for one, other in sorted(pair for at in by_place.values() for pair in combinations(at, 2)):
+        yield sources[one], sources[other]
 
 
 def web_conflicts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import tzinfo
 
@@ -35,6 +36,8 @@ def read_difference(
             token cannot be used that is named in a part that has changed.  Such files in other
             parts are missing already, and their sources and destinations wait for them.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # one that waits would wait for ever
+        raise ConfigurationError([f"{path}: cannot read it: it is not a regular file"])
     found = examine_file(path, kinds)
     configuration = found.configuration
     if configuration is None or not found.is_whole:

@@ -65,6 +65,21 @@ def test_listeners_that_get_along(one: str, other: str) -> None:
     assert conflicts({"a": one, "b": other}, {"d": ("relp://far:1", "a b")}) == []
 
 
+def test_many_sources_are_not_all_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def note(one: Url, other: Url, kinds: object) -> bool:
+        compared.append(f"{one} {other}")
+        return False
+
+    monkeypatch.setattr("relay.service.checks.conflicts._same_place", note)
+    many = {f"s{port}": f"udp://127.0.0.1:{port}" for port in range(1, 500)}
+    many |= {f"u{number}": f"unixgram:/run/{number}" for number in range(500)}
+    many["t"] = "tcp://127.0.0.1:7"
+    assert conflicts(many, {"d": ("relp://far:1", " ".join(many))}) == []
+    assert compared == ["udp://127.0.0.1:7 tcp://127.0.0.1:7"]
+
+
 def test_paths_behind_a_port_belong_to_another_host() -> None:
     urls = [Url("relp", host=host, port=443, path="/in") for host in ("a", "b")]
     assert [str(url) for url in urls] == ["relp://a:443/in", "relp://b:443/in"]

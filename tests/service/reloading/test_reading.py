@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
@@ -99,3 +100,11 @@ def test_a_file_that_is_gone_is_a_problem(read: Read, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ConfigurationError, match="cannot read it: No such file"):
         read_difference(str(path), configuration, kinds=KINDS, now=0.0, zone=UTC)
+
+
+def test_a_pipe_is_no_file_to_read_again(read: Read, tmp_path: Path) -> None:
+    read(SMALL, SMALL)
+    old = read_configuration(str(tmp_path / "relay.toml"), KINDS, to_start=True)
+    os.mkfifo(path := tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="pipe: cannot read it: it is not a regular file"):
+        read_difference(str(path), old, kinds=KINDS, now=0.0, zone=UTC)
