@@ -10,9 +10,13 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Self
 
+DIST = Path(__file__).parents[2] / "dist"
 CACHE = Path(__file__).parents[2] / ".cache" / "packages"
-PACKAGES = "python3,systemd,libpam-systemd,libstdc++6,passwd,ca-certificates"
+PACKAGES = (
+    "python3,systemd,systemd-sysv,libpam-systemd,dbus,libstdc++6,passwd,ca-certificates,iproute2"
+)
 SECONDS_MAX = 300
 
 # What a running host has.  /dev is a fresh one: no socket of this machine is in it.
@@ -54,6 +58,34 @@ def base_archive() -> Path:
     return base
 
 
+def newest_package() -> Path:
+    """The .deb that was built last."""
+    found = sorted(DIST.glob("syslogrelay_*.deb"), key=lambda path: path.stat().st_mtime)
+    assert found, "there is no package in dist/: make deb"
+    return found[-1]
+
+
+def newer(package: Path, folder: Path) -> Path:
+    """The same package with a higher version, and another default configuration."""
+    tree = folder / "tree"
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True, timeout=120)
+    control = tree / "DEBIAN/control"
+    version = next(
+        line for line in control.read_text().splitlines() if line.startswith("Version: ")
+    )
+    control.write_text(control.read_text().replace(version, f"{version}+next"))
+    with (tree / "etc/syslogrelay/relay.toml").open("a") as file:
+        file.write("# A key that is new.\n")
+    made = folder / "syslogrelay_next.deb"
+    subprocess.run(
+        ["dpkg-deb", "--build", "--root-owner-group", "-Zgzip", "-z1", tree, made],
+        check=True,
+        timeout=120,
+        stdout=subprocess.DEVNULL,
+    )
+    return made
+
+
 class DebianHost:
     """A root folder, and commands in it."""
 
@@ -61,7 +93,7 @@ class DebianHost:
         self.root = root
 
     @classmethod
-    def made_in(cls, folder: Path) -> DebianHost:
+    def made_in(cls, folder: Path) -> Self:
         root = folder / "debian"
         root.mkdir()
         subprocess.run(["tar", "-xf", base_archive(), "-C", root], check=True, timeout=SECONDS_MAX)

@@ -1,19 +1,17 @@
 """The .deb on a Debian 12: installed, used, upgraded, removed, purged.
 
 `make test-packages` builds it and runs this; `make test` leaves it out, since it takes minutes.
-There is no systemd as process 1: what it would do at a start is written out here, as the unit says.
+Here systemd is not process 1, as while an image is made: its part of a start is written out as the
+unit says.  test_systemd.py has the real one.
 """
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.packages.debian_host import DebianHost, why_not
-
-DIST = Path(__file__).parents[2] / "dist"
+from tests.packages.debian_host import DebianHost, newer, newest_package, why_not
 
 # What systemd does before it starts the unit, and the unit's command as its user.
 START = """
@@ -43,9 +41,7 @@ grep '{0}' /var/log/syslogrelay/messages.log
 
 @pytest.fixture(scope="module")
 def package() -> Path:
-    found = sorted(DIST.glob("syslogrelay_*.deb"), key=lambda path: path.stat().st_mtime)
-    assert found, "there is no package in dist/: make deb"
-    return found[-1]
+    return newest_package()
 
 
 @pytest.fixture(scope="module")
@@ -55,27 +51,6 @@ def host(package: Path, tmp_path_factory: pytest.TempPathFactory) -> DebianHost:
     host = DebianHost.made_in(tmp_path_factory.mktemp("host"))
     host.install(package)
     return host
-
-
-def newer(package: Path, folder: Path) -> Path:
-    """The same package with a higher version, and another default configuration."""
-    tree = folder / "tree"
-    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True, timeout=120)
-    control = tree / "DEBIAN/control"
-    version = next(
-        line for line in control.read_text().splitlines() if line.startswith("Version: ")
-    )
-    control.write_text(control.read_text().replace(version, f"{version}+next"))
-    with (tree / "etc/syslogrelay/relay.toml").open("a") as file:
-        file.write("# A key that is new.\n")
-    made = folder / "syslogrelay_next.deb"
-    subprocess.run(
-        ["dpkg-deb", "--build", "--root-owner-group", "-Zgzip", "-z1", tree, made],
-        check=True,
-        timeout=120,
-        stdout=subprocess.DEVNULL,
-    )
-    return made
 
 
 def test_it_is_installed(host: DebianHost) -> None:
