@@ -52,6 +52,8 @@ hostname booted
 cd "$1"
 pivot_root . mnt
 umount -l /mnt
+# Or systemd's helper cannot show credentials to the unit.
+mount --make-rshared /
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd
 """
 

@@ -123,7 +123,8 @@ def test_a_reload_applies_a_good_file_and_refuses_a_bad_one(host: BootedHost) ->
     pid = main_pid(host)
     write_part(host, "load.toml", _SOURCES)
     host.run(
-        "systemctl reload syslogrelay; logger --server 127.0.0.1 --udp --port 514 'after the reload'"
+        "systemctl reload syslogrelay\n"
+        "logger --server 127.0.0.1 --udp --port 514 'after the reload'"
     )
     arrives(host, "after the reload")
     with load(host):
