@@ -7,13 +7,16 @@ store.  Sockets are known by their inode numbers, because descriptors have other
 from __future__ import annotations
 
 import os
+import stat
 
 import msgspec
 
+from relay.model.text import printable
 from relay.transport.held_sockets import StreamState
 
 FORMAT = 1
 _BYTES_MAX = 2**30
+_DIGITS_MAX = 9
 
 
 class SocketEntry(msgspec.Struct, frozen=True):
@@ -71,13 +74,21 @@ def read_document(descriptor: int) -> Document:
         ValueError: It is none that this version can read; the text says why.
     """
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # one that waits, or never ends
+            os.close(descriptor)
+            raise ValueError("it is no file in memory")
         with open(descriptor, "rb") as file:
             os.lseek(descriptor, 0, os.SEEK_SET)
             found = msgspec.json.decode(file.read(_BYTES_MAX), type=Document)
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from error
+    except OverflowError:
+        raise ValueError("there is no such descriptor") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"its text does not fit: {error}") from error
     if found.format != FORMAT:
         raise ValueError(f"it has format {found.format}, this version knows format {FORMAT}")
+    for number in found.descriptors:
+        if not (number.isascii() and number.isdecimal() and len(number) <= _DIGITS_MAX):
+            raise ValueError(f"{printable(number)} is no descriptor")
     return found

@@ -24,7 +24,7 @@ from relay import __version__
 from relay.model.clock import Now, Reactor
 from relay.model.errors import RelayError
 from relay.model.text import Document as Report
-from relay.model.text import counted
+from relay.model.text import counted, printable
 from relay.observe.control import Command
 from relay.service.configuration.model import Configuration
 from relay.service.destinations.kind import in_thread
@@ -118,7 +118,7 @@ class Handover:
         if document.version:
             self._log.info(
                 "took over from version {before} after {seconds:.2f} s: {sockets}, {connections}",
-                before=document.version,
+                before=printable(document.version),
                 seconds=self._report["seconds"],
                 sockets=counted(sockets, "socket"),
                 connections=counted(int(str(self._report["connections"])), "open connection"),

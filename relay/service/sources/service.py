@@ -197,6 +197,7 @@ class ListeningSource(SourceService):
         """Find out whether the address is free; raises StartRefused if it is not."""
         path = self.url.local_path
         existed = os.path.lexists(path) if path else True
+        self._other_owner = str  # the relay that runs has the queue, and is not in the way
         self.privilegedStartService()
         self._socket.close()
         if not existed:

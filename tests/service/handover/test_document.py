@@ -56,6 +56,9 @@ def in_memory(text: bytes) -> int:
         (b"", "its text does not fit"),
         (b"\xff", "its text does not fit"),
         (b'{"sockets": 5}', "its text does not fit"),
+        (b'{"descriptors": {"x\\n": "held state"}}', r"x\\n is no descriptor"),
+        (b'{"descriptors": {"-1": "held state"}}', "-1 is no descriptor"),
+        (b'{"descriptors": {"9999999999": "held state"}}', "9999999999 is no descriptor"),
         (msgspec.json.encode({"format": 2}), "it has format 2, this version knows format 1"),
     ],
 )
@@ -71,3 +74,15 @@ def test_a_descriptor_that_is_not_there() -> None:
 
 def test_a_field_of_a_newer_version_is_no_obstacle() -> None:
     assert read_document(in_memory(b'{"later": 1, "id": "x"}')).id == "x"
+
+
+def test_what_is_no_file_is_not_read() -> None:
+    ours, theirs = os.pipe()
+    os.close(theirs)
+    for number in (ours, os.open("/dev/zero", os.O_RDONLY)):
+        with pytest.raises(ValueError, match="it is no file in memory"):
+            read_document(number)
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(number)
+    with pytest.raises(ValueError, match="no such descriptor"):
+        read_document(10**20)

@@ -477,6 +477,18 @@ def test_binding_can_be_tried_without_leaving_anything(tmp_path: Path, reactor: 
     assert os.listdir(tmp_path) == ["log"]
 
 
+def test_a_trial_does_not_blame_the_relay_that_runs(reactor: Reactor) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        url = Url("tcp", host="127.0.0.1", port=port)
+        service, _ = stream(reactor, lambda: bind_stream("127.0.0.1", port), url)
+        service._other_owner = lambda: "the queue is in use by process 7"
+        with pytest.raises(StartRefused, match="Address already in use$"):
+            service.try_to_bind()
+
+
 def said_about_buffer(reactor: Reactor, asked: int, granted: int) -> list[str]:
     said: list[str] = []
 
