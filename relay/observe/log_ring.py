@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -9,7 +10,7 @@ from twisted.logger import ILogObserver, LogEvent
 from zope.interface import implementer
 
 LINES_MAX = 1000
-BYTES_MAX = 256 * 1024
+CHARACTERS_MAX = 256 * 1024
 _LINE_CHARACTERS_MAX = 2000
 
 
@@ -25,17 +26,22 @@ class LogRing:
         self._line_of = line_of
         self._lines: deque[str] = deque()
         self._characters = 0
+        # A signal may be logged while its thread is in here.
+        self._lock = threading.RLock()
 
     def __call__(self, event: LogEvent) -> None:
-        """Observe an event, in any thread: each step is one operation of a deque."""
+        """Observe an event, in any thread."""
         line = self._line_of(event)
         if line is None:
             return
         line = line.rstrip("\n")[:_LINE_CHARACTERS_MAX]
-        self._lines.append(line)
-        self._characters += len(line)
-        while len(self._lines) > LINES_MAX or self._characters > BYTES_MAX:
-            self._characters -= len(self._lines.popleft())
+        length = len(line)
+        with self._lock:
+            self._lines.append(line)
+            self._characters += length
+            while len(self._lines) > LINES_MAX or self._characters > CHARACTERS_MAX:
+                length = len(self._lines.popleft())
+                self._characters -= length
 
     def lines(self) -> Sequence[str]:
         """The oldest first."""
