@@ -12,7 +12,7 @@ stopped one.  All raise QueueError for a queue, quarantine or history that does 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import asdict
@@ -34,6 +34,8 @@ from relay.queue.inspect.copying import CopyFrom, copy_step
 from relay.queue.ledger import Ledger
 from relay.queue.quarantine import Label, read_entry
 from relay.queue.view import TransactionView, database_bytes
+
+T = TypeVar("T")
 
 _RECORDS_MAX = 1000
 _BYTES_MAX = 1024 * 1024
@@ -141,7 +143,7 @@ _Block = tuple[int, Buffer | None, float]
 
 def read(view: TransactionView, wanted: Read) -> Page:
     """Consecutive records, one at least if there is one; fewer if many are skipped."""
-    database = _database(view.blocks, wanted.queue, "queue")
+    database = known("queue", wanted.queue, view.blocks)
     ledger = view.ledger(wanted.queue)
     start = max(wanted.start, ledger.acknowledged_seq)
 
@@ -218,7 +220,7 @@ class Checked(msgspec.Struct):
 
 def check(view: TransactionView, wanted: Check) -> Checked:
     """Whether blocks follow each other as the account says, with that many records."""
-    blocks = _database(view.blocks, wanted.queue, "queue")
+    blocks = known("queue", wanted.queue, view.blocks)
     ledger = view.ledger(wanted.queue)
     page = Checked()
     cursor = view.txn.cursor(db=blocks)
@@ -304,7 +306,7 @@ class EntryPage(msgspec.Struct):
 
 def read_entries(view: TransactionView, wanted: ReadEntries) -> EntryPage:
     """Entries of a quarantine, oldest first."""
-    database = _database(view.quarantine, wanted.account, "quarantine")
+    database = known("quarantine", wanted.account, view.quarantine)
     page = EntryPage([])
     limit = max(1, min(wanted.entries_max, _RECORDS_MAX))
     cursor = view.txn.cursor(db=database)
@@ -335,7 +337,7 @@ class Tally(msgspec.Struct):
 
 def tally(view: TransactionView, wanted: ReadEntries) -> Tally:
     """Count a quarantine in one transaction: its size has a limit of its own."""
-    database = _database(view.quarantine, wanted.account, "quarantine")
+    database = known("quarantine", wanted.account, view.quarantine)
     records = size = 0
     cursor = view.txn.cursor(db=database)
     for _, value in cursor:
@@ -347,15 +349,16 @@ def tally(view: TransactionView, wanted: ReadEntries) -> Tally:
     return Tally(records, size, view.ledger(wanted.account).quarantined)
 
 
-def _database(databases: Mapping[str, Database], id: str, what: str) -> Database:
-    if id not in databases:
-        raise unknown(what, id, databases)
-    return databases[id]
+def known(what: str, id: str, entries: Mapping[str, T]) -> T:
+    """The entry `id`; QueueError if there is none."""
+    if id not in entries:
+        raise unknown(what, id, entries)
+    return entries[id]
 
 
-def unknown(what: str, id: str, known: Collection[str]) -> QueueError:
-    """The error for an `id` that is none of the `known` ones."""
-    return QueueError(f"there is no {what} {id!r}; there is: {', '.join(sorted(known)) or 'none'}")
+def unknown(what: str, id: str, ids: Collection[str]) -> QueueError:
+    """The error for an `id` that is none of `ids`."""
+    return QueueError(f"there is no {what} {id!r}; there is: {', '.join(sorted(ids)) or 'none'}")
 
 
 # Histories.

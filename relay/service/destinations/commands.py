@@ -14,7 +14,7 @@ from relay.model.errors import QueueError
 from relay.model.text import counted
 from relay.observe.control import Asked
 from relay.queue.inspect.commands import Adopt
-from relay.queue.inspect.queries import unknown
+from relay.queue.inspect.queries import known
 from relay.queue.transaction import account_of_lane
 from relay.service.destinations.service import DestinationService
 from relay.service.queue.service import QueueService
@@ -141,9 +141,7 @@ class DestinationTools(Service):
         return self._queue.committer.append({}, positions={f"{PAUSED}/{id}": data})
 
     def _destination(self, id: str) -> DestinationService:
-        if id not in self._destinations:
-            raise unknown("destination", id, self._destinations)
-        return self._destinations[id]
+        return known("destination", id, self._destinations)
 
 
 def _decoded(data: bytes) -> float:

@@ -34,7 +34,7 @@ from relay.queue.inspect.commands import (
     ReplayQuarantined,
     TakenOut,
 )
-from relay.queue.inspect.queries import QUERIES, unknown
+from relay.queue.inspect.queries import QUERIES, known, unknown
 from relay.queue.ledger import Ledger
 from relay.queue.transaction import destination_of
 from relay.service.destinations.service import DestinationService
@@ -147,14 +147,10 @@ class QueueTools:
 
     def _upto(self, id: str, upto: int) -> int:
         """`upto`, but not beyond the numbers of now: replayed records get new ones."""
-        if id not in self.queue.view.ledgers:
-            raise unknown("quarantine", id, self.queue.view.ledgers)
-        return min(upto, self.queue.view.ledgers[id].next_seq)
+        return min(upto, known("quarantine", id, self.queue.view.ledgers).next_seq)
 
     def _destination(self, id: str) -> DestinationService:
-        if id not in self._destinations:
-            raise unknown("destination", id, self._destinations)
-        return self._destinations[id]
+        return known("destination", id, self._destinations)
 
     def _drain_of(self, queue: str) -> tuple[DestinationService, Drain] | None:
         """The sender of the records of `queue`; None = it is an orphan."""
