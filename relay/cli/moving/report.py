@@ -6,6 +6,7 @@ one about which nothing was said counts as not supported.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,12 @@ from typing import NamedTuple
 
 from relay.model.text import counted, printable
 
-__all__ = ["Place", "Report", "Statement", "Verdict"]
+__all__ = ["Place", "Report", "Said", "Statement", "Verdict"]
 
 _EXCERPT_MAX = 100
+_WHOLE = re.compile(r"([0-9][0-9_]*)\s*([kKmMgG]?)(i?)[bB]?")
+_EXPONENTS = {"": 0, "k": 1, "m": 2, "g": 3}
+_WHOLE_MAX, _DIGITS_MAX = 1 << 44, 15
 _NOBODY = "the import has no rule for this"
 
 
@@ -80,6 +84,40 @@ class Statement:
         finding = Finding(verdict, reason)
         if finding not in self.findings:
             self.findings.append(finding)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something that the configuration says, with its statement in the report."""
+
+    statement: Statement
+
+    @property
+    def text(self) -> str:
+        """What it says, as one text."""
+        raise NotImplementedError
+
+    @property
+    def whole(self) -> int | None:
+        """Its number, with a unit such as ``10M`` or ``4KiB``; None if it is none."""
+        found = _WHOLE.fullmatch(self.text)
+        if found is None or len(found[1]) > _DIGITS_MAX:
+            return None
+        base = 1024 if found[3] else 1000
+        number = int(found[1].replace("_", "")) * base ** _EXPONENTS[found[2].lower()]
+        return number if number <= _WHOLE_MAX else None
+
+    def taken(self, reason: str) -> None:
+        """See `Statement`."""
+        self.statement.taken(reason)
+
+    def approximated(self, reason: str) -> None:
+        """See `Statement`."""
+        self.statement.approximated(reason)
+
+    def unsupported(self, reason: str) -> None:
+        """See `Statement`."""
+        self.statement.unsupported(reason)
 
 
 class Report:

@@ -5,14 +5,13 @@ PyYAML is an extra (``syslogrelay[import]``): only an import of YAML needs it.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from relay.cli.moving.files import ImportRefused
-from relay.cli.moving.report import Place, Report, Statement
+from relay.cli.moving.report import Place, Report, Said
 from relay.service.configuration.toml_text import TomlSlip, lines_of, parse_toml
 
 __all__ = ["Entry", "Expression", "Given", "Keys", "read_toml", "read_yaml"]
@@ -20,8 +19,6 @@ __all__ = ["Entry", "Expression", "Given", "Keys", "read_toml", "read_yaml"]
 DEPTH_MAX = 32
 ENTRIES_MAX = 50_000
 _EXCERPT_MAX = 120
-_SIZE = re.compile(r"([0-9][0-9_]*)\s*([kKmMgG]?)(i?)[bB]?")
-_EXPONENTS = {"": 0, "k": 1, "m": 2, "g": 3}
 
 
 class Expression(NamedTuple):
@@ -186,12 +183,11 @@ def _toml(
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Given(Said):
     """A key, and what the report says about it."""
 
     name: str
     entry: Entry
-    statement: Statement
 
     @property
     def text(self) -> str:
@@ -205,25 +201,6 @@ class Given:
     def flag(self) -> bool | None:
         """Whether it is true or false; None if it is neither."""
         return self.entry.content if isinstance(self.entry.content, bool) else None
-
-    @property
-    def whole(self) -> int | None:
-        """Its number, with a unit such as 10M; None if it is none."""
-        found = _SIZE.fullmatch(self.text)
-        if found is None or len(found[1]) > 15:
-            return None
-        base = 1024 if found[3] else 1000
-        number = int(found[1].replace("_", "")) * base ** _EXPONENTS[found[2].lower()]
-        return number if number <= 1 << 44 else None
-
-    def taken(self, reason: str) -> None:
-        self.statement.taken(reason)
-
-    def approximated(self, reason: str) -> None:
-        self.statement.approximated(reason)
-
-    def unsupported(self, reason: str) -> None:
-        self.statement.unsupported(reason)
 
 
 class Keys:
@@ -243,7 +220,7 @@ class Keys:
             if name in hidden and value.text:
                 report.hide(value.text)
             statement = report.statement(Place(file, value.line), f"{name}: {shown(value)}")
-            self._left[name] = Given(name, value, statement)
+            self._left[name] = Given(statement, name, value)
 
     def take(self, *names: str) -> Given | None:
         """The key with one of `names`."""

@@ -28,7 +28,7 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.origin import Origin
 from relay.service.configuration.reading import Nested, Readable, SecretFile, TokenVariable
-from relay.service.configuration.table import Named, Permissions, Size, join_path, size_text
+from relay.service.configuration.table import Named, Permissions, Size, join_path, size_value
 from relay.service.configuration.url import Role
 
 _ROLES: Mapping[str, Role] = {"sources": "listen", "destinations": "connect"}
@@ -102,8 +102,7 @@ def _as_written(key: Key, value: object) -> object:
         case Named(names=names), number if number in names.values():
             return next(name for name, each in names.items() if each == number)
         case Size(), int(size) if size:
-            written = size_text(size)
-            return size if "," in written or "byte" in written else written
+            return size_value(size)
         case _, bool() | int() | float():
             return value
         case _, str(text) if text:

@@ -401,6 +401,12 @@ def size_text(size: int) -> str:
     return counted(size, "byte")
 
 
+def size_value(size: int) -> str | int:
+    """`size` as a file has it: ``"64 KiB"``, or the number if no unit divides it."""
+    text = size_text(size)
+    return size if "," in text or "byte" in text else text
+
+
 def _is_within(value: object, low: float, high: float) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 

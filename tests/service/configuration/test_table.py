@@ -32,6 +32,7 @@ from relay.service.configuration.table import (
     plain,
     shown,
     size_text,
+    size_value,
 )
 
 SIZE = Size(480, 16 * 2**20)
@@ -216,6 +217,13 @@ def test_what_was_found_in_words() -> None:
 def test_sizes_for_people() -> None:
     message = [size_text(size) for size in (0, 480, 1024, 1536, 2**24, 2**44)]
     assert message == ["0 bytes", "480 bytes", "1 KiB", "1,536 bytes", "16 MiB", "16 TiB"]
+
+
+def test_sizes_for_files_are_read_back() -> None:
+    sizes = (0, 480, 1536, 1024, 2**31, 500 * 2**20, 2**44, 2**50)
+    written = [size_value(size) for size in sizes]
+    assert written == [*(0, 480, 1536), *("1 KiB", "2 GiB", "500 MiB", "16 TiB"), 2**50]
+    assert [Size(0, 2**60).read(each) for each in written] == [*sizes]
 
 
 def test_suggestions() -> None:

@@ -57,7 +57,7 @@ class _Reader:
         for name, entry in document.table.items():
             statement = self._report.statement(Place(path, entry.line), f"{name}: {shown(entry)}")
             if name in _SECTIONS:
-                self._sections[name] = Given(name, entry, statement)
+                self._sections[name] = Given(statement, name, entry)
                 statement.taken("see its parts")
             else:
                 statement.unsupported("the relay has nothing like this section")
@@ -89,9 +89,9 @@ class _Reader:
             place = Place(self._path, given.entry.line)
             return [
                 Given(
+                    self._report.statement(place._replace(line=item.line), f"- {shown(item)}"),
                     section,
                     item,
-                    self._report.statement(place._replace(line=item.line), f"- {shown(item)}"),
                 )
                 for item in given.entry.content
             ]

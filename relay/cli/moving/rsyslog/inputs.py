@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from relay.cli.moving.imported import Imported, Source
 from relay.cli.moving.report import Place, Statement
 from relay.cli.moving.rsyslog.language.syntax import Object, Parameters
-from relay.cli.moving.rsyslog.language.values import Reader, size_text
+from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.moving.rsyslog.patterns import from_extended
 from relay.cli.moving.rsyslog.selectors import FACILITIES, SEVERITIES
 from relay.cli.moving.rsyslog.settings import OWN_WORKING, Settings, listen_keys
 from relay.cli.toml_writing import TomlValue
+from relay.service.configuration.table import size_value
 
 __all__ = ["Inputs", "listen_url"]
 
@@ -87,7 +88,7 @@ class Inputs:
     def _udp(self, read: Reader) -> list[Source]:
         keys = {**listen_keys(self.settings), **self._allowed("udp")}
         if size := read.size("rcvbufsize"):
-            keys["receive_buffer_bytes"] = size_text(min(max(size, 4096), 1 << 30))
+            keys["receive_buffer_bytes"] = size_value(min(max(size, 4096), 1 << 30))
         keys |= _rate(read)
         read.refuse(["device", "ipfreebind"], "a source listens at an address")
         sources = []
@@ -106,7 +107,7 @@ class Inputs:
         if sessions.isdecimal() and int(sessions):
             keys["connections_max"] = min(int(sessions), 1_000_000)
         if size := read.size("maxframesize"):
-            keys["frame_bytes_max"] = size_text(min(max(size, 480), 16 << 20))
+            keys["frame_bytes_max"] = size_value(min(max(size, 480), 16 << 20))
         read.approximate(
             [
                 *("supportoctetcountedframing", "addtlframedelimiter", "disablelfdelimiter"),
@@ -156,7 +157,7 @@ class Inputs:
     def _relp(self, read: Reader) -> list[Source]:
         keys = {**listen_keys(self.settings), **_rate(read)}
         if size := read.size("maxdatasize"):
-            keys["frame_bytes_max"] = size_text(min(max(size, 480), 16 << 20))
+            keys["frame_bytes_max"] = size_value(min(max(size, 480), 16 << 20))
         read.ignore(["oversizemode", "tls.tlslib"], _NO_NEED)
         scheme = "relp"
         files = [read.text(f"tls.{name}") for name in ("cacert", "mycert", "myprivkey")]

@@ -16,8 +16,9 @@ from relay.cli.moving.rsyslog.forms.template_text import (
 )
 from relay.cli.moving.rsyslog.forms.templates import Form, form_of, path_of, subtree_form
 from relay.cli.moving.rsyslog.language.syntax import Object, Parameters
-from relay.cli.moving.rsyslog.language.values import Reader, size_text
+from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.toml_writing import TomlValue
+from relay.service.configuration.table import size_value
 
 __all__ = ["OWN_WORKING", "Settings", "TlsFiles", "listen_keys", "say_of_queue"]
 
@@ -171,7 +172,7 @@ class Settings:
         read = Reader(each.parameters, each.said)
         size = read.size("queue.maxdiskspace")
         if size:
-            self.imported.relay["queue_bytes_max"] = size_text(max(size, _SIZE_MIN))
+            self.imported.relay["queue_bytes_max"] = size_value(max(size, _SIZE_MIN))
             self.imported.relay_statements.append(each.said)
             each.said.taken("relay.queue_bytes_max, of all queues together")
         say_of_queue(read)
@@ -331,4 +332,4 @@ def say_of_queue(read: Reader) -> None:
 def listen_keys(settings: Settings) -> dict[str, TomlValue]:
     """Keys that all sources get."""
     size = settings.message_bytes_max
-    return {} if size is None else {"frame_bytes_max": size_text(min(max(size, 480), 16 << 20))}
+    return {} if size is None else {"frame_bytes_max": size_value(min(max(size, 480), 16 << 20))}

@@ -157,7 +157,7 @@ class _Assembly:
             for node in item:
                 statement = self._report.statement(node.place, source_text(node))
                 if isinstance(node, Call):
-                    self._reading.defaults[canonical(node.name)] = Option(node, statement)
+                    self._reading.defaults[canonical(node.name)] = Option(statement, node)
                 else:
                     statement.unsupported("expected NAME(VALUE)")
 

@@ -14,11 +14,11 @@ from relay.cli.moving.syslog_ng.drafts import (
     queue_keys,
 )
 from relay.cli.moving.syslog_ng.http import HTTP_DRIVERS
-from relay.cli.moving.syslog_ng.options import Octal, Options
+from relay.cli.moving.syslog_ng.options import Options
 from relay.cli.moving.syslog_ng.security import tls_keys
 from relay.cli.moving.syslog_ng.sources import command_keys
 from relay.cli.moving.syslog_ng.templates import Form
-from relay.cli.toml_writing import TomlValue
+from relay.cli.toml_writing import Octal, TomlValue
 from relay.service.configuration.url import is_host
 from relay.transport.files.file_names import FileNames
 

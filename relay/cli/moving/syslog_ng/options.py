@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from relay.cli.moving.report import Report, Statement
+from relay.cli.moving.report import Report, Said
 from relay.cli.moving.syslog_ng.tree import Atom, Body, Call, Node
 
-__all__ = ["Octal", "Option", "Options", "canonical", "item_text", "source_text"]
+__all__ = ["Option", "Options", "canonical", "item_text", "source_text"]
 
 _YES = ("yes", "on", "1", "true")
 _NO = ("no", "off", "0", "false")
-_SIZE = re.compile(r"([0-9]+)\s*([kKmMgG]?)(i?)[bB]?")
-_EXPONENTS = {"": 0, "k": 1, "m": 2, "g": 3}
-_WHOLE_MAX = 1 << 44
 _EXCERPT_MAX = 160
 
 
-class Octal(int):
-    """Permissions, which read better in octal."""
-
-    def __repr__(self) -> str:
-        return f"0o{int(self):03o}"
-
-
 @dataclass(frozen=True, slots=True)
-class Option:
+class Option(Said):
     """An option and what the report says about it."""
 
     call: Call
-    statement: Statement
 
     @property
     def text(self) -> str:
@@ -49,25 +37,6 @@ class Option:
         word = self.text.lower()
         return True if word in _YES else False if word in _NO else None
 
-    @property
-    def whole(self) -> int | None:
-        """Its number, with a unit such as KiB or k; None if it is none."""
-        found = _SIZE.fullmatch(self.text)
-        if found is None or len(found[1]) > 15:
-            return None
-        base = 1024 if found[3] else 1000
-        number = int(found[1]) * base ** _EXPONENTS[found[2].lower()]
-        return number if number <= _WHOLE_MAX else None
-
-    def taken(self, reason: str) -> None:
-        self.statement.taken(reason)
-
-    def approximated(self, reason: str) -> None:
-        self.statement.approximated(reason)
-
-    def unsupported(self, reason: str) -> None:
-        self.statement.unsupported(reason)
-
 
 class Options:
     """The options of a call, by name; hyphens and underscores are the same.
@@ -84,7 +53,7 @@ class Options:
         self._defaults = defaults or {}
         self._left: dict[str, Option] = {}
         for each in call.calls:
-            option = Option(each, report.statement(each.place, source_text(each)))
+            option = Option(report.statement(each.place, source_text(each)), each)
             name = canonical(each.name)
             if name in self._left:
                 self._left[name].taken("a later option of this name replaces it")

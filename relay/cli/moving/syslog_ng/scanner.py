@@ -2,7 +2,7 @@
 
 The language is a stream of tokens into which other texts are put while it is read: files of
 ``@include``, variables between backticks, and the bodies of blocks with their arguments.  The
-scanner therefore is a stack of texts; whoever reads tokens may `push` another one.
+scanner therefore is a stack of texts; the reader of its tokens may `push` another one.
 
 Everything is bounded, since a file may include itself and a block may call itself: the texts
 that are open at a time, the characters of all of them together, and the number of tokens.

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from relay.cli.moving.report import Report, Statement
-from relay.cli.moving.syslog_ng.options import Octal, Option, Options
+from relay.cli.moving.syslog_ng.options import Option, Options
 from relay.cli.moving.syslog_ng.security import tls_keys
-from relay.cli.toml_writing import TomlValue
+from relay.cli.toml_writing import Octal, TomlValue
 from relay.model.expression import Expression
 from relay.service.configuration.url import is_host
 

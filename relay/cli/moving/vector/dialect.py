@@ -130,7 +130,7 @@ class _Reader:
             if inputs is not None:
                 inputs.taken("is sources, and what they pass through")
             texts = inputs.texts if inputs is not None else []
-            yield Given(name, table, statement), keys, kind.text if kind else "", texts
+            yield Given(statement, name, table), keys, kind.text if kind else "", texts
 
     def _sink(self, given: Given, table: dict[str, TomlValue], inputs: list[str]) -> None:
         branches = _together(

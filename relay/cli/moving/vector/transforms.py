@@ -91,7 +91,8 @@ def _route(keys: Keys, statement: Statement) -> Transform:
     rest = Fit.exactly(ALWAYS)
     for name, entry in named:
         place = Place(keys.file, entry.line)
-        own = Given(name, entry, keys.report.statement(place, f"{name}: {entry.text or '{…}'}"))
+        said = keys.report.statement(place, f"{name}: {entry.text or '{…}'}")
+        own = Given(said, name, entry)
         fit = _fit(own, entry)
         own.taken(f"is the condition of the output {name}")
         transform.outputs[name] = rest & fit if is_exclusive else fit

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.moving.syslog_ng.options import Octal
 from tests.cli.moving.imports import Result, import_text
 
 
@@ -88,7 +87,3 @@ def test_without_flow_control_a_full_queue_drops(tmp_path: Path) -> None:
 def test_marks_are_not_written(tmp_path: Path) -> None:
     result = read('file("/x" mark-mode(periodical))', tmp_path)
     assert any("writes no marks" in line for line in result.doubts)
-
-
-def test_permissions_are_octal() -> None:
-    assert repr(Octal(0o640)) == "0o640"

@@ -36,7 +36,7 @@ def test_hyphens_are_underscores() -> None:
 def test_defaults_count_where_there_is_no_option() -> None:
     report = Report()
     call = call_of("perm(0640)")
-    default = Option(call, report.statement(call.place, "perm"))
+    default = Option(report.statement(call.place, "perm"), call)
     options = Options(call_of("file(a)"), report, {"perm": default})
     assert options.take("perm") is default
     assert options.take_own("perm") is None
@@ -45,16 +45,16 @@ def test_defaults_count_where_there_is_no_option() -> None:
 def test_numbers_have_units() -> None:
     for text, number in (("10", 10), ("1k", 1000), ("2KiB", 2048), ("3Mb", 3_000_000)):
         call = call_of(f"x({text})")
-        assert Option(call, Report().statement(call.place, "")).whole == number
+        assert Option(Report().statement(call.place, ""), call).whole == number
     for text in ("", "x", "-1", "9" * 40):
         call = call_of(f'x("{text}")')
-        assert Option(call, Report().statement(call.place, "")).whole is None
+        assert Option(Report().statement(call.place, ""), call).whole is None
 
 
 def test_flags_are_three_valued() -> None:
     for text, flag in (("yes", True), ("OFF", False), ("1", True), ("maybe", None)):
         call = call_of(f"x({text})")
-        assert Option(call, Report().statement(call.place, "")).flag is flag
+        assert Option(Report().statement(call.place, ""), call).flag is flag
 
 
 def test_the_text_of_a_node_is_bounded() -> None:

@@ -15,7 +15,7 @@ def keys_of(text: str, *, is_source: bool = False) -> tuple[dict[str, Any], list
     call = parse(ConfigurationText(f"tls({text});", "x"), lambda *_: Included()).items[0][0]
     assert isinstance(call, Call)
     report = Report()
-    option = Option(call, report.statement(call.place, "tls"))
+    option = Option(report.statement(call.place, "tls"), call)
     keys = tls_keys(option, report, is_source=is_source)
     return dict(keys), [line for line in report.lines() if ": taken over: " not in line][:-1]
 

@@ -13,9 +13,10 @@ from relay.cli.moving.rsyslog.actions.output import (
     form_of_action,
 )
 from relay.cli.moving.rsyslog.filters import NotSupported
-from relay.cli.moving.rsyslog.language.values import Reader, size_text
+from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.moving.rsyslog.settings import Settings
 from relay.cli.toml_writing import Octal
+from relay.service.configuration.table import size_value
 
 
 def file(settings: Settings, read: Reader) -> Output:
@@ -45,9 +46,9 @@ def file(settings: Settings, read: Reader) -> Output:
     keys["connect"] = f"file://{checked_path(path)}"
     keys |= _permissions(settings, read)
     if size := read.size("@size"):
-        keys["rotate_bytes"] = size_text(size)
+        keys["rotate_bytes"] = size_value(size)
     if size := read.size("rotation.sizelimit"):
-        keys["rotate_bytes"] = size_text(size)
+        keys["rotate_bytes"] = size_value(size)
         read.refuse(["rotation.sizelimitcommand"], "the relay itself renames the file")
     if read.text("ziplevel", "0").strip() not in ("", "0"):
         read.said.approximated("zipLevel: closed files are compressed, if they are rotated")

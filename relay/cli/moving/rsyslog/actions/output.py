@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from relay.cli.moving.rsyslog.filters import NotSupported
 from relay.cli.moving.rsyslog.forms.templates import Form
-from relay.cli.moving.rsyslog.language.values import Reader, size_text
+from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.moving.rsyslog.settings import Settings, say_of_queue
 from relay.cli.toml_writing import TomlValue
+from relay.service.configuration.table import size_value
 
 __all__ = [
     "NO_NEED",
@@ -80,7 +81,7 @@ def add_common(read: Reader, output: Output) -> None:
     keys = output.keys
     size = read.size("queue.maxdiskspace")
     if size:
-        keys["queue_bytes_max"] = size_text(max(size, 1 << 20))
+        keys["queue_bytes_max"] = size_value(max(size, 1 << 20))
     elif read.text("queue.type", "direct").lower() != "direct" and not read.has(
         "queue.maxdiskspace"
     ):

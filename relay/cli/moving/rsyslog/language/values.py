@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from relay.cli.moving.report import Statement
 from relay.cli.moving.rsyslog.language.syntax import Parameters
 
-__all__ = ["Reader", "is_on", "size_of", "size_text"]
+__all__ = ["Reader", "is_on", "size_of"]
 
 _SIZE = re.compile(r"([0-9][0-9.,]*)\s*([kKmMgGtTpPeE]?)[bB]?")
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5, "e": 1024**6}
@@ -31,14 +31,6 @@ def size_of(text: str) -> int | None:
         return int(float(number) * unit)
     except (ValueError, OverflowError):
         return None
-
-
-def size_text(size: int) -> str | int:
-    """A size as a configuration has it: ``"2 GiB"``; the number where no unit divides it."""
-    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if size >= 1 << power and size % (1 << power) == 0:
-            return f"{size >> power} {unit}"
-    return size
 
 
 class Reader:

@@ -4,7 +4,7 @@ import pytest
 
 from relay.cli.moving.report import Place, Statement, Verdict
 from relay.cli.moving.rsyslog.language.syntax import Parameters
-from relay.cli.moving.rsyslog.language.values import Reader, is_on, size_of, size_text
+from relay.cli.moving.rsyslog.language.values import Reader, is_on, size_of
 
 
 @pytest.mark.parametrize(
@@ -16,13 +16,6 @@ from relay.cli.moving.rsyslog.language.values import Reader, is_on, size_of, siz
 )
 def test_sizes(text: str, size: int | None) -> None:
     assert size_of(text) == size
-
-
-def test_sizes_are_written_with_units_that_divide_them() -> None:
-    assert [size_text(size) for size in (2 << 30, 500 << 20, 1536, 1000)] == [
-        *("2 GiB", "500 MiB"),
-        *(1536, 1000),
-    ]
 
 
 def test_switches() -> None:
