@@ -1,6 +1,6 @@
-"""Levels of the log, and topics that say in detail what happens, if somebody wants to know.
+"""Levels of the log, and topics: details that are logged only if they are turned on.
 
-Where nobody does, a topic costs the test of an attribute:
+A topic that is off costs the test of an attribute:
 
     if CONNECTIONS.is_on:
         _connections.debug("source {source}: {peer}: connected", source=id, peer=peer)
@@ -15,7 +15,7 @@ LEVELS = ("debug", "info", "warn", "error")
 
 
 class Topic:
-    """One of them.
+    """Details of one kind.
 
     Args:
         namespace: That of its log events, such as ``relay.connections``.

@@ -22,7 +22,7 @@ class LogLevels:
     Attributes:
         level: Of all namespaces that have no other one.
         configured: What it is at the start.
-        namespaces: Levels that somebody has set.
+        namespaces: Levels that were set by hand.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class LogLevels:
         return LEVELS.index(level) >= LEVELS.index(self.level_of(namespace))
 
     def names(self, namespace: str) -> bool:
-        """Whether somebody has set a level for `namespace` itself, or one around it."""
+        """Whether a level was set by hand for `namespace` itself, or one around it."""
         return bool(self._set_for(namespace))
 
     def report(self) -> Document:

@@ -1,9 +1,9 @@
 """Copy the queues for a backup, a bounded step at a time.
 
 Each step is a short read transaction, as any query.  New keys of a tree are beyond all others and
-the value of a key never changes, so who has copied up to a key asks for those behind it.  The last
-step returns all that is left, with accounts and positions, from one transaction: the copy is then
-what that transaction could see.  The other side is `relay/queue/backup/writing.py`.
+the value of a key never changes, so a backup that has copied up to a key asks for those behind it.
+The last step returns all that is left, with accounts and positions, from one transaction: the copy
+is then what that transaction could see.  The other side is `relay/queue/backup/writing.py`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CopyPage(msgspec.Struct):
 
 
 def copy_step(view: TransactionView, wanted: CopyFrom) -> CopyPage:
-    """What comes next for somebody who has copied so much."""
+    """What comes next behind that which was copied."""
     page = CopyPage()
     left = max(1, min(wanted.bytes_max, STEP_BYTES_MAX))
     for name, tree in _trees(view):

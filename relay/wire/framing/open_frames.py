@@ -1,7 +1,7 @@
 """The state of a decoder between two bytes of a stream, for a decoder elsewhere to go on with.
 
-Whoever takes a connection over must not lose the bytes of a frame that has begun, nor what earlier
-frames have shown: that the sender counts bytes, for example.
+A process that takes a connection over must not lose the bytes of a frame that has begun, nor what
+earlier frames have shown: that the sender counts bytes, for example.
 """
 
 from __future__ import annotations
