@@ -87,6 +87,7 @@ from relay.queue.transaction import Transaction, account_of_source
 from relay.queue.view import MapUsage, TransactionView
 
 _PROBE_BYTES = 64 * 1024
+_AS_IT_IS = 1  # LMDB maps all of the file, whatever less it is told
 _Found = TypeVar("_Found")
 
 
@@ -188,7 +189,7 @@ class QueueStore:
             guard = Guard("", fully=False)
             guard.require_sound(path)
             # Without LMDB's own lock file: it would belong to this user, not the relay's.
-            environment = open_environment(path, 0, readonly=True, lock=False, create=False)
+            environment = open_environment(path, _AS_IT_IS, readonly=True, lock=False, create=False)
             try:
                 check_format(environment, path, read_only=True)
                 store = cls(environment, ownership, guard=guard)

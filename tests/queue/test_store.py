@@ -841,6 +841,16 @@ def test_a_queue_can_be_looked_into_without_leaving_a_trace(queue: Queue) -> Non
     assert {file.name: file.read_bytes() for file in queue.path.iterdir()} == before
 
 
+def test_looking_into_a_queue_maps_no_more_than_its_file(queue: Queue) -> None:
+    append(queue.open(map_bytes=2**40), a=[b"1"])
+    queue.close()
+    looking = QueueStore.open_read_only(str(queue.path))
+    assert read(looking, "a", 1) == [b"1"]
+    with looking.writing() as handles:
+        assert handles.environment.info()["map_size"] < 2**20
+    looking.close()
+
+
 def test_a_copy_without_a_lock_file_can_be_looked_into(queue: Queue) -> None:
     append(queue.open(), a=[b"1"])
     queue.close()

@@ -13,6 +13,7 @@ from twisted.application.service import Service
 from relay.model.clock import Clock, Reactor, WallClock
 from relay.queue.admission.backpressure import Admission
 from relay.queue.admission.limits import QueueLimit
+from relay.queue.files.map_size import roomy_map_bytes
 from relay.queue.repair.compatibility import refuse_other_version
 from relay.service.configuration.model import Configuration, SourceConfiguration
 from relay.service.exit_status import ExitStatus
@@ -23,8 +24,6 @@ from relay.service.queue.state_dir import refuse_unfit, refuse_used
 from relay.service.queue.view import QueueParts
 from relay.service.queue.watches import HistoryWatch, PlaceWatch, QuarantineLimits, QueueWatch
 from relay.transport.notices import Notices
-
-_MAP_SLACK_BYTES = 1024**3
 
 
 def new_admission(configuration: Configuration) -> Admission:
@@ -79,8 +78,7 @@ def queue_settings(configuration: Configuration, limits: Mapping[str, QueueLimit
         destinations=[destination.id for destination in configuration.destinations],
         sources=[source.id for source in configuration.sources if sets_aside(source)],
         lanes=[each.id for each in configuration.destinations if each.backlog_percent],
-        # A full map cannot even delete: admission has to close long before.
-        map_bytes=2 * configuration.queue_bytes_max + _MAP_SLACK_BYTES,
+        map_bytes=roomy_map_bytes(configuration.queue_bytes_max),
         check_path=partial(_check_path, may_forget=configuration.allow_volatile_state),
         limits=tuple(limits.values()),
         strict=configuration.strict_queue,

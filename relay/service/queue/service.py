@@ -22,6 +22,7 @@ from relay.queue.admission.limits import QueueLimit
 from relay.queue.committer import CommitCallbacks, CommitPauses, Committer
 from relay.queue.compaction.live import LiveCompaction
 from relay.queue.cursor import Cursor
+from relay.queue.files.map_size import bytes_max_of, map_bytes_for
 from relay.queue.history.keep import Histories
 from relay.queue.lane_queues import LaneQueues
 from relay.queue.ledger import Ledger
@@ -39,7 +40,6 @@ from relay.service.refusal import StartRefused
 RELAY = "/relay"
 """Where the position is that holds the id of the relay; no source's id contains a slash."""
 
-_MAP_SLACK_BYTES = 1024**3
 _REMOVAL_SECONDS = 0.02
 _Found = TypeVar("_Found")
 _Stored = Callable[[int, Sequence[bytes]], None]
@@ -95,6 +95,7 @@ class QueueService(Service):
         lineages: What relays have sent that is in this queue.
         place: Of the file.
         lane_queues: The second queues of destinations.
+        bytes_max: The largest limit of all queues that the file has been mapped for.
         hop: This relay, in the hops of messages; has its id from the start on.
     """
 
@@ -106,6 +107,7 @@ class QueueService(Service):
 
     def __init__(self, settings: QueueSettings, parts: QueueParts) -> None:
         self._settings = settings
+        self.bytes_max = bytes_max_of(settings.map_bytes)
         self._parts = parts
         self.histories, self.exit_status = parts.histories, parts.exit_status
         self._limits = {limit.destination: limit for limit in settings.limits}
@@ -164,7 +166,7 @@ class QueueService(Service):
                 sources=settings.sources,
                 # After a limit was lowered there may be more than fits: that has to leave, and a
                 # full map cannot delete.
-                map_bytes=max(settings.map_bytes, self.view.allocated_bytes + _MAP_SLACK_BYTES),
+                map_bytes=max(settings.map_bytes, self.view.allocated_bytes + map_bytes_for(0)),
                 strict=settings.strict,
                 histories=self.histories,
                 fully=settings.fully,
@@ -270,8 +272,8 @@ class QueueService(Service):
         an orphan adopts its queue.
 
         Args:
-            settings: `path`, `check_path`, `strict`, `fully` and `relay_name` are those of the
-                start.
+            settings: `path`, `map_bytes`, `check_path`, `strict`, `fully` and `relay_name` are
+                those of the start.
         """
         accounts = {*settings.queues, *map(account_of_source, settings.sources)}
         self._lineages = {id: self._lineages[id] for id in settings.queues}

@@ -87,7 +87,6 @@ class Reloading:
         self.last = LastReload()
         self._running = running
         self._now, self._reactor, self._tell = now, reactor, tell
-        self._queue_bytes_limit = configuration.queue_bytes_max
         self._is_busy = False
         self._is_wanted_again = False
         self._is_stopping = False
@@ -186,7 +185,7 @@ class Reloading:
             kinds=self._running.shared.kinds,
             now=self._now(),
             zone=local_zone(),
-            queue_bytes_limit=self._queue_bytes_limit,
+            queue_bytes_limit=self._running.shared.queue.bytes_max,
         )
         return difference, self._running.routes.compile(difference.wanted)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from relay.queue.files.map_size import roomy_map_bytes
 from relay.service.configuration.model import (
     Configuration,
 )
@@ -127,7 +128,7 @@ def test_the_queue_is_told_what_is_configured(monkeypatch: pytest.MonkeyPatch, y
         destinations=["out", "two"],
         sources=["in"],
         lanes=["two"],
-        map_bytes=2 * 5 * 2**20 + 2**30,
+        map_bytes=roomy_map_bytes(5 * 2**20),
         check_path=settings.check_path,
         limits=("its limit",),  # type: ignore[arg-type]
         strict=yes,
@@ -147,7 +148,8 @@ def test_what_looks_after_the_queue_is_told_what_is_configured(
     histories = record(monkeypatch, queue_assembly, "HistoryWatch")
     for name in ("PlaceWatch", "QueueWatch"):
         record(monkeypatch, queue_assembly, name)
-    new_watches(configuration, QUEUE, ADMISSION, {}, NOTICES, WALL, REACTOR)
+    limits: Any = {"out": "its limit"}
+    new_watches(configuration, QUEUE, ADMISSION, limits, NOTICES, WALL, REACTOR)
     assert quarantines[0].keywords == {
         "queue": QUEUE,
         "bytes_max": 44,
@@ -156,7 +158,7 @@ def test_what_looks_after_the_queue_is_told_what_is_configured(
         "wall": WALL,
         "clock": REACTOR,
     }
-    assert histories[0].keywords["destinations"] == ["out", "two"]
+    assert histories[0].keywords["destinations"] is limits
     assert histories[0].keywords["free_bytes_min"] == 66
 
 

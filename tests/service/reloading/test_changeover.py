@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relay.queue.admission.backpressure import Admission
+from relay.queue.files import map_size
 from relay.service.destinations.service import DestinationService
 from tests.assembled_relay import reached
 from tests.reloading_relay import ReloadingRelay, tables
@@ -43,6 +44,42 @@ def test_the_limit_of_the_queue_is_used(tmp_path: Path) -> None:
     assert "queue_bytes_max is 1 MiB)" in relay.ask("status")["admission"]["reason"]
     relay.reload(tables(tmp_path))
     assert relay.ask("status")["admission"]["open"]
+    relay.stop()
+
+
+def test_the_limit_of_the_queue_is_raised_above_that_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_size, "_SLACK_BYTES", 2**20)  # else the old limit has room as well
+    relay = started(tmp_path, relay={"queue_bytes_max": "1 MiB", "reserve_bytes": 0})
+    relay.ask("pause", destination="all")
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            relay.send("app", b"<13>app: " + b"x" * 60_000)
+            relay.take()
+
+    def queued() -> int:
+        found: int = relay.report("destinations", "all")["queued_records"]
+        return found
+
+    send(30)
+    relay.until(lambda: "queue_bytes_max" in relay.ask("status")["admission"]["reason"])
+    before = queued()
+    higher = {"queue_bytes_max": "64 MiB", "reserve_bytes": 0}
+    answer = relay.reload(tables(tmp_path, relay=higher))
+    assert (answer["restart"], answer["failures"]) == ([], [])
+    send(200)
+    relay.until(lambda: queued() >= before + 200)
+    assert relay.ask("status")["admission"]["queue_bytes"] > 10 * 2**20
+    relay.stop()
+
+
+def test_a_limit_above_what_the_queue_is_mapped_for_needs_a_restart(tmp_path: Path) -> None:
+    relay = started(tmp_path)
+    answer = relay.reload(tables(tmp_path, relay={"queue_bytes_max": "513 GiB"}), dry_run=True)
+    assert answer["restart"] == ["relay.queue_bytes_max"]
+    changed(relay, tmp_path, queue_bytes_max="512 GiB")
     relay.stop()
 
 
