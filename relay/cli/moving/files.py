@@ -6,10 +6,12 @@ import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 __all__ = ["ImportRefused", "InputFiles"]
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
+TOTAL_BYTES_MAX = 64 * 1024 * 1024
 FILES_MAX = 1000
 DEPTH_MAX = 32
 
@@ -21,12 +23,12 @@ class ImportRefused(Exception):
 class InputFiles:
     """Reads files, and knows which of them is inside which.
 
-    Limits: 4 MiB for a file, 1,000 files, 32 files inside each other.
+    Limits: 4 MiB for a file, 64 MiB and 1,000 files for all, 32 files inside each other.
     """
 
     def __init__(self) -> None:
         self._inside: list[tuple[str, str]] = []
-        self._count = 0
+        self._count = self._bytes = 0
 
     @contextmanager
     def opened(self, path: str) -> Iterator[str]:
@@ -49,7 +51,11 @@ class InputFiles:
         self._count += 1
         if self._count > FILES_MAX:
             raise ImportRefused(f"{path}: more than {FILES_MAX} files; import them in parts")
-        text = _text_of(path)
+        data = _content_of(path)
+        self._bytes += len(data)
+        if self._bytes > TOTAL_BYTES_MAX:
+            raise ImportRefused(f"{path}: more than 64 MiB in all; import the files in parts")
+        text = data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
         self._inside.append((path, identity))
         try:
             yield text
@@ -66,14 +72,15 @@ class InputFiles:
             pattern = os.path.join(os.path.dirname(self._inside[-1][0]), pattern)
         if not glob.has_magic(pattern):
             return [pattern]
-        return sorted(path for path in glob.glob(pattern) if not os.path.isdir(path))
+        found = (path for path in glob.iglob(pattern) if not os.path.isdir(path))
+        return sorted(islice(found, FILES_MAX + 1))  # more are refused when they are opened
 
 
-def _text_of(path: str) -> str:
+def _content_of(path: str) -> bytes:
     if os.path.exists(path) and not os.path.isfile(path):
         raise ImportRefused(f"{path}: is no file; name a configuration file")
     with open(path, "rb") as file:
         data = file.read(FILE_BYTES_MAX + 1)
     if len(data) > FILE_BYTES_MAX:
         raise ImportRefused(f"{path}: longer than 4 MiB, the longest file that is read")
-    return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
+    return data

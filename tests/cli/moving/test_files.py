@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.cli.moving import files as files_module
 from relay.cli.moving.files import DEPTH_MAX, FILE_BYTES_MAX, ImportRefused, InputFiles
 
 
@@ -46,6 +47,31 @@ def test_a_long_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for refused in (path, tmp_path):
         with pytest.raises(ImportRefused), InputFiles().opened(str(refused)):
             pass
+
+
+def test_all_files_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_module, "TOTAL_BYTES_MAX", 5)
+    path = tmp_path / "a.conf"
+    path.write_text("123")
+    files = InputFiles()
+    with files.opened(str(path)):
+        pass
+    refused = pytest.raises(ImportRefused, match=r"a\.conf: more than 64 MiB in all; import")
+    with refused, files.opened(str(path)):
+        pass
+
+
+def test_a_pattern_for_too_many_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_module, "FILES_MAX", 2)
+    for name in "abcde":
+        (tmp_path / name).write_text("")
+    files = InputFiles()
+    found = files.matching(f"{tmp_path}/*")
+    assert len(found) == 3
+    with pytest.raises(ImportRefused, match="more than 2 files"):
+        for path in found:
+            with files.opened(path):
+                pass
 
 
 def test_a_pattern_is_relative_to_the_open_file_and_sorted(tmp_path: Path) -> None:
