@@ -186,7 +186,7 @@ def issued(as_json: bool, folder: Path) -> None:
     try:
         entries = Index(folder).entries()
     except (ValueError, OSError) as error:
-        give_up(_words(error))
+        give_up(_words(error, "read"))
     rows = [_row(entry, now) for entry in entries]
     if as_json:
         print_document(rows)
@@ -256,7 +256,7 @@ def _key_of(file: Path, key_file: Path) -> PrivateKey:
         give_up(f"{key_file}: {error}; nothing was changed")
 
 
-def _words(error: Exception) -> str:
+def _words(error: Exception, done: str = "write") -> str:
     if isinstance(error, OSError):
-        return f"cannot write {error.filename}: {error.strerror}"
+        return f"cannot {done} {error.filename}: {error.strerror}"
     return str(error)

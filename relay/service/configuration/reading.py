@@ -50,7 +50,7 @@ def content_of(path: str, *, bytes_max: int) -> bytes:
     """
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
         return file.read(bytes_max)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -187,6 +188,14 @@ def test_a_damaged_index_is_named(folder: Path) -> None:
         refused = certs(*arguments)
         assert refused.exit_code == 2
         assert f"{folder}/ca-index.txt:1: expected V, R or E" in refused.stderr
+
+
+def test_an_index_that_cannot_be_read(folder: Path) -> None:
+    (folder / "ca-index.txt").unlink()
+    os.mkfifo(folder / "ca-index.txt")  # nobody writes into it
+    refused = certs("issued", "--out", folder)
+    assert refused.exit_code == 2
+    assert f"cannot read {folder}/ca-index.txt: it is not a regular file" in refused.stderr
 
 
 def test_a_list_that_cannot_be_written(folder: Path) -> None:
