@@ -1,1 +1,1 @@
-"""Reads configurations of Sematext's Logagent."""
+"""The configuration of Sematext's Logagent as one of the relay: inputs, filters, outputs."""

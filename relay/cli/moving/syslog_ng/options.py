@@ -67,7 +67,7 @@ class Options:
         return next((self._defaults[name] for name in names if name in self._defaults), None)
 
     def take_own(self, *names: str) -> Option | None:
-        """The same without defaults."""
+        """The option with one of `names` that the call itself has."""
         found = [self._left.pop(name) for name in names if name in self._left]
         return found[0] if found else None
 
@@ -141,7 +141,7 @@ def _joined(nodes: tuple[Node, ...], left: int) -> Iterator[str]:
 
 
 def item_text(nodes: tuple[Node, ...]) -> str:
-    """The same of an item."""
+    """What an item looks like in a configuration; long ones are cut."""
     if len(nodes) == 1 and isinstance(nodes[0], Body):
         return source_text(nodes[0])
     return "".join(_joined(nodes, _EXCERPT_MAX))[:_EXCERPT_MAX]
