@@ -485,7 +485,7 @@ def test_a_trial_does_not_blame_the_relay_that_runs(reactor: Reactor) -> None:
         url = Url("tcp", host="127.0.0.1", port=port)
         service, _ = stream(reactor, lambda: bind_stream("127.0.0.1", port), url)
         service._other_owner = lambda: "the queue is in use by process 7"
-        with pytest.raises(StartRefused, match="Address already in use$"):
+        with pytest.raises(StartRefused, match=r"Address already in use$"):
             service.try_to_bind()
 
 
