@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -205,13 +205,15 @@ class HeldSockets:
 
 
 def _is_usable(held: HeldSocket) -> bool:
-    """Whether programs still reach the socket, and it is of the kind that its name says."""
+    """Whether programs still reach the socket, and it is what its name says."""
     bound = held.bound
     with suppress(OSError):
         if bound.type != _TYPES.get(held.name.removeprefix(PREFIX).split(" ")[0], bound.type):
             return False
         if bound.family != socket.AF_UNIX:
-            return True
+            port = unquote(held.name).rpartition(":")[2]
+            # One of a socket unit has another sort of name.
+            return not port.isdecimal() or int(port) in (0, bound.getsockname()[1])
         path = bound.getsockname()
         if not isinstance(path, str):  # an abstract address, which has no file
             return True

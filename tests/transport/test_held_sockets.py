@@ -7,7 +7,7 @@ from pathlib import Path
 from relay.transport.held_sockets import HeldSocket, HeldSockets, socket_name
 from relay.transport.sockets import bind_datagram, bind_stream, bind_unix
 
-UDP = socket_name("datagram", "127.0.0.1:514")
+UDP = socket_name("datagram", "127.0.0.1:0")
 
 
 def datagrams() -> socket.socket:
@@ -47,6 +47,20 @@ def test_a_socket_of_another_kind_than_its_name_is_closed() -> None:
     held.put(HeldSocket(UDP, bound := bind_stream("127.0.0.1", 0)))
     assert held.take(UDP) is None
     assert bound.fileno() == -1
+
+
+def test_a_socket_at_another_port_than_its_name_is_closed() -> None:
+    held = HeldSockets()
+    held.put(HeldSocket(socket_name("datagram", "127.0.0.1:514"), bound := datagrams()))
+    assert held.take(socket_name("datagram", "127.0.0.1:514")) is None
+    assert bound.fileno() == -1
+    with datagrams() as bound:
+        for name in (
+            socket_name("datagram", f"[::1]:{bound.getsockname()[1]}"),
+            socket_name("inherited", "syslog.socket"),
+        ):
+            held.put(HeldSocket(name, bound))
+            assert held.take(name) is not None
 
 
 def test_what_nobody_has_taken_is_closed_and_said() -> None:
