@@ -42,15 +42,15 @@ def find_conflicts(
                 f"{name_source(other.id)}: {other.listen} is already taken by "
                 f"{name_source(one.id)} ({one.listen}); choose another one"
             )
-    for first, second in combinations(destinations, 2):
+    for one_at, other_at, is_same in _writers(destinations, kinds):
+        first, second = destinations[one_at], destinations[other_at]
         here, there = first.connect, second.connect
-        kind = kinds.destination(here.scheme)
-        if here.local_path and here.local_path == there.local_path and not kind.shared:
+        if is_same:
             yield (
                 f"{name_destination(second.id)}: {there} is already written by "
                 f"{name_destination(first.id)}; choose another file"
             )
-        elif kind.meets is not None and here.scheme == there.scheme and kind.meets(here, there):
+        else:
             yield (
                 f"{name_destination(second.id)}: {there} may name the same files as {here} of "
                 f"{name_destination(first.id)}; put a word into one of them that the other has not"
@@ -76,6 +76,31 @@ def _neighbours(
         by_place[url.inherited, "" if url.inherited else url.local_path, port].append(at)
     for one, other in sorted(pair for at in by_place.values() for pair in combinations(at, 2)):
         yield sources[one], sources[other]
+
+
+def _writers(
+    destinations: Sequence[DestinationConfiguration], kinds: AnyKinds
+) -> list[tuple[int, int, bool]]:
+    """The pairs of destinations that write in one place, in their order, as indexes.
+
+    The last is whether their paths are the same; otherwise they may name the same files.
+    """
+    by_path, by_scheme = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
+    for at, destination in enumerate(destinations):
+        url = destination.connect
+        if url.local_path:
+            by_path[url.local_path].append(at)
+        by_scheme[url.scheme].append(at)
+    found: dict[tuple[int, int], bool] = {}
+    for scheme, indexes in by_scheme.items():
+        if (meetings := kinds.destination(scheme).meetings) is not None:
+            urls = [destinations[at].connect for at in indexes]
+            found |= {(indexes[one], indexes[other]): False for one, other in meetings(urls)}
+    for indexes in by_path.values():
+        for one, other in combinations(indexes, 2):
+            if not kinds.destination(destinations[one].connect.scheme).shared:
+                found[one, other] = True
+    return sorted((*pair, is_same) for pair, is_same in found.items())
 
 
 def web_conflicts(
@@ -143,18 +168,17 @@ def _loops(
     by_id = {source.id: source for source in sources}
     # From each destination: (own source that it reaches, destination which that one feeds).
     feeds: dict[str, list[tuple[str, str]]] = {}
+    fed_by = defaultdict[str, list[str]](list)
+    for destination in destinations:
+        for id in destination.sources:
+            fed_by[id].append(destination.id)
     for destination in destinations:
         reached = [
             id
             for id, source in by_id.items()
             if any(_arrives(url, source.listen, kinds) for url in destination.targets)
         ]
-        feeds[destination.id] = [
-            (id, next_one.id)
-            for id in reached
-            for next_one in destinations
-            if id in next_one.sources
-        ]
+        feeds[destination.id] = [(id, fed) for id in reached for fed in fed_by.get(id, ())]
     reported: set[frozenset[str]] = set()
     for destination in destinations:
         way = _way_back(destination.id, feeds)

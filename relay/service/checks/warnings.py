@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -47,6 +48,7 @@ def configuration_warnings(configuration: Configuration, places: Places) -> list
         if source.tls is not None:
             warnings += _certificate_warnings(source.tls, where, "server")
         warnings += source.warnings(partial(join_path, where))
+    unreachable = _unreachable(configuration.destinations)
     for destination in configuration.destinations:
         where = join_path("destinations", destination.id)
         if destination.tls is not None:
@@ -54,7 +56,7 @@ def configuration_warnings(configuration: Configuration, places: Places) -> list
         warnings += destination.warnings(partial(join_path, where))
         warnings += _macro_warnings(destination, where)
         warnings += _ring_warnings(destination, configuration, where)
-        warnings += _unreachable(destination, configuration.destinations, where)
+        warnings += [unreachable[destination.id]] if destination.id in unreachable else []
         warnings += _token_in_clear(destination, where)
     return list(dict.fromkeys(warnings))
 
@@ -145,26 +147,75 @@ def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extens
         return None
 
 
-def _unreachable(
-    destination: DestinationConfiguration, all: Iterable[DestinationConfiguration], where: str
-) -> Iterator[str]:
-    """A destination that gets nothing, since others take everything from each of its sources."""
-    takers: dict[str, str] = {}
-    for other in sorted(all, key=lambda other: other.routing.fallback):
-        if other is destination:
-            break
-        is_superior = destination.routing.fallback and not other.routing.fallback
-        is_same = (other.match, other.apps) == (destination.match, destination.apps)
-        if (other.routing.final or is_superior) and (other.takes_all or is_same):
-            key = "a destination" if is_superior else "final"
-            takers.update(dict.fromkeys(other.sources, f"{other.id!r} is {key}"))
-    if destination.sources and set(destination.sources) <= set(takers):
-        reasons = ", ".join(dict.fromkeys(takers[id] for id in destination.sources))
-        own = "fallback" if destination.routing.fallback else "sources"
-        yield (
-            f"{where}.{own}: no message reaches this destination: {reasons} and takes all of its "
-            "messages; give the others a narrower match, or write this one before them"
-        )
+class _Takers:
+    """Which destination takes the last of the messages of a source, of those that were added.
+
+    Attributes:
+        of_all: By source, those that take all; with their numbers, since the last one counts.
+        of_some: The same for those that have a filter and apps, by these.
+    """
+
+    def __init__(self) -> None:
+        self.of_all: dict[str, tuple[int, str]] = {}
+        self.of_some: dict[object, dict[str, tuple[int, str]]] = {}
+
+    def add(self, number: int, destination: DestinationConfiguration, why: str) -> None:
+        if destination.takes_all:
+            takers = self.of_all
+        else:
+            takers = self.of_some.setdefault(_wish(destination), {})
+        reason = f"{destination.id!r} is {why}"
+        takers.update(dict.fromkeys(destination.sources, (number, reason)))
+
+    def reasons(self, destination: DestinationConfiguration) -> list[str]:
+        """Why nothing of its sources is left for `destination`; none if something is."""
+        same = self.of_some.get(_wish(destination), {})
+        nobody = (-1, "")
+        found = [
+            max(self.of_all.get(id, nobody), same.get(id, nobody)) for id in destination.sources
+        ]
+        return [] if nobody in found else list(dict.fromkeys(reason for _, reason in found))
+
+
+def _wish(destination: DestinationConfiguration) -> object:
+    """What tells destinations apart that want other messages; may be a key of a dictionary."""
+    return _hashable((destination.match, destination.apps))
+
+
+def _hashable(value: object) -> object:
+    if isinstance(value, Mapping):
+        return frozenset((name, _hashable(each)) for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_hashable, value))
+    if is_dataclass(value):
+        return (type(value), *(_hashable(getattr(value, each.name)) for each in fields(value)))
+    return value
+
+
+def _unreachable(all: Iterable[DestinationConfiguration]) -> dict[str, str]:
+    """Destinations that get nothing, since others take everything from each of their sources.
+
+    Each is looked at once, after all that come before it: fallbacks after all others.
+
+    Returns:
+        The warning about each, by its id.
+    """
+    found: dict[str, str] = {}
+    final, superior = _Takers(), _Takers()
+    for number, each in enumerate(sorted(all, key=lambda each: each.routing.fallback)):
+        is_fallback = each.routing.fallback
+        if reasons := (superior if is_fallback else final).reasons(each):
+            where = join_path("destinations", each.id)
+            found[each.id] = (
+                f"{where}.{'fallback' if is_fallback else 'sources'}: no message reaches this "
+                f"destination: {', '.join(reasons)} and takes all of its messages; give the "
+                "others a narrower match, or write this one before them"
+            )
+        if not is_fallback:
+            superior.add(number, each, "a destination")
+        if each.routing.final:
+            (superior if is_fallback else final).add(number, each, "final")
+    return found
 
 
 def _macro_warnings(destination: DestinationConfiguration, where: str) -> Iterator[str]:

@@ -59,8 +59,9 @@ class UrlKind(Generic[C]):
     arrives: Callable[[Url, Url], bool] | None = None
     """Whether a source, the first URL, gets what is sent to the second one; None = hosts and ports
     tell."""
-    meets: Callable[[Url, Url], bool] | None = None
-    """Whether two destinations may write in the same place; None = if their paths are the same."""
+    meetings: Callable[[Sequence[Url]], Iterable[tuple[int, int]]] | None = None
+    """Which destinations may write in the same place: pairs of indexes, the smaller one first;
+    None = those whose paths are the same."""
     foreign_names: tuple[str, ...] = ()
     """What other programs call the scheme."""
     chosen_by: str = ""

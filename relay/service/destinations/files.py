@@ -32,7 +32,7 @@ from relay.service.probes.files import probe_appended
 from relay.service.probes.probe import Probe
 from relay.transport.files.below import Access
 from relay.transport.files.closed_files import COMPRESSIONS, ClosedFiles, Keeping, MadeFiles
-from relay.transport.files.file_names import FileNames, may_meet
+from relay.transport.files.file_names import FileNames, meetings
 from relay.transport.files.file_tree import FileOptions, FileTree
 from relay.transport.files.writer import FileSession
 
@@ -338,7 +338,7 @@ FILE = DestinationKind(
     delivered="the file is synced; a file that was removed or renamed is opened again. The path "
     "may have macros, as in `file:///srv/logs/${HOST}/${R_YEAR}-${R_MONTH}-${R_DAY}.log`",
     medium="file",
-    meets=lambda one, other: may_meet(one.path, other.path),
+    meetings=lambda urls: meetings([url.path for url in urls]),
     make=_make,
     probe=_probe,
 )

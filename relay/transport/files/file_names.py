@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -147,6 +148,50 @@ def may_meet(path: str, other: str) -> bool:
     """Whether two paths, with or without macros, may name the same file."""
     pairs = zip(_shape(path), _shape(other), strict=False)
     return len(_shape(path)) == len(_shape(other)) and all(_meets(*pair) for pair in pairs)
+
+
+class _Folder:
+    """Templates by their components, so that each is compared with few others.
+
+    Attributes:
+        ends: Indexes of the templates that end here.
+    """
+
+    __slots__ = ("_fixed", "_open", "ends")
+
+    def __init__(self) -> None:
+        self.ends: list[int] = []
+        self._fixed: dict[bytes, _Folder] = {}
+        self._open: dict[bytes, _Folder] = {}  # names with macros
+
+    def add(self, name: bytes) -> _Folder:
+        """The folder of that name in this one."""
+        return (self._open if b"\0" in name else self._fixed).setdefault(name, _Folder())
+
+    def meeting(self, name: bytes) -> Iterator[_Folder]:
+        """Those in this one that may have the same name as `name`."""
+        if b"\0" in name:
+            yield from (each for other, each in self._fixed.items() if _meets(name, other))
+        elif name in self._fixed:
+            yield self._fixed[name]
+        yield from (each for other, each in self._open.items() if _meets(name, other))
+
+
+def meetings(paths: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """The pairs of `paths` of which `may_meet` is true, as indexes, the smaller one first.
+
+    Thousands of paths without macros, or with macros in folders of their own, cost little; those
+    whose macros are in names in one folder are compared with each other.
+    """
+    root = _Folder()
+    for index, path in enumerate(paths):
+        shape = _shape(path)
+        here, met = root, [root]
+        for name in shape:
+            met = [each for folder in met for each in folder.meeting(name)]
+            here = here.add(name)
+        yield from ((other, index) for folder in met for other in sorted(folder.ends))
+        here.ends.append(index)
 
 
 def _shape(template: str) -> list[bytes]:

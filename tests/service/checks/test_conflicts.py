@@ -8,6 +8,7 @@ from relay.service.checks.conflicts import control_socket_problems, find_conflic
 from relay.service.configuration.model import Url
 from relay.service.configuration.url import id_from_url
 from relay.service.kinds import KINDS
+from relay.transport.files import file_names
 from tests.configurations import new_destination, new_source
 
 
@@ -78,6 +79,28 @@ def test_many_sources_are_not_all_compared_with_each_other(monkeypatch: pytest.M
     many["t"] = "tcp://127.0.0.1:7"
     assert conflicts(many, {"d": ("relp://far:1", " ".join(many))}) == []
     assert compared == ["udp://127.0.0.1:7 tcp://127.0.0.1:7"]
+
+
+def test_many_files_are_not_all_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def note(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return meets(one, other)
+
+    meets = file_names._meets.__wrapped__
+    monkeypatch.setattr(file_names, "_meets", note)
+    many = {f"d{number}": (f"file:///var/log/{number}/all.log", "s") for number in range(1500)}
+    many |= {f"m{number}": (f"file:///srv/$HOST/{number}.log", "s") for number in range(1498)}
+    many |= {"same": ("file:///var/log/7/all.log", "s"), "near": ("file:///srv/a/7.log", "s")}
+    found = conflicts({"s": "udp://:1"}, many)
+    assert [line.partition(";")[0] for line in found] == [
+        "destinations.same.connect: file:///var/log/7/all.log is already written by "
+        "destinations.d7.connect",
+        "destinations.near.connect: file:///srv/a/7.log may name the same files as "
+        "file:///srv/$HOST/7.log of destinations.m7.connect",
+    ]
+    assert len(compared) < 20_000  # of 4.5 million pairs
 
 
 def test_paths_behind_a_port_belong_to_another_host() -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from relay.model.errors import ConfigurationError
+from relay.service.checks import warnings as checks
 from relay.service.configuration.file import read_configuration
+from relay.service.configuration.model import DestinationConfiguration, Url
 from relay.service.configuration.reading import Reading
 from relay.service.kinds import KINDS
 from relay.service.tls.certificates import make_authority, make_leaf
+from tests.configurations import new_destination
 
 SOURCE = '[sources.in]\nlisten = "udp://:514"\n'
 DESTINATION = '[destinations.d]\nconnect = "relp+tls://far:20514"\n'
@@ -212,6 +215,28 @@ def test_problems_do_not_hide_warnings_of_other_tables(tmp_path: Path) -> None:
 
 def destination(id: str, text: str) -> str:
     return f'[destinations.{id}]\nconnect = "file:///tmp/{id}.log"\n{text}\n'
+
+
+def test_many_destinations_are_not_all_compared_with_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[str] = []
+
+    def takes_all(self: DestinationConfiguration) -> bool:
+        looked_at.append(self.id)
+        return self.match is None
+
+    monkeypatch.setattr(DestinationConfiguration, "takes_all", property(takes_all))
+    url = Url("relp", host="far", port=1)
+    many = [new_destination(f"d{number}", url, (f"s{number}",)) for number in range(2998)]
+    many += [new_destination("z", url, ("s",), final=True), new_destination("last", url, ("s",))]
+    found = checks._unreachable(many)
+    assert list(found) == ["last"]
+    assert (
+        "destinations.last.sources: no message reaches this destination: 'z' is final"
+        in (found["last"])
+    )
+    assert len(looked_at) <= 2 * len(many)
 
 
 @pytest.mark.parametrize(

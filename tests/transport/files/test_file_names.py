@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 from hashlib import sha256
+from itertools import combinations
 
 import pytest
 from hypothesis import example, given
@@ -20,6 +21,7 @@ from relay.transport.files.file_names import (
     clean_value,
     is_clean,
     may_meet,
+    meetings,
 )
 from relay.wire.parse import parse
 from tests.any_messages import many_examples
@@ -194,3 +196,15 @@ def test_the_date_in_a_name(below: str, unit: str) -> None:
     names = FileNames.of(f"/srv/{below}")
     assert names is not None
     assert names.unit == unit
+
+
+_TEMPLATES = st.lists(st.sampled_from(["a", "b", "ab", "$HOST", "a$HOST", "${HOST}b", ""]))
+
+
+@many_examples(500)
+@given(st.lists(_TEMPLATES.map(lambda names: "/" + "/".join(names)), max_size=8))
+def test_the_pairs_that_may_meet_are_found(paths: list[str]) -> None:
+    pairs = combinations(range(len(paths)), 2)
+    assert sorted(meetings(paths)) == [
+        (one, other) for one, other in pairs if may_meet(paths[one], paths[other])
+    ]
