@@ -6,7 +6,7 @@ import re
 
 from relay.model.message import DEFAULT_FACILITY, DEFAULT_SEVERITY, SyslogMessage
 from relay.wire.headers.rfc3164 import parse_rfc3164
-from relay.wire.headers.timestamp import ISO_STAMP
+from relay.wire.headers.timestamp import ISO_STAMP, POSSIBLE_ISO_STAMP
 
 _PAIRS_MAX = 1000
 
@@ -22,6 +22,8 @@ _BARS = re.compile(rb"(?:(?<=\|)|\A)%s=()([^|\\]*+(?:\\.[^|\\]*+)*+)" % _KEY, re
 _ESCAPED = re.compile(rb'\\(["\\=])')
 
 _DATE_AND_TIME = re.compile(ISO_STAMP)
+_WITH_ZONE = re.compile(POSSIBLE_ISO_STAMP)
+_OFFSET = re.compile(rb"[+-][0-9]{2}:?[0-9]{2}")
 _CHECKPOINT = re.compile(
     rb"<[0-9]{1,3}>1 ([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^ ]++) "
     rb"([^ ]++) (CheckPoint) ([^ ]++) ([^ ]++) "
@@ -53,8 +55,8 @@ def key_values(text: bytes, prefix: str, pattern: re.Pattern[bytes] = _PLAIN) ->
 def read_fortigate(line: bytes, raw: bytes, pri: tuple[int, int], start: int) -> SyslogMessage:
     """``<PRI>date=2021-01-15 time=12:58:59 devname="..." ...``
 
-    HOSTNAME is devname.  The stamp is in the local zone, as in syslog-ng, which does not
-    look at ``tz`` either.
+    HOSTNAME is devname.  The stamp has the offset that ``tz`` gives, as in ``tz="+0200"``; it is
+    in the zone of the source without one, as always in syslog-ng, which does not look at ``tz``.
 
     Args:
         start: Offset of ``date=``.
@@ -62,6 +64,9 @@ def read_fortigate(line: bytes, raw: bytes, pri: tuple[int, int], start: int) ->
     text = line[start:]
     pairs = key_values(text, ".fortigate.")
     stamp = b"%s %s" % (pairs.get(".fortigate.date", b""), pairs.get(".fortigate.time", b""))
+    zoned = stamp + offset if _OFFSET.fullmatch(offset := pairs.get(".fortigate.tz", b"")) else b""
+    if _WITH_ZONE.fullmatch(zoned) is not None:
+        stamp = zoned
     timestamp = stamp if _DATE_AND_TIME.fullmatch(stamp) is not None else None
     hostname = pairs.get(".fortigate.devname") or None
     pairs[".app.name"] = b"fortigate"

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +14,7 @@ from relay.wire.adapters.key_value import (
     read_sudo,
     read_websense,
 )
+from relay.wire.headers.timestamp import to_datetime
 from relay.wire.parse import parse
 
 
@@ -39,6 +43,27 @@ def test_fortigate() -> None:
     assert message.pairs[".app.name"] == b"fortigate"
     without = read_fortigate(b"date=x", b"date=x", (23, 5), 0)
     assert (without.timestamp, without.hostname) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("tz", "instant"),
+    [
+        (b'tz="+0200"', b"2026-10-11T20:14:15+00:00"),
+        (b'tz="-0730"', b"2026-10-12T05:44:15+00:00"),
+        (b"tz=+05:30", b"2026-10-11T16:44:15+00:00"),
+        *((text, b"2026-10-11T13:14:15+00:00") for text in (b"", b'tz=""', b'tz="Tokyo"')),
+        *((text, b"2026-10-11T13:14:15+00:00") for text in (b'tz="+2500"', b'tz="+0199"')),
+    ],
+)
+def test_the_zone_of_a_fortigate(tz: bytes, instant: bytes) -> None:
+    line = b'<189>date=2026-10-11 time=22:14:15 %s devname="FGT60E"' % tz
+    message = read_fortigate(line, line, (23, 5), 5)
+    zone = timezone(timedelta(hours=9))  # that of the source
+    assert message.hostname == b"FGT60E"
+    assert message.timestamp is not None
+    assert to_datetime(message.timestamp, 1_800_000_000.0, zone) == datetime.fromisoformat(
+        instant.decode()
+    )
 
 
 def test_checkpoint_in_its_syslog_format() -> None:
