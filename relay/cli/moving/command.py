@@ -19,7 +19,7 @@ from relay.cli.moving.rsyslog.dialect import RSYSLOG
 from relay.cli.moving.syslog_ng.dialect import SYSLOG_NG
 from relay.cli.moving.vector.dialect import VECTOR
 from relay.cli.output import give_up
-from relay.cli.toml_writing import write_toml
+from relay.cli.toml_writing import Table, write_toml
 from relay.service.writing import PUBLIC_MODE, SECRET_MODE, Written, write_files
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -28,6 +28,7 @@ DIALECTS: Mapping[str, Dialect] = {
 """All dialects, by the name that `--from` has for them."""
 
 _STDOUT = "-"
+_LOGS = "/var/log/syslogrelay"
 
 
 @click.command("import")
@@ -77,14 +78,18 @@ def import_command(
         give_up(str(error))
     except OSError as error:
         give_up(f"{error.filename or file}: cannot read it: {error.strerror or error}")
-    text = write_toml(accepted_tables(imported), head=_head(file, imported))
+    tables = accepted_tables(imported)
+    text = write_toml(tables, head=_head(file, imported))
     if not force:
         _refuse_existing([output, report_path, *_beside(output, imported.extra_files)])
     missing: list[str] = []
     try:
         _write_all(imported, text, output, force=force)
         missing = [] if output == _STDOUT else open_problems(output)
-        lines = [*_report_lines(imported, output), *(f"{each} (to be done)" for each in missing)]
+        lines = [
+            *_report_lines(imported, tables, output),
+            *(f"{each} (to be done)" for each in missing),
+        ]
         report = "".join(f"{line}\n" for line in lines)
         if report_path is None:
             click.echo(report, nl=False, err=True)
@@ -110,8 +115,26 @@ def _head(path: str, imported: Imported) -> list[str]:
     ]
 
 
-def _report_lines(imported: Imported, output: str) -> Iterable[str]:
+def _elsewhere(tables: Iterable[Table]) -> list[str]:
+    """Destinations with files that the shipped unit does not let the relay write."""
+    return [
+        ".".join(table.path)
+        for table in tables
+        if table.path[0] == "destinations"
+        and str(table.values.get("connect", "")).startswith("file://")
+        and not str(table.values["connect"]).startswith(
+            (f"file://{_LOGS}/", "file:///var/lib/syslogrelay/")
+        )
+    ]
+
+
+def _report_lines(imported: Imported, tables: Iterable[Table], output: str) -> Iterable[str]:
     yield from imported.report.lines()
+    if elsewhere := _elsewhere(tables):
+        yield (
+            f"{', '.join(elsewhere)}: the relay of a package may write files below {_LOGS} only "
+            '(to be done): change the paths, or see "Rights of the relay" in moving.md'
+        )
     for name, extra in imported.extra_files.items():
         what = "a secret, readable for its owner only" if extra.is_secret else "a table"
         if output == _STDOUT:

@@ -231,7 +231,7 @@ class Keys:
         given = self.take(*names)
         if given is None:
             return default
-        given.taken("see the table that it is in")
+        given.taken("belongs to the table that it is in")
         return given.text
 
     def inner(self, *names: str, hidden: tuple[str, ...] = ()) -> Keys | None:

@@ -7,6 +7,7 @@ import socket
 import stat
 
 from relay.model.text import counted, size
+from relay.queue.files.ownership import user_name
 from relay.service.probes.probe import Probe
 from relay.transport.files.search import FileSearch
 from relay.transport.local.logins import terminal_lines
@@ -178,7 +179,7 @@ def _fail_access(probe: Probe, path: str, fault: str, what: str) -> None:
     probe.fail(
         "path",
         fault,
-        f"user {os.geteuid()} {what} {path}, which belongs to user {owner.st_uid} with mode "
-        f"{owner.st_mode & 0o7777:04o}",
-        "change its owner or mode, or check as the relay's user",
+        f"user {user_name(os.geteuid())} {what} {path}, which belongs to user "
+        f"{user_name(owner.st_uid)} with mode {owner.st_mode & 0o7777:04o}",
+        "choose another path, or change its owner or mode; check as the relay's user",
     )

@@ -79,3 +79,10 @@ def test_what_cannot_be_written_is_status_2(config: Path, tmp_path: Path) -> Non
     result = run(config, "-o", tmp_path / "none" / "relay.toml")
     assert result.exit_code == 2
     assert f"{tmp_path}/none/relay.toml: cannot write it: No such file" in result.stderr
+
+
+def test_files_that_the_unit_does_not_let_the_relay_write_are_in_the_report(config: Path) -> None:
+    said = run(config).stderr.splitlines()[-1]
+    assert said.startswith("destinations.all: the relay of a package may write files below ")
+    config.write_text(CONFIG.replace("/var/log/all", "/var/log/syslogrelay/all"))
+    assert "to be done" not in run(config).stderr

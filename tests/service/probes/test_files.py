@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.queue.files.ownership import user_name
 from relay.service.probes import files
 from relay.service.probes.files import (
     probe_appended,
@@ -57,7 +58,10 @@ def test_no_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not probe_directory(probe, str(tmp_path))
     probe_read(probe, str(tmp_path / "f*"), follow_symlinks=False)
     assert faults(probe) == ["file-not-writable", "directory-not-writable", "file-not-readable"]
-    assert f"{tmp_path}/file, which belongs to user {os.geteuid()}" in probe.findings[0].text
+    assert (
+        f"{tmp_path}/file, which belongs to user {user_name(os.geteuid())}"
+        in probe.findings[0].text
+    )
 
 
 @pytest.mark.parametrize(

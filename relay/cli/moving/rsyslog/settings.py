@@ -261,7 +261,7 @@ def _say_of_global(read: Reader) -> None:
         "the relay keeps its queues in relay.state_dir; what rsyslog has queued stays there: let "
         "it empty its queues before you stop it",
     )
-    read.ignore(["umask"], "mode of each file says it")
+    read.ignore(["umask"], "replaced by the mode of each file")
     read.ignore(
         [
             *(

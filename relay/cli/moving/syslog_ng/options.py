@@ -84,7 +84,7 @@ class Options:
         option = self.take_own("flags")
         if option is None:
             return set()
-        option.taken("what they mean here is in the table")
+        option.taken("are keys of the same table")
         return {canonical(text) for text in option.texts}
 
     def pass_over(self, reasons: Mapping[str, str]) -> None:
