@@ -99,7 +99,7 @@ def install(version: str) -> None:
         wheel = next(Path(wheels).glob(f"syslogrelay-{version}-*.whl"), None)
         if wheel is None:
             raise BuildFailed(f"pip has built no wheel of version {version}")
-        run(*pip, "install", "--no-compile", "--target", site, f"{wheel}[top]")
+        run(*pip, "install", "--no-compile", "--target", site, f"{wheel}[top,import]")
     shutil.rmtree(site / "bin", ignore_errors=True)
     check_compiled(site)
     for pattern in NOT_NEEDED:
