@@ -20,6 +20,8 @@ EXPECTED = (
     *("usr/share/man/man8/syslogrelay.8.gz", f"{HOME}/bin/python3.11", f"{HOME}/pyvenv.cfg"),
     *("usr/share/doc/syslogrelay/sbom.cdx.json", "usr/share/doc/syslogrelay/licences.txt"),
     f"{SITE}/relay/codec/lines.cpython-311-x86_64-linux-gnu.so",
+    # For `top`, and for `import` of YAML.
+    *(f"{SITE}/textual/__init__.py", f"{SITE}/yaml/__init__.py"),
     *COMPLETIONS.values(),
 )
 
@@ -43,6 +45,8 @@ def test_lintian_finds_no_error() -> None:
 def test_the_deb_has_what_belongs_to_it_and_nothing_of_the_build() -> None:
     lines = said("dpkg-deb", "--contents", newest("*.deb")).splitlines()
     names = {line.split()[5].removeprefix("./").rstrip("/") for line in lines}
+    sizes = {line.split()[5].removeprefix("./"): line.split()[2] for line in lines}
+    assert [name for name in COMPLETIONS.values() if sizes.get(name) == "0"] == []
     assert set(EXPECTED) - names == set()
     odd = (".pyc", ".pyx", "/tests", "direct_url.json", ".git", "logrotate")
     assert [name for name in names if any(part in name for part in odd)] == []

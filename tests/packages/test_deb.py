@@ -56,6 +56,7 @@ def host(package: Path, tmp_path_factory: pytest.TempPathFactory) -> DebianHost:
 def test_it_is_installed(host: DebianHost) -> None:
     said = host.run("dpkg --status syslogrelay; syslogrelay --version; id syslogrelay")
     assert "Status: install ok installed" in said
+    assert "(systemd-journal)" in said
     program = "/usr/lib/syslogrelay/bin/twistd syslogrelay --version"
     assert "(compiled)" in host.run(program)
     assert host.exists("/etc/systemd/system/multi-user.target.wants/syslogrelay.service")
