@@ -99,7 +99,7 @@ def _keys_of(cls: type[DataclassInstance]) -> Mapping[str, Key]:
     found: dict[str, Key] = {}
     for each in fields(cls):
         if _KEY in each.metadata:
-            found[_name_of(each)] = each.metadata[_KEY]
+            found[name_of(each)] = each.metadata[_KEY]
         elif _GROUP in each.metadata:
             of_group, without = each.metadata[_GROUP]
             found |= {name: key for name, key in keys_of(of_group).items() if name not in without}
@@ -115,7 +115,7 @@ def entries_of(value: DataclassInstance) -> Iterator[tuple[str, Key, object]]:
     """The names of the keys that a value of a class has, without groups; the keys; their values."""
     for each in fields(value):
         if _KEY in each.metadata:
-            yield _name_of(each), each.metadata[_KEY], getattr(value, each.name)
+            yield name_of(each), each.metadata[_KEY], getattr(value, each.name)
 
 
 def compose(cls: type[D], values: Mapping[str, object]) -> D:
@@ -127,7 +127,7 @@ def compose(cls: type[D], values: Mapping[str, object]) -> D:
     """
     found: dict[str, object] = {}
     for each in fields(cls):
-        if (name := _name_of(each)) in values:
+        if (name := name_of(each)) in values:
             found[each.name] = values[name]
         elif _GROUP in each.metadata:
             found[each.name] = compose(each.metadata[_GROUP][0], values)
@@ -167,6 +167,7 @@ class Table(Generic[D]):
         return read_record(self.cls, value, path, reading)
 
 
-def _name_of(each: Field[object]) -> str:
+def name_of(each: Field[object]) -> str:
+    """The name of a field as the file has it."""
     declared = each.metadata.get(_KEY)
     return declared.named or each.name if declared else each.name

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Protocol, TypeVar
 
-from relay.service.configuration.keys import groups_of
+from relay.service.configuration.keys import groups_of, name_of
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
@@ -264,7 +264,7 @@ def changed_keys(old: object, new: object) -> tuple[str, ...]:
         if is_group and before is not None and after is not None:
             found += changed_keys(before, after)
         else:
-            found.append(each.name)
+            found.append(name_of(each))
     return tuple(dict.fromkeys(found))
 
 

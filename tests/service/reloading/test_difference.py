@@ -17,6 +17,7 @@ from relay.service.configuration.model import (
     WatchConfiguration,
     WebConfiguration,
 )
+from relay.service.destinations.files import FileAccess
 from relay.service.reloading import difference as module
 from relay.service.reloading.difference import Change, Ids, changed_keys, difference
 from tests.configurations import new_destination, new_source
@@ -167,6 +168,7 @@ def test_keys_of_groups_and_of_tls_are_named_as_the_file_has_them() -> None:
     new = new_source("in", url, tls=TlsConfiguration(certificate="/b"), connections_max=6)
     assert set(changed_keys(old, new)) == {"certificate", "connections_max"}
     assert changed_keys(old, new_source("in", UDP)) == ("listen",)
+    assert changed_keys(FileAccess(), FileAccess(group_name="adm")) == ("group",)
 
 
 def test_keys_that_need_a_restart_keep_their_value() -> None:
