@@ -28,7 +28,7 @@ from relay.service.configuration.table import Choice, Duration, Permissions, Siz
 from relay.service.configuration.url import Path, Role, url_shown
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
-from relay.service.probes.files import probe_appended
+from relay.service.probes.files import probe_appended, probe_ownership
 from relay.service.probes.probe import Probe
 from relay.transport.files.below import Access
 from relay.transport.files.closed_files import COMPRESSIONS, ClosedFiles, Keeping, MadeFiles
@@ -328,7 +328,10 @@ def _group_id(text: str) -> int:
 
 
 def _probe(configuration: FileConfiguration, probe: Probe) -> None:
-    probe_appended(probe, configuration.options.root, configuration.options.only)
+    options = configuration.options
+    probe_appended(probe, options.root, options.only)
+    access = options.access.access
+    probe_ownership(probe, access.owner, access.group)
 
 
 FILE = DestinationKind(

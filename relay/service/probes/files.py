@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
 import stat
@@ -29,6 +30,38 @@ def probe_appended(probe: Probe, directory: str, name: str) -> None:
     elif not probe_directory(probe, directory):
         return
     _probe_room(probe, directory)
+
+
+def probe_ownership(probe: Probe, owner: int, group: int) -> None:
+    """Whether files can be given to a user and a group, by their numbers; -1 = as they are made.
+
+    A warning: the relay may have groups and capabilities of its unit, which its user has not here.
+    """
+    user = os.geteuid()
+    if user == 0:
+        return
+    if owner not in (-1, user):
+        probe.warn(
+            "path",
+            "owner-not-possible",
+            f"user {user_name(user)} may not give files to user {user_name(owner)}",
+            "leave `owner` out, or give the relay CAP_CHOWN",
+        )
+    if group != -1 and group not in (os.getegid(), *os.getgroups()):
+        probe.warn(
+            "path",
+            "group-not-possible",
+            f"user {user_name(user)} is not a member of group {_group_name(group)}, so it may not "
+            "give files to it",
+            "leave `group` out, or write SupplementaryGroups= into the unit",
+        )
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def probe_directory(probe: Probe, directory: str) -> bool:

@@ -12,6 +12,7 @@ from relay.service.probes.files import (
     probe_appended,
     probe_connectable,
     probe_directory,
+    probe_ownership,
     probe_pipe,
     probe_read,
     probe_runnable,
@@ -62,6 +63,23 @@ def test_no_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"{tmp_path}/file, which belongs to user {user_name(os.geteuid())}"
         in probe.findings[0].text
     )
+
+
+def test_files_for_another_owner_or_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_001)
+    monkeypatch.setattr(os, "getegid", lambda: 4_000_000_002)
+    monkeypatch.setattr(os, "getgroups", lambda: [4_000_000_003])
+    probe = Probe("destination file", 1)
+    for owner, group in ((-1, -1), (4_000_000_001, 4_000_000_002), (-1, 4_000_000_003)):
+        probe_ownership(probe, owner, group)
+    assert faults(probe) == []
+    probe_ownership(probe, 0, 0)
+    assert faults(probe) == ["owner-not-possible", "group-not-possible"]
+    assert "is not a member of group root, so" in probe.findings[1].text
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    again = Probe("destination file", 1)
+    probe_ownership(again, 4_000_000_001, 4_000_000_004)
+    assert faults(again) == []
 
 
 @pytest.mark.parametrize(
