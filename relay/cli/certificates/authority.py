@@ -48,7 +48,10 @@ def authority_in(folder: Path) -> Issued:
     try:
         return load_issued(certificate.read_bytes(), key.read_bytes())
     except FileNotFoundError as error:
-        give_up(f"{error.filename} is missing; make it with: syslogrelay certs ca --out {folder}")
+        give_up(
+            f"{error.filename} is missing; name the authority's directory with --out, or make "
+            f"a new authority: syslogrelay certs ca --out {folder}"
+        )
     except OSError as error:
         give_up(f"cannot read {error.filename}: {error.strerror}")
     except ValueError as error:

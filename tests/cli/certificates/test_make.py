@@ -103,8 +103,8 @@ def test_a_leaf_needs_an_authority(tmp_path: Path) -> None:
     result = certs("server", "--out", str(tmp_path))
     assert (result.exit_code, result.stderr) == (
         2,
-        f"syslogrelay: {tmp_path}/ca.pem is missing; make it with: syslogrelay certs ca --out "
-        f"{tmp_path}\n",
+        f"syslogrelay: {tmp_path}/ca.pem is missing; name the authority's directory with --out, "
+        f"or make a new authority: syslogrelay certs ca --out {tmp_path}\n",
     )
 
 
