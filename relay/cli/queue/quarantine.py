@@ -1,4 +1,4 @@
-"""`syslogrelay quarantine`: list, show, release and purge quarantined messages."""
+"""`syslogrelay quarantine`: list, show, replay and purge quarantined messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WHOLE_BYTES = 32 * 1024 * 1024
 
 @click.group(cls=Commands)
 def quarantine() -> None:
-    """Show, release or purge quarantined messages.
+    """Show, replay or purge quarantined messages.
 
     ID is that of a destination, or `source/ID` for the quarantine of a source.
 

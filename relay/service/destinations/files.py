@@ -330,7 +330,7 @@ def _group_id(text: str) -> int:
 def _probe(configuration: FileConfiguration, probe: Probe) -> None:
     options = configuration.options
     probe_appended(probe, options.root, options.only)
-    access = options.access.access
+    access = options.access
     probe_ownership(probe, access.owner, access.group)
 
 
