@@ -64,7 +64,7 @@ def probe_unix_socket(probe: Probe, listen: Url) -> None:
     if held := _holders(inodes):
         _held(probe, listen, held)
     elif inodes:
-        probe.fail("port", "port-taken", f"{listen} is in use by a process", "stop it")
+        _held(probe, listen, {})
     else:
         probe_directory(probe, os.path.dirname(listen.path))
 
@@ -85,6 +85,12 @@ def _tell_of_buffer(probe: Probe, granted: int, wanted: int) -> None:
 def _not_bound(probe: Probe, listen: Url, error: OSError, kind: socket.SocketKind) -> None:
     if error.errno == errno.EADDRINUSE:
         _held(probe, listen, _holders(_inet_inodes(kind, listen.port)))
+    elif (
+        error.errno == errno.EACCES
+        and probe.relay_pid
+        and (inodes := _inet_inodes(kind, listen.port))
+    ):
+        _held(probe, listen, _holders(inodes))
     elif error.errno == errno.EACCES:
         probe.fail(
             "port",
@@ -108,6 +114,16 @@ def _held(probe: Probe, listen: Url, held: dict[int, str]) -> None:
     """Tell who has the port; the relay itself may."""
     if probe.relay_pid and probe.relay_pid in held:
         probe.passed("port", f"{listen} is held by the relay itself (process {probe.relay_pid})")
+        return
+    if probe.relay_pid and not held:
+        # A process with capabilities hides its descriptors from its own user.
+        probe.warn(
+            "port",
+            "port-holder-hidden",
+            f"{listen} is in use, and only root can see whether by the relay itself (process "
+            f"{probe.relay_pid})",
+            "run the same command as root",
+        )
         return
     who = ", ".join(f"{name} (process {pid})" for pid, name in sorted(held.items()))
     probe.fail(

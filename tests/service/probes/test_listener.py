@@ -108,3 +108,26 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     probe_unix_socket(probe, url)  # nobody is there any more
     assert faults(probe) == ["path", "path-taken", "port-taken", "path"]
     assert f"(process {os.getpid()})" in probe.findings[2].text
+
+
+def test_a_running_relay_may_hide_that_it_holds_a_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "_holders", lambda inodes: {})
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+        bound.bind(str(path))
+        for pid, fault in ((0, "port-taken"), (7, "port-holder-hidden")):
+            probe = Probe("source", 1, relay_pid=pid)
+            probe_unix_socket(probe, Url("unixgram", path=str(path)))
+            assert faults(probe) == [fault]
+
+
+def test_a_low_port_that_the_running_relay_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "bind_stream", failing(errno.EACCES))
+    monkeypatch.setattr(listener, "_inet_inodes", lambda kind, port: ["1"])
+    monkeypatch.setattr(listener, "_holders", lambda inodes: {})
+    for pid, fault in ((0, "port-privileged"), (7, "port-holder-hidden")):
+        probe = Probe("source", 1, relay_pid=pid)
+        probe_stream_port(probe, TCP, None)
+        assert faults(probe) == [fault]
