@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -48,6 +49,18 @@ class Program(Commands):
         module, _, name = place.partition(":")
         command: click.Command = getattr(import_module(f"relay.cli.{module}"), name or cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            # click looks for similar names among commands that are imported already: none.
+            similar = get_close_matches(args[0], self._modules, n=1)
+            if similar and args[0] not in self._modules:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {similar[0]!r}?")
+            raise
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with ending_quietly():

@@ -28,7 +28,7 @@ def test_help_names_the_commands() -> None:
 def test_an_unknown_command() -> None:
     result = CliRunner().invoke(main, ["chekc"])
     assert result.exit_code == 2
-    assert "No such command 'chekc'" in result.output
+    assert "No such command 'chekc'. Did you mean 'check'?" in result.output
 
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
