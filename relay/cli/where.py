@@ -82,6 +82,15 @@ def where_options(command: Callable[..., object], *, warns: bool = True) -> Call
     return with_where
 
 
+def named_state_dir(
+    state_dir: str | None, config: str | None, environment: Mapping[str, str]
+) -> str | None:
+    """The state directory of the option, else of the environment unless a file is named."""
+    if state_dir is None and config is None:
+        return environment.get(STATE_DIR_VARIABLE) or None
+    return state_dir
+
+
 def located(
     state_dir: str | None,
     config: str | None,
@@ -94,8 +103,7 @@ def located(
     Warns on standard error of a file with errors, unless that is not wanted, and ends the command
     if nothing says where the state directory is.
     """
-    if config is None and state_dir is None:
-        state_dir = environment.get(STATE_DIR_VARIABLE) or None
+    state_dir = named_state_dir(state_dir, config, environment)
     if config is None:
         if state_dir is not None:
             return Where(state_dir)

@@ -18,7 +18,7 @@ from relay.cli.support.bundle_parts import Part, Subject, collected, pid_in
 from relay.cli.support.config_show import running_document
 from relay.cli.support.host_facts import environment_of
 from relay.cli.support.scrubbing import Scrubber, secrets_of, texts_of
-from relay.cli.where import STATE_DIR_VARIABLE
+from relay.cli.where import STATE_DIR_VARIABLE, named_state_dir
 from relay.model.text import size
 from relay.service.configuration.file import DEFAULT_PATH, examine_file
 from relay.service.configuration.model import DEFAULT_STATE_DIR
@@ -116,7 +116,7 @@ def _name() -> str:
 
 def _subject(config: str | None, state_dir: str | None) -> Subject:
     """What the options, the environment and the usual places say."""
-    state_dir = state_dir or (None if config else os.environ.get(STATE_DIR_VARIABLE))
+    state_dir = named_state_dir(state_dir, config, os.environ)
     if config is None and state_dir:
         config = _configuration_of(state_dir)
     if config is None and os.path.exists(DEFAULT_PATH):

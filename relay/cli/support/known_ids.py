@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from relay.cli.control_client import AskFailed, ask
-from relay.cli.where import STATE_DIR_VARIABLE
+from relay.cli.where import named_state_dir
 from relay.model.errors import ConfigurationError
 from relay.model.text import Document
 from relay.service.configuration.file import DEFAULT_PATH
@@ -39,7 +39,7 @@ def completing(*tables: str) -> Complete:
 
 def known_ids(config: str | None, state_dir: str | None, tables: Sequence[str]) -> list[str]:
     """The ids in `tables`, in their order, for the options that were given."""
-    state_dir = state_dir or (None if config else os.environ.get(STATE_DIR_VARIABLE))
+    state_dir = named_state_dir(state_dir, config, os.environ)
     if config is None and (state_dir or "orphans" in tables):
         running = _of_relay(state_dir or DEFAULT_STATE_DIR, tables)
         if running or state_dir:

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from relay.model.text import counted
 from relay.service.configuration.credentials import with_credentials
-from relay.service.configuration.masking import MASK, masked
+from relay.service.configuration.masking import MASK, SECRET_CHARACTERS_MIN, masked
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.reading import content_of
 
@@ -30,7 +30,6 @@ _QUERY_VALUE = re.compile(r"[?&][^=&]*=([^&]+)")
 _ASSIGNED = re.compile(r"[=: ]([^=: ]{8,})")
 _FILE_BYTES_MAX = 64 * 1024
 _PEM_LINE = re.compile(r"[A-Za-z0-9+/=]{16,}")
-_SECRET_CHARACTERS_MIN = 4
 
 
 class Scrubber:
@@ -44,7 +43,7 @@ class Scrubber:
     def __init__(self, secrets: Collection[str] = (), known: Collection[str] = ()) -> None:
         # A secret may be a part of another one.
         self._secrets = sorted(
-            {each for each in secrets if len(each) >= _SECRET_CHARACTERS_MIN}, key=len, reverse=True
+            {each for each in secrets if len(each) >= SECRET_CHARACTERS_MIN}, key=len, reverse=True
         )
         self._known = frozenset(known)
 

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 MASK = "MASKED"
 """Stands for a secret.  It is valid in URLs, headers, patterns and names of files."""
 
-_SECRET_CHARACTERS_MIN = 4
+SECRET_CHARACTERS_MIN = 4
+"""Shorter texts are masked nowhere: they are parts of too many words."""
+
 _FORM = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PEM = re.compile(r"-----BEGIN .*", re.DOTALL)
 _USER = re.compile(r"(?<=://)[^/\s]*@")
@@ -81,7 +83,7 @@ def masked_path(url: object) -> object:
 
 def _masked_text(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
-        if len(secret) >= _SECRET_CHARACTERS_MIN:
+        if len(secret) >= SECRET_CHARACTERS_MIN:
             text = text.replace(secret, MASK)
     text = _PEM.sub(MASK, _FORM.sub(MASK, text))
     if "://" in text:
