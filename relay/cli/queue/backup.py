@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,9 +61,14 @@ def backup(where: Where, directory: Path, rate: float) -> None:
             note = BackupNote(at, where.state_dir, SOFTWARE, records, writer.unreadable)
             write_note(place.folder, note)
     click.echo(f"{path}: {_contents(note)}, {size(count)}, verified")
-    for line in (*note.unreadable, *damage):
+    _tell_damage(path, [*note.unreadable, *damage])
+
+
+def _tell_damage(path: str, lines: Sequence[str]) -> None:
+    """Say what is damaged, and end with status 1 if anything is."""
+    for line in lines:
         click.echo(f"{path}: {line}", err=True)
-    if note.unreadable or damage:
+    if lines:
         click.echo(f"{path}: damaged blocks are set aside when their turn comes", err=True)
         raise SystemExit(1)
 
@@ -109,8 +115,12 @@ def restore(where: Where, directory: Path) -> None:
             "move its queue away, or restore into another directory"
         )
     restored = restore_queue(str(directory), where.queue_path)
+    _, damage = _read_back(
+        str(directory)
+    )  # of messages, which is no reason to keep the others back
     click.echo(f"{where.queue_path}: {_contents(restored.note)}, {size(restored.size)}, verified")
     click.echo(f"messages delivered since {_stamp(restored.note)} may be sent once more")
+    _tell_damage(where.queue_path, damage)
 
 
 def _contents(note: BackupNote) -> str:

@@ -57,6 +57,15 @@ def test_damage_is_in_the_backup_and_told(folder: Path) -> None:
     assert (folder / "b/backup.json").exists()
 
 
+def test_damage_that_came_later_is_told_by_the_restore(folder: Path) -> None:
+    run("backup", folder / "b", "-d", folder / "state")
+    queue_files.damage(folder / "b", "a", 3)
+    told = run("restore", folder / "b", "-d", folder / "new", status=1)
+    assert "new/queue: records 3 to 5 cannot be read: checksum mismatch" in told
+    assert "set aside when their turn comes" in told
+    assert run("export", "b", "--lines", "-d", folder / "new").startswith("x\n")
+
+
 def test_wrong_input(folder: Path) -> None:
     (folder / "there").mkdir()
     assert "is there already" in run("backup", folder / "there", "-d", folder / "state", status=2)
