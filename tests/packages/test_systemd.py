@@ -119,6 +119,23 @@ def test_the_unit_exposes_little(host: BootedHost) -> None:
     assert "Overall exposure" in host.run("systemd-analyze security --threshold=20 syslogrelay")
 
 
+def test_the_example_of_a_host_takes_everything_as_it_is(host: BootedHost) -> None:
+    """Without certificates and token: messages wait for them in the queue."""
+    folder = "/etc/syslogrelay"
+    host.run(
+        f"cp -p {folder}/relay.toml /tmp/relay.toml\n"
+        f"cat /usr/share/doc/syslogrelay/examples/host.toml > {folder}/relay.toml\n"
+        "systemctl restart syslogrelay\n"
+        "logger 'into the journal'; logger --socket /run/syslogrelay/log 'into the socket'\n"
+        "logger --server 127.0.0.1 --udp --port 514 'over udp'\n"
+        "logger --server 127.0.0.1 --tcp --port 514 'over tcp'"
+    )
+    for text in ("into the journal", "into the socket", "over udp", "over tcp"):
+        grep = f"syslogrelay queue grep central '{text}'"
+        host.wait_until(lambda grep=grep, text=text: text in host.said(grep), f"{text} waits", 30)
+    host.run(f"cat /tmp/relay.toml > {folder}/relay.toml; systemctl restart syslogrelay")
+
+
 def test_a_reload_applies_a_good_file_and_refuses_a_bad_one(host: BootedHost) -> None:
     pid = main_pid(host)
     write_part(host, "load.toml", _SOURCES)
@@ -167,7 +184,7 @@ def restarted_by_itself(host: BootedHost, pid: str) -> None:
 
 
 def test_a_killed_relay_is_started_again_with_its_sockets(host: BootedHost) -> None:
-    """Messages of the time without it are there; its connection ends with it."""
+    """Messages of the time without it are there."""
     pid = main_pid(host)
     host.run(
         "kill -KILL $(systemctl show --value --property MainPID syslogrelay)\n"
