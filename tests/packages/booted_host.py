@@ -131,8 +131,14 @@ class BootedHost(DebianHost):
             said, _ = process.communicate(script, timeout=SECONDS_MAX)
         finally:
             process.kill()
-        assert (process.returncode == 0) is succeeds, f"{script}\n{said}"
+        if (process.returncode == 0) is not succeeds:
+            raise AssertionError(f"{script}\n{said}\n{self.journal()}")
         return said
+
+    def journal(self) -> str:
+        """The end of what the relay and systemd about it have logged, for errors."""
+        command = ("journalctl", "--no-pager", "-n", "60", "-u", "syslogrelay")
+        return self.inside(*command).communicate(timeout=SECONDS_MAX)[0]
 
     def said(self, command: str) -> str:
         """What a command writes, whatever its status."""

@@ -54,7 +54,10 @@ def host(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bo
 
 
 def arrives(host: BootedHost, text: str) -> None:
-    host.wait_until(lambda: text.encode() in host.received.read_bytes(), f"{text} arrives", 30)
+    try:
+        host.wait_until(lambda: text.encode() in host.received.read_bytes(), f"{text} arrives", 30)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{host.journal()}") from error
 
 
 def write_part(host: BootedHost, name: str, text: str) -> None:
@@ -200,11 +203,15 @@ def test_a_killed_relay_is_started_again_with_its_sockets(host: BootedHost) -> N
 def test_a_relay_that_hangs_is_started_again_by_the_watchdog(host: BootedHost) -> None:
     write_drop_in(host, "watchdog.conf", "[Service]\nWatchdogSec=4\n")
     host.run("systemctl restart syslogrelay")
-    pid = main_pid(host)
-    host.run(f"kill -STOP {pid}; logger --server 127.0.0.1 --udp --port 514 'while it hung'")
-    restarted_by_itself(host, pid)
-    arrives(host, "while it hung")
-    assert "Watchdog timeout" in host.run("journalctl -u syslogrelay")
+    try:
+        pid = main_pid(host)
+        host.run(f"kill -STOP {pid}; logger --server 127.0.0.1 --udp --port 514 'while it hung'")
+        restarted_by_itself(host, pid)
+        arrives(host, "while it hung")
+        assert "Watchdog timeout" in host.run("journalctl -u syslogrelay")
+    finally:
+        (host.root / "etc/systemd/system/syslogrelay.service.d/watchdog.conf").unlink()
+        host.run("systemctl daemon-reload; systemctl restart syslogrelay")
 
 
 def test_a_secret_that_only_root_can_read_comes_as_a_credential(host: BootedHost) -> None:
