@@ -201,7 +201,7 @@ def test_the_date_in_a_name(below: str, unit: str) -> None:
 _TEMPLATES = st.lists(st.sampled_from(["a", "b", "ab", "$HOST", "a$HOST", "${HOST}b", ""]))
 
 
-@many_examples(500)
+@many_examples(100)
 @given(st.lists(_TEMPLATES.map(lambda names: "/" + "/".join(names)), max_size=8))
 def test_the_pairs_that_may_meet_are_found(paths: list[str]) -> None:
     pairs = combinations(range(len(paths)), 2)
