@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
 import click
-import msgspec
 
 if TYPE_CHECKING:
     from _typeshed import HasFileno, ReadableBuffer
@@ -62,6 +61,8 @@ def ending_quietly() -> Iterator[None]:
 
 def print_document(document: object) -> None:
     """Print one JSON document, indented."""
+    import msgspec  # not at the top: every command imports this module, and few write JSON
+
     click.echo(msgspec.json.format(msgspec.json.encode(document)))
 
 
