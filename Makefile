@@ -74,7 +74,7 @@ interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng, journalctl 
 PARALLEL := --numprocesses auto --maxprocesses 8
 
 test: compiler $(VENV)/installed-dev interop-packages ## Install what the tests need and run all of them
-	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile --hypothesis-profile=half $(ARGS)
 
 test-unit: $(VENV)/installed-dev ## Run the tests that need no network and no other program, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" --hypothesis-profile=quick $(PARALLEL) --dist worksteal \

@@ -20,6 +20,7 @@ sys.dont_write_bytecode = False
 # A busy machine is slow, and that is no failure.
 settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("any-load"), max_examples=25)
+settings.register_profile("half", settings.get_profile("any-load"), max_examples=50)
 settings.load_profile("any-load")
 
 

@@ -304,7 +304,7 @@ def test_any_pieces_of_an_object(inside: bytes) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=5000)
+@settings(max_examples=1500)
 @given(messages | fragments.map(lambda inside: b'{"a":%b}' % inside))
 def test_many_messages(msg: bytes) -> None:
     same(msg)

@@ -27,7 +27,7 @@ from tests.end_to_end.central import Central
 from tests.processes import Programs, free_port, wait_until
 from tests.relay_process import RelayProcess, received
 
-RESTARTS = int(os.environ.get("RESTARTS", "5"))
+RESTARTS = int(os.environ.get("RESTARTS", "3"))
 _PAUSE_SECONDS = 0.002
 _NUMBER = re.compile(rb"([a-z]+)-(\d+)$")
 _QUICK = {"retry_seconds_min": 0.05, "retry_seconds_max": 0.2}

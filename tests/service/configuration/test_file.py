@@ -924,7 +924,7 @@ def test_what_a_broken_file_says_of_the_state_directory(tmp_path: Path) -> None:
 
 def test_the_unit_and_the_commands_agree_where_the_file_is() -> None:
     unit = (Path(__file__).parents[3] / "deploy" / "syslogrelay.service").read_text()
-    assert f"syslogrelay check {DEFAULT_PATH}\n" in unit
+    assert f"syslogrelay reload --config {DEFAULT_PATH}\n" in unit
     assert f"syslogrelay --config {DEFAULT_PATH}\n" in unit
 
 
