@@ -279,14 +279,22 @@ def test_the_drop_in_makes_it_syslog_service(host: BootedHost) -> None:
     write_drop_in(host, "syslog.conf", source.read_text())
     (host.root / "etc/systemd/journald.conf").write_text("[Journal]\nForwardToSyslog=yes\n")
     host.run(
-        "systemctl daemon-reload; systemctl reenable syslogrelay\n"
-        "systemctl restart systemd-journald syslogrelay\n"
+        "systemctl stop syslogrelay; systemctl daemon-reload; systemctl reenable syslogrelay\n"
+        "systemctl restart systemd-journald; systemctl start syslogrelay\n"
         "systemctl is-active syslog.service syslog.socket\n"
         "logger 'forwarded by journald'"
     )
     host.wait_until(
         lambda: host.received.read_bytes().count(b"forwarded by journald") == 2,
         "once from the journal, once forwarded",
+    )
+    # Or its socket would start a service that the next test removes.
+    (host.root / "etc/systemd/journald.conf").write_text("")
+    host.run(
+        "systemctl stop syslogrelay syslog.socket; rm /etc/syslogrelay/conf.d/load.toml\n"
+        "rm /etc/systemd/system/syslogrelay.service.d/syslog.conf; systemctl daemon-reload\n"
+        "systemctl reenable syslogrelay; systemctl restart systemd-journald\n"
+        "systemctl start syslogrelay"
     )
 
 
