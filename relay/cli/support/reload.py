@@ -78,8 +78,13 @@ def _show(answer: _Answer) -> None:
     if not answer.changes:
         say(f"{answer.path}: nothing has changed")
         return
+    waiting = [each for each in answer.changes if _waits(each, answer.restart)]
+    # A failure is of one table, which goes on as it was, or without what has failed.
+    applied = len(answer.changes) - len(waiting) - len(answer.failures)
     done = "would be applied" if answer.dry_run else "applied"
-    say(f"{answer.path}: {counted(len(answer.changes), 'change')} {done}")
+    text = f"{answer.path}: {counted(max(applied, 0), 'change')} {done}"
+    text += f", {len(waiting)} after a restart" if waiting else ""
+    say(text + (f", {len(answer.failures)} failed" if answer.failures else ""))
     width = max(len(change.table) for change in answer.changes)
     for change in answer.changes:
         keys = f": {', '.join(change.keys)}" if change.keys else ""
@@ -88,6 +93,11 @@ def _show(answer: _Answer) -> None:
         warn(f"used after a restart, until then the old value holds: {', '.join(answer.restart)}")
     for failure in answer.failures:
         warn(f"failed: {failure}")
+
+
+def _waits(change: _Change, restart: list[str]) -> bool:
+    """Whether nothing of a change is in use before a restart."""
+    return bool(change.keys) and all(f"{change.table}.{key}" in restart for key in change.keys)
 
 
 def _say(text: str, *, err: bool) -> None:

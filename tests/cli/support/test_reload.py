@@ -57,6 +57,21 @@ def test_a_dry_run_says_that_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.stderr == "x: y\n/etc/relay.toml: would be refused: 1 problem\n"
 
 
+def test_a_change_that_waits_or_has_failed_is_not_called_applied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = {"what": "changed", "table": "relay", "keys": ["name", "state_dir"]}
+    restart = ["relay.name", "relay.state_dir"]
+    done, _ = invoked(
+        monkeypatch, changes=[*CHANGES, waits], restart=restart, failures=["source app: in use"]
+    )
+    first = "/etc/relay.toml: 1 change applied, 1 after a restart, 1 failed"
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (1, first)
+    assert "until then the old value holds: relay.name, relay.state_dir\n" in done.stderr
+    done, _ = invoked(monkeypatch, changes=[waits], restart=["relay.state_dir"])
+    assert done.stdout.startswith("/etc/relay.toml: 1 change applied\n")  # the name is in use
+
+
 def test_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     done, _ = invoked(monkeypatch)
     assert (done.exit_code, done.stdout) == (0, "/etc/relay.toml: nothing has changed\n")
