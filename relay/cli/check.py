@@ -14,6 +14,7 @@ from relay.model.errors import ConfigurationError, ConfigurationUnreadable, Queu
 from relay.model.text import counted
 from relay.queue.repair.compatibility import Compatibility, examine
 from relay.service.configuration.file import read_configuration
+from relay.service.configuration.model import Configuration
 from relay.service.kinds import KINDS
 from relay.service.queue.state_dir import obstacles_in
 from relay.service.relay_service import local_zone
@@ -67,39 +68,20 @@ def check(file: str, connects: bool, timeout: float, as_json: bool, looks_at_sta
         raise click.UsageError("--json is for check --connect; add --connect")
     if connects and looks_at_state:
         raise click.UsageError("--state and --connect are two checks; give one at a time")
-    if os.geteuid() == 0:
-        click.echo(
-            f"{file}: warning: checked as root, who may read every file; as the relay's user: "
-            f"runuser -u syslogrelay -- syslogrelay check {file}",
-            err=True,
-        )
     if connects:
+        _warn_root(file)
         check_connections(file, seconds_max=timeout, as_json=as_json)
     try:
-        configuration = read_configuration(file, KINDS)
-        failures = failures_of(configuration, now=time.time(), zone=local_zone())
-        failures += obstacles_in(
-            configuration.state_dir, may_forget=configuration.allow_volatile_state
-        )
-        state = _state_of(configuration.state_dir) if looks_at_state else None
-        if state is not None and not state.can_open:
-            failures.append(state.text)
-        failures += [
-            f"sources.{source.id}: {source.listen}: {obstacle}"
-            for source in configuration.sources
-            if (obstacle := source.obstacle())
-        ]
-        if failures:
-            origin = configuration.origin
-            placed = [f"{origin.where(each) if origin else file}: {each}" for each in failures]
-            raise ConfigurationError(placed, configuration.placed_warnings)
+        configuration, state = _examined(file, looks_at_state=looks_at_state)
     except ConfigurationUnreadable as error:
         give_up(str(error))
     except ConfigurationError as error:
+        _warn_root(file)
         for problem in error.problems:
             click.echo(problem, err=True)
         _print_warnings(error.warnings)
         raise SystemExit(1) from None
+    _warn_root(file)
     _print_warnings(configuration.placed_warnings)
     sources = counted(len(configuration.sources), "source")
     destinations = counted(len(configuration.destinations), "destination")
@@ -110,6 +92,40 @@ def check(file: str, connects: bool, timeout: float, as_json: bool, looks_at_sta
             click.echo(f"{file}: sources.{source.id}: on this host {source.listen} takes {takes}")
     if state is not None:
         click.echo(f"{file}: {state.text}")
+
+
+def _examined(file: str, *, looks_at_state: bool) -> tuple[Configuration, Compatibility | None]:
+    """The configuration, if a relay could start with it, and how the queue's format suits us.
+
+    Raises:
+        ConfigurationUnreadable: There is no such file, or it may not be read.
+        ConfigurationError: Everything that is wrong, with its place.
+    """
+    configuration = read_configuration(file, KINDS)
+    failures = failures_of(configuration, now=time.time(), zone=local_zone())
+    failures += obstacles_in(configuration.state_dir, may_forget=configuration.allow_volatile_state)
+    state = _state_of(configuration.state_dir) if looks_at_state else None
+    if state is not None and not state.can_open:
+        failures.append(state.text)
+    failures += [
+        f"sources.{source.id}: {source.listen}: {obstacle}"
+        for source in configuration.sources
+        if (obstacle := source.obstacle())
+    ]
+    if failures:
+        origin = configuration.origin
+        placed = [f"{origin.where(each) if origin else file}: {each}" for each in failures]
+        raise ConfigurationError(placed, configuration.placed_warnings)
+    return configuration, state
+
+
+def _warn_root(file: str) -> None:
+    if os.geteuid() == 0:
+        click.echo(
+            f"{file}: warning: checked as root, who may read every file; as the relay's user: "
+            f"runuser -u syslogrelay -- syslogrelay check {file}",
+            err=True,
+        )
 
 
 def _state_of(state_dir: str) -> Compatibility:
