@@ -134,7 +134,7 @@ class Report:
         return statement
 
     def hide(self, secret: str) -> None:
-        """Show `***` for `secret` (a token, a password) wherever the report would quote it."""
+        """Show `****` for `secret` (a token, a password) wherever the report would quote it."""
         if len(secret) >= 4:
             self._secrets.add(secret)
 
@@ -170,5 +170,5 @@ class Report:
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, "***")
+            text = text.replace(secret, "****")
         return text

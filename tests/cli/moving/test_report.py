@@ -31,4 +31,4 @@ def test_secrets_and_control_characters_are_not_shown() -> None:
     report.hide("x")  # would hide every x
     report.statement(Place("a", 1), "x s3cret-token \x1b[1m").unsupported("of s3cret-token")
     line = next(report.lines())
-    assert line == "a:1: not supported: x *** \\x1b[1m: of ***"
+    assert line == "a:1: not supported: x **** \\x1b[1m: of ****"
