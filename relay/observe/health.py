@@ -103,7 +103,7 @@ def degradations(document: Document) -> list[str]:
 
 
 def _reload(reload: Document) -> Iterator[str]:
-    """What of the configuration file is not in use; a key that waits for a restart is no fault."""
+    """Parts of the configuration file that are not in use; to wait for a restart is no fault."""
     yield from (f"reload: {failure}" for failure in reload["failures"])
     if refused := reload["refused"]:
         count = counted(len(refused), "problem")

@@ -301,7 +301,7 @@ class RelayCollector(Collector):
             )
 
     def _series(self) -> dict[str, _PeerSeries]:
-        """Those of the sources that there are now."""
+        """The series of the present sources."""
         self._peers = {
             source: known
             if (known := self._peers.get(source)) is not None and known.is_of(table)

@@ -317,7 +317,7 @@ class TableProblem(Struct, forbid_unknown_fields=True):
 
 
 class Reload(Struct, forbid_unknown_fields=True):
-    """What became of reading the configuration again."""
+    """The outcome of a reload."""
 
     at: Annotated[
         float | None,
@@ -379,7 +379,7 @@ class AlertOutlet(Struct, forbid_unknown_fields=True):
 
 
 class Log(Struct, forbid_unknown_fields=True):
-    """What the log has."""
+    """The levels of the log."""
 
     level: Annotated[str, Meta(description="Of all namespaces that have no other one.")]
     configured: str

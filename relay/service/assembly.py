@@ -213,7 +213,7 @@ class _Relay:
         )
 
     def _commands(self) -> dict[str, Command]:
-        """What the control socket offers, by name."""
+        """Commands of the control socket, by name."""
         tools = QueueTools(
             queue=self.queue,
             destinations=self.destinations.all,
@@ -287,7 +287,7 @@ def _new_flush(relay: _Relay) -> FlushService:
 
 
 def _running(relay: _Relay) -> Running:
-    """What a reload changes."""
+    """The parts that a reload changes."""
 
     def use(configuration: Configuration) -> None:
         change_admission(relay.admission, configuration)
@@ -321,7 +321,7 @@ def _observers(relay: _Relay) -> list[Service]:
 
 
 def _signals(relay: _Relay) -> tuple[StartSigns, NotifyService]:
-    """What the service manager hears before the relay is ready, and from then on."""
+    """Messages to the service manager before the relay is ready, and from then on."""
     seconds = relay.systemd.watchdog_seconds
     signs = StartSigns(relay.notify.send, watchdog_seconds=seconds)
     return signs, NotifyService(

@@ -98,7 +98,7 @@ class WantedTap(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def tap_commands(taps: Taps) -> dict[str, Command]:
-    """What the control socket offers, by name."""
+    """Commands of the control socket, by name."""
 
     def tap(wanted: WantedTap, on_ready: Callable[[], None]) -> Stream:
         if not 1 <= wanted.rate <= RATE_MAX:

@@ -151,7 +151,7 @@ def _lowest(transport: Any) -> SocketConnection:
 
 
 def unread_bytes(connection: socket.socket) -> int:
-    """What the kernel has received for a connection, and nobody has read."""
+    """The bytes that the kernel has received for a connection, and nobody has read."""
     answer = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(_INT.size))
     return int(_INT.unpack(answer)[0])
 

@@ -67,7 +67,7 @@ class LinesState(msgspec.Struct, frozen=True):
 
 
 class StreamState(msgspec.Struct, frozen=True):
-    """What is known of a connection beside what the kernel knows."""
+    """The state of a connection beyond that of its descriptor."""
 
     decoder: DecoderState | None = None
     """None = it has not begun: a PROXY header is not complete."""

@@ -54,7 +54,7 @@ class KernelRecord(NamedTuple):
 
 
 def parse_record(data: bytes) -> KernelRecord | None:
-    """What one read of /dev/kmsg has given; None = it is no record."""
+    """The record that one read of /dev/kmsg has given; None = it is no record."""
     head = _HEAD.match(data)
     if head is None:
         return None

@@ -1,4 +1,4 @@
-"""What the relay itself says of an imported configuration, before it is written.
+"""The relay's own judgement of an imported configuration, before it is written.
 
 A port that is none, a name with a space, two destinations that may write one file: instead of
 looking for all of that in each dialect, the result is read as the relay reads it.  What it would
@@ -43,7 +43,7 @@ def accepted_tables(imported: Imported) -> list[Table]:
 
 
 def open_problems(path: str) -> list[str]:
-    """What `syslogrelay check` says of the file that was written: what is still missing."""
+    """The findings of `syslogrelay check` on the file that was written: files still missing."""
     try:
         read_configuration(path, KINDS)
     except ConfigurationError as error:

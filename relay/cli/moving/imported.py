@@ -1,4 +1,4 @@
-"""What an import has found, in the relay's own words, and the tables that it becomes."""
+"""The result of an import, in the relay's own terms, and the tables made of it."""
 
 from __future__ import annotations
 

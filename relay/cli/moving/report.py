@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 class Verdict(IntEnum):
-    """What became of a statement, the best first."""
+    """The verdict on a statement, the best first."""
 
     TAKEN = 0
     APPROXIMATED = 1
@@ -94,7 +94,7 @@ class Said:
 
     @property
     def text(self) -> str:
-        """What it says, as one text."""
+        """The whole entry, as one text."""
         raise NotImplementedError
 
     @property
@@ -158,7 +158,7 @@ class Report:
         yield self.summary()
 
     def excerpt(self, statement: Statement) -> str:
-        """What may be shown of a statement: at most 100 characters, and no secrets."""
+        """The part of a statement that may be shown: at most 100 characters, and no secrets."""
         text = self._masked(" ".join(statement.text.split()))
         return printable(text, length_max=_EXCERPT_MAX)
 

@@ -69,7 +69,7 @@ class Entry:
 
 
 def shown(entry: Entry) -> str:
-    """What an entry looks like, cut where it is long."""
+    """An entry as it is shown, cut where it is long."""
     return "".join(_pieces(entry))[:_EXCERPT_MAX]
 
 
@@ -251,7 +251,7 @@ class Keys:
 
     @property
     def left(self) -> list[Given]:
-        """Those that nobody took, which are taken now."""
+        """The entries that nobody took, which are taken now."""
         left = [*self._left.values()]
         self._left.clear()
         return left

@@ -115,7 +115,7 @@ def _name() -> str:
 
 
 def _subject(config: str | None, state_dir: str | None) -> Subject:
-    """What the options, the environment and the usual places say."""
+    """The state directory and the file, from options, the environment and the usual places."""
     state_dir = named_state_dir(state_dir, config, os.environ)
     if config is None and state_dir:
         config = _configuration_of(state_dir)

@@ -1,4 +1,4 @@
-"""What is in a bundle: its parts, collected side by side, each with an end to its time.
+"""The parts of a bundle, collected side by side, each within a time limit.
 
 Whatever touches the disk of the relay is done by other commands of this program, as processes of
 their own: one that hangs takes nothing else with it, and what it has said is in the bundle.
@@ -113,7 +113,7 @@ def _tasks(subject: Subject, scrubber: Scrubber) -> dict[str, Callable[[], str]]
 
 
 def _said_by(scrubber: Scrubber, arguments: Sequence[str], *, is_json: bool) -> str:
-    """What a command of this program prints; its errors, if it prints nothing else."""
+    """The output of a command of this program; its errors, if it prints nothing else."""
     done = _run([sys.executable, "-c", _CODE, *arguments])
     output, errors = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
     if not is_json:

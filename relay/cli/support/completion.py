@@ -28,7 +28,7 @@ def completion(shell: str) -> None:
 
 
 def script(shell: str) -> str:
-    """What makes `shell` ask this program for completions."""
+    """The script that makes `shell` ask this program for completions."""
     cls = get_completion_class(shell)
     if cls is None:
         give_up(f"there is no completion for {shell}; there is one for {', '.join(SHELLS)}")

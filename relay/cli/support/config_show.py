@@ -80,7 +80,7 @@ def show(
 
 
 def configuration_in(path: str) -> tuple[Effective, list[str]]:
-    """What a file comes to, and its problems.  One that cannot be read ends the command."""
+    """The values of a file, and its problems.  One that cannot be read ends the command."""
     examined = examine_file(path, KINDS)
     if examined.configuration is None:
         give_up("\n".join(examined.problems))
@@ -88,7 +88,7 @@ def configuration_in(path: str) -> tuple[Effective, list[str]]:
 
 
 def running_configuration(state_dir: str) -> Effective:
-    """What the running relay has read; if none answers, that ends the command."""
+    """The configuration of the running relay; if none answers, that ends the command."""
     try:
         return running_document(state_dir)
     except AskFailed as error:

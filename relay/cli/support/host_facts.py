@@ -63,7 +63,7 @@ def system(state_dir: str) -> str:
 
 
 def process(pid: int) -> str:
-    """What the kernel knows of the relay's process, also of one that hangs."""
+    """The kernel's view of the relay's process, also of one that hangs."""
     folder = Path("/proc", str(pid))
     parts = [f"process {pid}\n"]
     parts += [f"## {name}\n{_text(str(folder / name))}" for name in _PROCESS_FILES]

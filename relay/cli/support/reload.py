@@ -22,7 +22,7 @@ class _Change(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """What the relay says."""
+    """The relay's answer."""
 
     path: str
     dry_run: bool

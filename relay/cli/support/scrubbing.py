@@ -104,7 +104,7 @@ def secrets_of(
 
 
 def _secrets_of_value(key: str, where: str, text: str) -> Iterator[str]:
-    """What is masked in the value of a key, and may be in the log without the rest of it."""
+    """The parts of a key's value that are masked, and may be in the log on their own."""
     if ".headers" in where:
         yield text
     elif key == "webhook":

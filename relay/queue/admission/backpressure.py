@@ -231,7 +231,7 @@ class Admission(SourceAdmission):
         return SourceAdmission(self.shared_with(watermarks), reserved=reserved)
 
     def shared_with(self, watermarks: Iterable[Watermark]) -> tuple[Watermark, ...]:
-        """What a source looks at: those of all sources, and `watermarks` of its destinations."""
+        """The marks that a source obeys: those of all sources, and of its destinations."""
         return (*self._shared, *watermarks)
 
     def set_failure(self, reason: str, at: float) -> None:

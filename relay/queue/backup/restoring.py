@@ -32,7 +32,7 @@ _MAY_BE_THERE = {"owner.lock", "lock.mdb", "headroom", "new", "given-up"}
 
 
 class Restored(NamedTuple):
-    """What was restored."""
+    """A restored queue."""
 
     note: BackupNote
     size: int

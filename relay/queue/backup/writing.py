@@ -44,7 +44,7 @@ _TIMES_MAX, _MORE_BYTES_MAX = 4, 256 * 1024 * 1024
 
 
 class BackupNote(msgspec.Struct):
-    """What is known of a backup beside its contents."""
+    """Facts about a backup beside its contents."""
 
     made_at: float
     """Seconds since 1970-01-01 UTC."""
@@ -240,7 +240,7 @@ class BackupWriter:
             )
 
     def wanted(self, bytes_max: int = STEP_BYTES) -> CopyFrom:
-        """What to ask for next."""
+        """The next request."""
         return CopyFrom(dict(self._copied), bytes_max)
 
     def write(self, page: CopyPage) -> tuple[int, bool]:

@@ -23,7 +23,7 @@ _ENTRY_BYTES = 64  # what an entry costs beside its bytes, about
 
 
 class CopyFrom(msgspec.Struct, forbid_unknown_fields=True):
-    """What has been copied already."""
+    """The part that has been copied already."""
 
     copied: dict[str, bytes] = {}
     """The last key that was copied, by the name of the tree; a tree without is copied from its
@@ -56,7 +56,7 @@ class CopyPage(msgspec.Struct):
 
 
 def copy_step(view: TransactionView, wanted: CopyFrom) -> CopyPage:
-    """What comes next behind that which was copied."""
+    """The entries behind the copied ones."""
     page = CopyPage()
     left = max(1, min(wanted.bytes_max, STEP_BYTES_MAX))
     for name, tree in _trees(view):

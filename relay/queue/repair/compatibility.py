@@ -122,7 +122,7 @@ def _examine_file(path: str, file: PageFile) -> Compatibility:
 
 
 class _Contents(NamedTuple):
-    """What tells the version of a queue."""
+    """The signs of a queue's version."""
 
     format: bytes | None
     trees: list[bytes]
@@ -183,7 +183,7 @@ def _judged(path: str, found: _Contents) -> Compatibility:
 
 
 def _oddities(found: _Contents) -> str:
-    """What this version does not know, for people; empty = nothing."""
+    """The features unknown to this version, for people; empty = none."""
     trees = [
         name
         for name in found.trees

@@ -178,7 +178,7 @@ class _Takers:
 
 
 def _wish(destination: DestinationConfiguration) -> object:
-    """What tells destinations apart that want other messages; may be a key of a dictionary."""
+    """A value that differs between destinations that want different messages; it can be hashed."""
     return _hashable((destination.match, destination.apps))
 
 

@@ -1,4 +1,4 @@
-"""What a configuration comes to: each key with its value, and where that comes from.
+"""The effective configuration: each key with its value and its origin.
 
 Secrets are masked (`masking`).  Relative paths have become absolute, so that the values mean the
 same in another file.
@@ -45,7 +45,7 @@ class Entry:
     where: str = ""
     """``FILE:LINE``; empty = it is the default."""
     note: str = ""
-    """What the default means where no value tells."""
+    """The meaning of a default that is no value."""
     form: str = ""
     """``permissions`` for an octal number."""
     is_changed: bool = False

@@ -148,7 +148,7 @@ def _by_line(problems: list[str], path: str) -> Examined:
 
 
 def _read(origin: Origin, kinds: AnyKinds) -> tuple[Configuration, Reading]:
-    """What is right in the files, and what is wrong."""
+    """The valid part of the files, and their problems."""
     reading = Reading(origin.files[0].directory, origin)
     return _FileReader(reading, kinds).read(origin), reading
 

@@ -258,7 +258,7 @@ class SourceConfiguration(Endpoint):
         return ""
 
     def takes(self) -> str:
-        """What it reads on this host, where its URL does not say so; empty = it does."""
+        """The sources read on this host, where the URL does not name them; empty = it does."""
         return ""
 
 

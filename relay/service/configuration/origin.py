@@ -53,13 +53,13 @@ class Origin:
     values: dict[str, object]
     """The tables of all files together."""
     placed: list[tuple[str, int, str]] = field(default_factory=list)
-    """What is wrong with the files together: a file's name, the line or 0, and the problem."""
+    """Problems of the files together: a file's name, the line or 0, and the problem."""
     is_complete: bool = True
     """Every file that is meant could be read."""
     hides_state_dir: bool = False
     """One that could not be read may say where the state directory is."""
     absolute: dict[tuple[str, str], str] = field(default_factory=dict)
-    """What relative paths and URLs stand for, by the dotted path of their key and their text."""
+    """Resolved relative paths and URLs, by the dotted path of their key and their text."""
     _owners: dict[tuple[str, ...], TomlFile] = field(default_factory=dict)
     """The file of each entry of a table or list, by its path."""
     _skipped: dict[tuple[str, ...], int] = field(default_factory=dict)

@@ -54,7 +54,7 @@ class DestinationTools(Service):
         return {destination.id: destination for destination in self._all}
 
     def commands(self) -> dict[str, Asked]:
-        """What the control socket offers, by name."""
+        """Commands of the control socket, by name."""
         return {
             "connect": Asked(SomeDestinations, self.connect),
             "pause": Asked(SomeDestination, self.pause),

@@ -1,4 +1,4 @@
-"""What a process finds at its start that an earlier one has left: sockets, connections, states."""
+"""Sockets, connections and states that an earlier process has left for this one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _STANDARD_ERROR = 2
 
 @dataclass(slots=True)
 class Arrival:
-    """What was there at the start."""
+    """The descriptors that were there at the start."""
 
     held: HeldSockets = field(default_factory=HeldSockets)
     systemd: Systemd = NO_SYSTEMD
     """With the sockets of socket units only."""
     store: DescriptorStore = field(default_factory=DescriptorStore)
     document: Document | None = None
-    """What the earlier process says; None = nothing."""
+    """The state that the earlier process has written; None = there is none."""
     problems: list[str] = field(default_factory=list)
     program: OwnProgram | None = None
     """None = this process cannot be started again in place."""

@@ -1,4 +1,4 @@
-"""What one process tells the next one about the descriptors that it leaves.
+"""The description of descriptors that one process leaves to the next.
 
 JSON in a memfd, which goes the same way as the descriptors: through `exec`, or through systemd's
 store.  Sockets are known by their inode numbers, because descriptors have other numbers there.

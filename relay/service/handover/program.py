@@ -34,7 +34,7 @@ class TrialFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What the new program has said of itself."""
+    """The answer of the new program about itself."""
 
     version: str
     state_dir: str

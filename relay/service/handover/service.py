@@ -254,7 +254,7 @@ class Handover:
             self._end_process(1)
 
     def farewell(self) -> dict[str, str]:
-        """What the service manager is told at the stop.
+        """The message to the service manager at the stop.
 
         RELOADING=1 keeps it from waiting for the end of a process that goes on as another program.
         """

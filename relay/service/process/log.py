@@ -16,7 +16,7 @@ from relay.observe.log_ring import LogRing
 
 
 class _Level(msgspec.Struct):
-    """What `log-level` sets; without a level it sets nothing."""
+    """The arguments of `log-level`; without a level it sets nothing."""
 
     level: str = ""
     namespace: str = ""
@@ -54,7 +54,7 @@ class LogService(Service):
             self._levels.configure(level)
 
     def commands(self) -> Mapping[str, Command]:
-        """What the control socket offers."""
+        """Commands of the control socket."""
         return {"log-level": Asked(_Level, self._set), "log-lines": self._ring.lines}
 
     def _set(self, wanted: _Level) -> object:

@@ -49,7 +49,7 @@ class Systemd:
     """How many descriptors it keeps for the next start; 0 = none."""
 
     def environment(self, pid: int) -> dict[str, str]:
-        """What another program in the place of this one has to be told; sockets left aside."""
+        """Environment variables for the program that replaces this one, without sockets."""
         values = {"NOTIFY_SOCKET": self.notify_socket}
         if self.watchdog_seconds:
             values["WATCHDOG_USEC"] = str(round(self.watchdog_seconds * 1e6))
@@ -154,7 +154,7 @@ class NotifyService(PeriodicService):
     is_well: Callable[[], bool] = lambda: True
     """While it says no, there is silence too."""
     farewell: Callable[[], Mapping[str, str]] = lambda: {"STOPPING": "1", "STATUS": "stopping"}
-    """What is reported at the stop."""
+    """The report at the stop."""
     interval_seconds: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:

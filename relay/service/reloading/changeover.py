@@ -54,7 +54,7 @@ class Running:
     optional: Mapping[str, Optional]
     """Services by the tables that they need: alerts and web."""
     first_of_sources: Service
-    """What starts behind them."""
+    """The services that start behind them."""
 
 
 class Changeover:
@@ -104,7 +104,7 @@ class Changeover:
         return self._in_use(), self._failures
 
     def _limits(self) -> dict[str, QueueLimit]:
-        """Those of the new destinations and, unchanged so far, those of the others."""
+        """Limits of the new destinations and, unchanged so far, of the others."""
         known, new = self._running.shared.limits, self._new
         notices = self._running.shared.notices
         return {
@@ -113,7 +113,7 @@ class Changeover:
         }
 
     def _exchange(self, compiled: CompiledRoutes, limits: dict[str, QueueLimit]) -> None:
-        """What may not be seen half done: limits, routes and all that sources work with."""
+        """The exchange that happens in one turn: limits, routes and all that sources work with."""
         running, new = self._running, self._new
         shared = running.shared
         for each in new.destinations:

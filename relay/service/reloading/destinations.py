@@ -58,7 +58,7 @@ class Destinations:
 
     @property
     def configurations(self) -> dict[str, DestinationConfiguration]:
-        """What is in use, by id."""
+        """The configurations in use, by id."""
         return {id: each.configuration for id, each in self._used.items()}
 
     def flows(self) -> dict[str, Sequence[str]]:

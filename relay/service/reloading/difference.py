@@ -1,4 +1,4 @@
-"""What differs between two configurations, by tables and keys, and what of it a reload can use."""
+"""The difference between two configurations, and the part of it that a reload can use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _APART = frozenset(("warnings", "path", "origin"))  # not compared
 WAY_IN = frozenset(("sources", "apps", "match", "routing", "rewrite", "format", "limits", "kept"))
 """Fields of a destination that concern messages before they are queued, and the queue."""
 _QUEUE_ONLY = frozenset(("sources", "limits", "kept"))
-"""Those of them that do not concern how a message is written."""
+"""The keys that do not affect how a message is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Change:
     table: str
     """As people write it: ``sources.app``."""
     keys: tuple[str, ...] = ()
-    """Those that have changed, in the order of the reference; empty unless it is `CHANGED`."""
+    """Changed keys, in the order of the reference; empty unless it is `CHANGED`."""
 
     @property
     def text(self) -> str:
@@ -70,7 +70,7 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a reload has to do.
+    """The work of a reload.
 
     Args:
         changes: All tables that differ, with the keys that need a restart.
@@ -92,7 +92,7 @@ class Difference:
 def difference(
     old: Configuration, new: Configuration, *, queue_bytes_limit: int | None = None
 ) -> Difference:
-    """What has to be done to get from `old`, which is in use, to `new`.
+    """The work to get from `old`, which is in use, to `new`.
 
     Args:
         queue_bytes_limit: The largest `relay.queue_bytes_max` that the queue's file was opened
@@ -143,7 +143,7 @@ def _needs_restart(
 
 
 def _destinations(old: Configuration, new: Configuration) -> tuple[set[str], set[str]]:
-    """Those whose sessions end, and those whose routes are other ones."""
+    """Destinations whose sessions end, and those whose routes change."""
     before = _by_id(old.destinations)
     restarted: set[str] = set()
     rerouted: set[str] = set()

@@ -43,7 +43,7 @@ def new_reading(
 
 
 def new_quarantine(source: SourceConfiguration, configuration: Configuration) -> Quarantine:
-    """What a source sets aside."""
+    """The frames that a source sets aside."""
     return Quarantine(
         long=source.oversize == "quarantine",
         unauthorised=source.unauthorised == "quarantine",
@@ -54,7 +54,7 @@ def new_quarantine(source: SourceConfiguration, configuration: Configuration) ->
 def new_guard(
     source: str, hop: OwnHop, hops_max: int, notices: Notices, *, carries: bool
 ) -> LoopGuard | None:
-    """What finds messages that have been here before; None if nobody looks for them.
+    """The check for messages that have been here before; None if there is none.
 
     Args:
         carries: A destination of the source sends on which way a message has come.

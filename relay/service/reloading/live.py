@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class Live(Mapping[K, V]):
-    """What a function returns at each look, as a mapping for parts that keep one for good.
+    """A function's present result, as a mapping for parts that keep one for good.
 
     Args:
         found: Makes a new dictionary, or returns one.

@@ -51,6 +51,6 @@ def read_difference(
 
 
 def _of_changed(problems: Iterable[str], result: Difference) -> Iterable[str]:
-    """Those of `problems` that are about a table that was added or changed."""
+    """The `problems` of tables that were added or changed."""
     tables = [f" {each.table}." for each in result.changes if each.what in (ADDED, CHANGED)]
     return (problem for problem in problems if any(table in problem for table in tables))

@@ -36,7 +36,7 @@ class Reload(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class LastReload:
-    """What the status says of reloads."""
+    """The last reload, as the status shows it."""
 
     at: float | None = None
     """When the configuration in use was read, in seconds since 1970-01-01 UTC; None = at the
@@ -46,7 +46,7 @@ class LastReload:
     failures: tuple[str, ...] = ()
     """Sources and destinations that could not change, with the reason."""
     refused: tuple[str, ...] = ()
-    """What was wrong with the file when it was read last; empty = nothing."""
+    """Problems of the file when it was read last; empty = none."""
 
     def report(self) -> Document:
         """For the status document."""
@@ -110,7 +110,7 @@ class Reloading:
         return self._finished.addBoth(ended)
 
     def commands(self) -> dict[str, Asked]:
-        """What the control socket offers, by name."""
+        """Commands of the control socket, by name."""
         return {"reload": Asked(Reload, self.reload)}
 
     def hang_up(self) -> None:

@@ -17,7 +17,7 @@ from relay.transport.notices import Notices
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What sources and destinations are made with."""
+    """The parts that all sources and destinations share."""
 
     kinds: RelayKinds
     systemd: Systemd
@@ -27,6 +27,6 @@ class Shared:
     queue: QueueService
     admission: Admission
     limits: dict[str, QueueLimit]
-    """Those of the destinations, by id; changed in place."""
+    """Limits of the destinations, by id; changed in place."""
     certificates: CertificateWatch
     held: HeldSockets

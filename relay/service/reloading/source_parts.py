@@ -1,4 +1,4 @@
-"""What the sources of a configuration are made of."""
+"""Makes the sources of a configuration."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class SourceMaker:
         return [mark for id in self._fed(source) if (mark := limits[id].watermark) is not None]
 
     def guard(self, source: str) -> LoopGuard | None:
-        """What drops messages that go in circles; None = nothing does."""
+        """The guard against messages that go in circles; None = there is none."""
         return new_guard(
             source,
             self._shared.queue.hop,

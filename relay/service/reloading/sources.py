@@ -42,7 +42,7 @@ class Sources:
 
     @property
     def configurations(self) -> dict[str, SourceConfiguration]:
-        """What is in use, by id: of a source that could not change, what it had before."""
+        """Configurations in use, by id; a source that could not change has its former one."""
         return {id: each.configuration for id, each in self._used.items()}
 
     # What a reload does, in this order.
@@ -196,5 +196,5 @@ class Sources:
         self.all.append(new.service)
 
     async def _stored(self) -> None:
-        """What sources have handed over by now is on disk."""
+        """Wait until all that sources have handed over is on disk."""
         await self._shared.queue.committer.append({})

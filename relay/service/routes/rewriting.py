@@ -63,7 +63,7 @@ _WARNED_DROPS = ("rate-limit", _TYPE_CAST, TOO_LONG)
 
 @dataclass(frozen=True, slots=True)
 class RunNumbers:
-    """What macros tell of one run of the relay, whatever its configuration is."""
+    """Values of macros that stay the same for one run of the relay, through reloads."""
 
     hostid: int = field(default_factory=lambda: _random_number())
     runid: int = field(default_factory=lambda: _random_number())

@@ -54,7 +54,7 @@ def new_authorise(
 
 
 def new_apps(apps: Sequence[AppConfiguration]) -> list[App]:
-    """What decides whose messages some are."""
+    """The apps, in the form in which messages are assigned to them."""
     return [
         App(
             app.id,

@@ -30,14 +30,14 @@ class CounterKeeper(PeriodicService):
     looks_at_once = False
 
     sources: Sequence[SourceService]
-    """Those that there are now."""
+    """The present ones."""
     queue: QueueService
     now: Now
     interval_seconds: float = 2.0
     _gone: dict[str, bytes] = field(default_factory=dict, init=False)
     """What is on disk of other sources, until the first look."""
     _begun: dict[str, KeptCounters] = field(default_factory=dict, init=False)
-    """Those that go on with what was on disk, by position."""
+    """Counters that go on from those on disk, by position."""
     _underway: set[KeptCounters] = field(default_factory=set, init=False)
 
     def startService(self) -> None:

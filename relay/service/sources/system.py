@@ -42,7 +42,7 @@ _SHARED = {each.name for each in fields(SourceConfiguration)} - {"listen", "tls"
 
 @dataclass(frozen=True, slots=True)
 class HostLogs:
-    """What ``system://`` takes on a host."""
+    """The logs that ``system://`` takes on a host."""
 
     has_journal: bool
     socket_path: str
@@ -59,7 +59,7 @@ class HostLogs:
 
 
 def find_host_logs(root: str = "/") -> HostLogs:
-    """What the host below `root` has at this moment."""
+    """The logs that the host below `root` has at this moment."""
     kernel = os.path.join(root, _KERNEL)
     return HostLogs(
         has_journal=_is_socket(os.path.join(root, _JOURNAL_SOCKET)),

@@ -22,7 +22,7 @@ from relay.service.tls.issued_index import serial_text
 from relay.transport.tls.endpoints import load_crls
 
 Role = Literal["server", "client", "authority", "any"]
-"""What a certificate is for in the file that it is in."""
+"""The role of a certificate in its file."""
 
 _DAY_SECONDS = 86400.0
 _KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
@@ -68,15 +68,15 @@ class Contents(msgspec.Struct):
 
     described: list[Described] = []
     certificates: list[x509.Certificate] = []
-    """Those of the first of `described`, in order."""
+    """The certificates of the first of `described`, in order."""
     public_key: bytes = b""
-    """That of the private key in it; empty = it has none that can be read."""
+    """The public key of the private key in it; empty = it has none that can be read."""
 
 
 def contents_of(
     path: str, *, role: Role = "any", now: datetime | None = None, passphrase: bytes = b""
 ) -> Contents:
-    """What is in the PEM file `path`; one that cannot be read says why."""
+    """The content of the PEM file `path`; one that cannot be read says why."""
     try:
         data = content_of(path, bytes_max=PEM_BYTES_MAX + 1)
     except OSError as error:

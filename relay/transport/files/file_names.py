@@ -169,7 +169,7 @@ class _Folder:
         return (self._open if b"\0" in name else self._fixed).setdefault(name, _Folder())
 
     def meeting(self, name: bytes) -> Iterator[_Folder]:
-        """Those in this one that may have the same name as `name`."""
+        """The folders in this one that may have the same name as `name`."""
         if b"\0" in name:
             yield from (each for other, each in self._fixed.items() if _meets(name, other))
         elif name in self._fixed:

@@ -104,7 +104,7 @@ class _LeftAndResumed(Protocol):
         self._pace: Pace | None = None  # exists if there is a rate
 
     def state(self) -> StreamState | None:
-        """What another process needs to go on with this connection; None = none can."""
+        """The state with which another process goes on with this connection; None = none can."""
         return None
 
     def go_on_from(self, state: StreamState) -> None:

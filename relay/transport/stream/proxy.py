@@ -115,7 +115,7 @@ class _ProxiedConnection(ProtocolWrapper):
 
     @property
     def received(self) -> bytes:
-        """What has come of the header."""
+        """The received part of the header."""
         return self._header.received
 
     def dataReceived(self, data: bytes) -> None:

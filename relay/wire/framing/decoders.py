@@ -61,7 +61,7 @@ class _Position:
         self._last = b""  # the byte before the buffer
 
     def state(self) -> DecoderState:
-        """What another decoder needs to go on behind the bytes that this one has taken."""
+        """The state with which another decoder goes on behind the bytes that this one has taken."""
         return DecoderState(
             buffer=bytes(self._buffer),
             wanted_bytes=self._wanted_bytes,

@@ -151,7 +151,7 @@ class LongFrames:
         return self._frame is not None or self.missing_bytes > 0
 
     def state(self) -> LongFrameState | None:
-        """What another object needs to go on; None = the end of every frame has come."""
+        """The state with which another object goes on; None = the end of every frame has come."""
         if self._frame is not None:
             return self._frame.state(self.missing_bytes, self._held)
         return LongFrameState("counted", self.missing_bytes) if self.missing_bytes else None

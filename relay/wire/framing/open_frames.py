@@ -17,7 +17,7 @@ class LongFrameState(msgspec.Struct, frozen=True):
     kind: Literal["counted", "cut", "split"]
     """counted = a cut one whose length is known, so that nothing of it is kept any more."""
     missing_bytes: int = 0
-    """What is still to come, if that is known."""
+    """The number of bytes still to come, if that is known."""
     held: bytes = b""
     """Bytes of a line that may belong to its end."""
     kept: bytes = b""

@@ -270,7 +270,7 @@ def _rewrite(output: Output, later: Condition, way: _Way) -> list[TomlValue]:
 
 
 def _apart(condition: Condition, steps: Sequence[Step]) -> tuple[Condition, Condition]:
-    """What can be asked before steps run, and what has to be asked after them."""
+    """The condition that holds before steps run, and the one that holds after them."""
     gives = any(step.gives for step in steps)
     early: list[Condition] = []
     late: list[Condition] = []

@@ -95,7 +95,7 @@ def _facilities(text: str) -> list[int]:
 
 
 def _changed(before: frozenset[int], level: str) -> frozenset[int]:
-    """What is taken of a facility after one more part of the selector."""
+    """The severities taken of a facility after one more part of the selector."""
     is_negated, level = level.startswith("!"), level.removeprefix("!")
     is_exact, level = level.startswith("="), level.removeprefix("=")
     if level == "none":

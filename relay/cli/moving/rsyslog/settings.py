@@ -1,4 +1,4 @@
-"""What holds for the whole of rsyslog's configuration: global(), module(), templates, tables."""
+"""Settings of the whole of rsyslog's configuration: global(), module(), templates, tables."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def _say_of_global(read: Reader) -> None:
 
 
 def say_of_queue(read: Reader) -> None:
-    """What is to be said about the parameters of any queue, `queue.maxdiskspace` left aside."""
+    """The remarks on the parameters of any queue, without `queue.maxdiskspace`."""
     read.ignore(
         [
             *("queue.filename", "queue.type", "queue.spooldirectory", "queue.saveonshutdown"),

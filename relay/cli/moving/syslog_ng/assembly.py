@@ -422,7 +422,7 @@ class _Routing:
         self._imported.add_destination(wanted, keys, either(early), statement)
 
     def _early(self, use: Use, is_fallback: bool) -> Condition:
-        """What reaches a destination by one use."""
+        """The messages that reach a destination by one use."""
         parts = [use.branch.early.wide, *self._barred.get(id(use), ())]
         if "fallback" in use.path.flags and not is_fallback:
             parts += [

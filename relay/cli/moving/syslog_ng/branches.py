@@ -99,7 +99,7 @@ def _marked(steps: list[Step], tags: Iterator[int]) -> list[Step]:
 
 
 def reached(branches: Sequence[Branch], origin: Branch) -> Fit:
-    """What is in one of `branches`, as far as that is more than being in `origin`."""
+    """The condition of being in one of `branches`, beyond that of being in `origin`."""
     known = origin.early
     return Fit(
         either(

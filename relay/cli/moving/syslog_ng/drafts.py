@@ -43,7 +43,7 @@ _NEEDS_NONE = {
 
 @dataclass(slots=True)
 class Reading:
-    """What is known while statements are read.
+    """Knowledge that statements share while they are read.
 
     Attributes:
         defaults: The options of the statement `options`, by name.

@@ -65,7 +65,7 @@ NODES_MAX = 4000
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a filter fits: at most `wide`, at least `narrow`; both are the same if it is exact."""
+    """The messages that a filter fits: at most `wide`, at least `narrow`; equal if it is exact."""
 
     wide: Condition
     narrow: Condition
@@ -94,7 +94,7 @@ def literal(text: str) -> str:
 
 
 def beyond(condition: Condition, known: Condition) -> Condition:
-    """What `condition` asks for where `known` holds anyhow."""
+    """The rest of `condition` where `known` holds anyhow."""
     held = parts_of(known)
     return all_of(
         negated(beyond(part.part, known)) if isinstance(part, Not) else part
@@ -149,18 +149,18 @@ class FilterReader:
     _known: dict[str, Fit] = field(default_factory=dict)
 
     def of_items(self, items: Sequence[Item], statement: Statement) -> Fit:
-        """What fits the expression of a body; `statement` hears of what is not exact."""
+        """The condition of a body's expression; inexact parts are noted on `statement`."""
         fit = EVERYTHING
         for item in items:
             fit &= self.of_nodes(item, statement)
         return fit
 
     def of_nodes(self, nodes: Sequence[Node], statement: Statement) -> Fit:
-        """What fits an expression in parentheses."""
+        """The condition of an expression in parentheses."""
         return _Expression(nodes, self, statement).fit()
 
     def by_name(self, name: str, statement: Statement) -> Fit:
-        """What fits the filter `name`; its own statement hears of what is not exact."""
+        """The condition of the filter `name`; inexact parts are noted on its own statement."""
         if name in self._known:
             return self._known[name]
         if name not in self.named:
@@ -336,7 +336,7 @@ def number_condition(key: str, numbers: set[int], names: Sequence[str]) -> Condi
 
 
 def _text_fit(call: Call, key: str, pair: str, statement: Statement) -> Fit:
-    """What fits the pattern that `call` has as its first argument."""
+    """The condition of the pattern that is the first argument of `call`."""
     options = {each.name.replace("-", "_"): each for each in call.calls}
     flags = set(options["flags"].texts) if "flags" in options else set()
     kind = options["type"].first.lower() if "type" in options else "pcre"
@@ -465,7 +465,7 @@ def _in_list(call: Call, reader: FilterReader, statement: Statement) -> Fit:
 
 
 def _compared(left: str, sign: str, right: str) -> Fit | None:
-    """What fits ``left sign right``; None if the relay cannot compare that."""
+    """The condition ``left sign right``; None if the relay cannot compare that."""
     if sign in _NEGATED:
         fit = _compared(left, _NEGATED[sign], right)
         return None if fit is None else ~fit

@@ -112,7 +112,7 @@ def canonical(name: str) -> str:
 
 
 def source_text(node: Node) -> str:
-    """What `node` looks like in a configuration; long ones are cut."""
+    """`node` as a configuration has it; long ones are cut."""
     return "".join(_pieces(node, _EXCERPT_MAX))[:_EXCERPT_MAX]
 
 
@@ -141,7 +141,7 @@ def _joined(nodes: tuple[Node, ...], left: int) -> Iterator[str]:
 
 
 def item_text(nodes: tuple[Node, ...]) -> str:
-    """What an item looks like in a configuration; long ones are cut."""
+    """An item as a configuration has it; long ones are cut."""
     if len(nodes) == 1 and isinstance(nodes[0], Body):
         return source_text(nodes[0])
     return "".join(_joined(nodes, _EXCERPT_MAX))[:_EXCERPT_MAX]

@@ -67,7 +67,7 @@ class Path:
 
 @dataclass(slots=True)
 class Named:
-    """What the names in log paths stand for.
+    """The objects that names in log paths stand for.
 
     Attributes:
         source: The ids of the relay's sources for a body of drivers.
@@ -166,7 +166,7 @@ class Paths:
         return branch
 
     def _choice(self, bodies: Sequence[Body], branch: Branch) -> Branch:
-        """What comes out of an `if` with all its arms."""
+        """The branches that leave an `if` with all its arms."""
         branch = branch if self._depth else branch.settled()
         left, arms = EVERYTHING, list[Arm]()
         for body in bodies:

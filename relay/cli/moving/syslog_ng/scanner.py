@@ -182,7 +182,7 @@ class Scanner:
                 return token
 
     def rest_of_line(self) -> str:
-        """What follows on the line of a directive, without a comment behind it."""
+        """The rest of a directive's line, without a comment behind it."""
         reading = self._open[-1]
         end = reading.source.text.find("\n", reading.offset)
         text = reading.source.text[reading.offset : end if end >= 0 else None]

@@ -39,7 +39,7 @@ class Step:
 
 @dataclass(slots=True)
 class Steps:
-    """What a rewrite rule or a parser does.
+    """The steps of a rewrite rule or a parser.
 
     Attributes:
         may_fail: Messages that do not fit go no further in the log path.

@@ -28,7 +28,7 @@ _JSON_FLAGS = {
 
 @dataclass(slots=True)
 class Form:
-    """What a destination sends.
+    """The format in which a destination sends.
 
     Attributes:
         keys: Of the destination: `template`, `format`; or none where `mode` says it.

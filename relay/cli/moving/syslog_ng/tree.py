@@ -130,7 +130,7 @@ Item: TypeAlias = tuple[Node, ...]
 
 @dataclass(frozen=True, slots=True)
 class Included:
-    """What an ``@include`` leads to.
+    """The files that an ``@include`` names.
 
     Attributes:
         texts: The files, in order.

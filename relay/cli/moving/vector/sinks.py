@@ -219,7 +219,7 @@ def _file(keys: Keys, imported: Imported, statement: Statement) -> Table | None:
 def _http_base(
     keys: Keys, statement: Statement, imported: Imported, names: tuple[str, ...]
 ) -> Table | None:
-    """What all sinks over HTTP have: URLs, TLS, batches, credentials."""
+    """The options of all sinks over HTTP: URLs, TLS, batches, credentials."""
     given = keys.take(*names)
     urls = [url for text in (given.texts if given is not None else []) if (url := _url(text))]
     if given is None or not urls or len(urls) != len(given.texts):

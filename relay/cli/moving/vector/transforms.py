@@ -21,7 +21,7 @@ _UNMATCHED = "_unmatched"
 
 @dataclass(slots=True)
 class Transform:
-    """What a transform does.
+    """The effect of a transform.
 
     Attributes:
         fit: Which messages pass.
@@ -35,7 +35,7 @@ class Transform:
 
 
 def read_transform(kind: str, keys: Keys, statement: Statement) -> Transform:
-    """What a table of the type `kind` does; messages pass unchanged if nothing is like it."""
+    """The effect of a transform; messages pass unchanged if the relay has nothing like `kind`."""
     reader = _KINDS.get(kind)
     if reader is None:
         keys.finish("its type is not supported")
@@ -50,7 +50,7 @@ def read_transform(kind: str, keys: Keys, statement: Statement) -> Transform:
 
 
 def _fit(given: Given | None, entry: Entry) -> Fit:
-    """What a condition fits: a program, or a table with one."""
+    """The condition that a program means, or a table with one."""
     source = entry.table.get("source", entry)
     if given is None:
         return UNKNOWN

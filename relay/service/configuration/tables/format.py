@@ -150,7 +150,7 @@ class _NewNames:
 
 @dataclass(frozen=True, slots=True)
 class FormatConfiguration:
-    """What a destination sends."""
+    """The format in which a destination sends."""
 
     name: str = declare(Choice(FORMATS), "raw", required=True, example='"rfc5424"')
     template: str = declare(Template(), default="")

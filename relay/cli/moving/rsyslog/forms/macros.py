@@ -12,7 +12,7 @@ __all__ = ["Macro", "macro_of", "source_of"]
 
 
 class Macro(NamedTuple):
-    """What stands in a template of the relay for a property."""
+    """The macro or text that a template of the relay has for a property."""
 
     text: str
     note: str = ""

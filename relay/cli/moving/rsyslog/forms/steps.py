@@ -1,4 +1,4 @@
-"""What rsyslog changes in messages, as steps of `rewrite`."""
+"""Changes that rsyslog makes to messages, as steps of `rewrite`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Step:
 
 
 def needed(steps: Sequence[Step], text: str) -> list[Step]:
-    """Those of `steps` that change the message, or give something that `text` names."""
+    """The `steps` that change the message, or set a value that `text` names."""
     found: list[Step] = []
     for step in reversed(steps):
         is_all = "subkeys" in text and step.gives.startswith(".json.")

@@ -33,7 +33,7 @@ _HEADERS: Mapping[str, Mapping[str, TomlValue]] = {
         "mode": "json"
     },
 }
-"""What stands before an object with a token, without blanks at its end."""
+"""The text before an object with a token, without blanks at its end."""
 _JSON = {"json", "jsonf", "jsonr", "jsonfr"}
 _OPEN, _CLOSE, _BARE = "\ue000", "\ue001", "\ue002"
 _HOLDER = re.compile(f"[{_OPEN}{_BARE}]([0-9]+){_CLOSE}")
@@ -342,7 +342,7 @@ def with_group(pattern: str, group: int) -> str:
 
 
 def _object_in(pieces: Sequence[Piece]) -> tuple[list[Piece], dict[str, object] | None]:
-    """What stands before an object that ends a template, and its members with place-holders."""
+    """The text before an object that ends a template, and its members with place-holders."""
     text, number, header = "", 0, list[Piece]()
     for piece in pieces:
         if isinstance(piece, Replaced):

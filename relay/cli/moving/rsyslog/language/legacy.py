@@ -69,7 +69,7 @@ class Modern:
         return [found for node in nodes for found in self._modern(node)]
 
     def _modern(self, node: Node) -> Sequence[Node]:
-        """What takes the place of a statement in its ruleset."""
+        """The replacement of a statement in its ruleset."""
         match node:
             case Directive():
                 self._directive(node)

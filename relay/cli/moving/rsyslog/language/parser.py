@@ -109,7 +109,7 @@ class _Parser:
                 self._open(start).unsupported(f"cannot be read: {problem}")
 
     def _block(self) -> list[Node]:
-        """What is between braces."""
+        """The statements between braces."""
         if self._blocks >= _BLOCKS_MAX:
             place = self._scanner.place()
             raise ImportRefused(f"{place}: more than {_BLOCKS_MAX} blocks inside each other")
@@ -353,7 +353,7 @@ def _files_like(
 
 
 def _parameters(scanner: Scanner) -> Parameters:
-    """What is between the parentheses of an object, and the closing one."""
+    """The parameters of an object, up to the closing parenthesis, which is read as well."""
     found = Parameters()
     while True:
         scanner.skip_blank()

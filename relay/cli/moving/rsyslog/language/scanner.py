@@ -20,7 +20,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v
 
 
 class SyntaxProblem(ValueError):
-    """What was expected, and what was found."""
+    """An error that says what was expected, and what was found."""
 
 
 class Scanner:
@@ -56,7 +56,7 @@ class Scanner:
         return self.position >= len(self.text)
 
     def peek(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """What `pattern` finds here, without moving."""
+        """The match of `pattern` here, without moving."""
         return pattern.match(self.text, self.position)
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
@@ -96,7 +96,7 @@ class Scanner:
         return None if found is None else found[1]
 
     def next_word(self) -> str:
-        """What is here, for a message."""
+        """The text at this place, for a message."""
         rest = self.text[self.position : self.position + 30].split("\n")[0].strip()
         return repr(rest) if rest else "the end of the line"
 

@@ -1,4 +1,4 @@
-"""What a configuration of rsyslog consists of, after it was read."""
+"""The parts of a configuration of rsyslog, after it was read."""
 
 from __future__ import annotations
 
