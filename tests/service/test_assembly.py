@@ -44,7 +44,7 @@ from relay.service.process.systemd import Systemd
 from relay.service.queue.service import QueueService
 from relay.service.queue.view import QueueView
 from relay.service.refusal import StartRefused
-from relay.service.reloading import intakes, routes, sources
+from relay.service.reloading import intakes, routes, source_parts
 from relay.service.routes.rewriting import Rewriting
 from relay.service.sources.service import KeptPositions
 from relay.transport.notices import Notices
@@ -82,7 +82,7 @@ def test_the_queue_is_told_who_waits_for_answers(
         told.append(answers)
         return Intake(answers=answers, **keywords)
 
-    monkeypatch.setattr(sources, "Intake", intake)
+    monkeypatch.setattr(source_parts, "Intake", intake)
     source = new_source("app", Url(scheme, host="127.0.0.1", port=20514))
     assemble(Reactor(), replace(configuration(tmp_path), sources=(source,)), now=float)
     assert told == [answers]
@@ -99,7 +99,7 @@ def test_stamps_go_by_the_time_of_day_and_rates_by_the_clock_that_is_not_set(
         clocks.append((wall.now(), wall.elapsed()))
         return Intake(wall=wall, **keywords)
 
-    monkeypatch.setattr(sources, "Intake", intake)
+    monkeypatch.setattr(source_parts, "Intake", intake)
     assemble(reactor, configuration(tmp_path), now=lambda: 1e9)
     assert clocks == [(1e9, 7.0)] * 2
 
@@ -567,7 +567,7 @@ def test_an_intake_is_told_what_its_source_is_configured_to_do(
         "parse": ParseOptions(no_parse=True, encoding="latin-1"),
     }
     app, system = _told(
-        tmp_path, monkeypatch, sources, "Intake", app=strict, quarantine_bytes_max=999
+        tmp_path, monkeypatch, source_parts, "Intake", app=strict, quarantine_bytes_max=999
     )
     for told, is_strict in ((app, True), (system, False)):
         assert told["quarantine"] == Quarantine(is_strict, is_strict, bytes_max=999)
@@ -585,7 +585,7 @@ def test_an_encoding_alone_does_not_change_how_messages_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parse = ParseOptions(encoding="latin-1")
-    app, system = _told(tmp_path, monkeypatch, sources, "Intake", app={"parse": parse})
+    app, system = _told(tmp_path, monkeypatch, source_parts, "Intake", app={"parse": parse})
     frames, origin = [b"<13>caf\xc3\xa9: x", b"no pri"], Origin("app", Transport.TCP, "192.0.2.1")
     found = app["reading"].parser(frames, Arrival.of_one(2, origin))
     assert type(found) is type(read_lines(frames))
@@ -608,7 +608,7 @@ def test_only_limits_that_drop_are_in_the_way_and_local_sources_use_the_reserve(
     app, system = _told(
         tmp_path,
         monkeypatch,
-        sources,
+        source_parts,
         "Intake",
         app={"reserved": False},
         destinations=(full, replace(wrapped, limits=DestinationLimits(2**20))),
