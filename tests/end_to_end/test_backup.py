@@ -84,7 +84,7 @@ def test_everything_in_a_backup_is_delivered_once(programs: Programs, tmp_path: 
     made = queue("backup", tmp_path / "backup", "-d", state, "--rate", "2")
     assert load.is_alive()  # all of it was under load
     count = msgspec.json.decode((tmp_path / "backup/backup.json").read_bytes())["records"]
-    assert BEFORE < count["central"], made
+    assert count["central"] > BEFORE, made
     wait_until(lambda: load.answered > count["central"], "messages that it does not have")
     relay.signal(signal.SIGKILL)
     load.stop()
