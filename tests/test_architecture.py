@@ -30,7 +30,7 @@ SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect", "backup"],
     "service": [
         *("configuration", "tables", "checks", "probes", "routes", "process", "tls", "queue"),
-        *("destinations", "sources", "alerts", "web", "handover", "reloading"),
+        *("destinations", "sources", "kafka", "nats", "alerts", "web", "handover", "reloading"),
     ],
     "observe": ["alerts", "web", "page"],
 }
@@ -245,7 +245,7 @@ def test_only_kinds_know_the_names_of_schemes(path: Path) -> None:
     """A new kind of source or destination is its own module and a line in the list of kinds."""
     schemes = {kind.scheme for kind in (*KINDS.sources, *KINDS.sets, *KINDS.destinations)}
     schemes.remove("systemd")  # warnings are about the program of this name
-    is_kind = path.parent.name in ("sources", "destinations")
+    is_kind = path.parent.name in ("sources", "destinations", "kafka", "nats")
     for node in nodes_of(path):
         if isinstance(node, ast.Constant) and not is_kind:
             assert node.value not in schemes, f"line {node.lineno}: {node.value}"

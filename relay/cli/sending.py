@@ -16,7 +16,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.flow.numbering import Numbering
+from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.pump import BATCH_BYTES_MAX, Session
 from relay.model.clock import DelayedCall, Reactor
 from relay.service.destinations.kind import Delivery

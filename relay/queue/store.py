@@ -39,7 +39,7 @@ A position says how far a source has read what it can read again, such as a file
 changes in the transaction that holds what was read up to there.  Names that begin with a
 slash are no source's but the relay's:
 
-    /received   how far other relays have sent (`flow/lineages.py`)
+    /received   how far other relays have sent (`flow/exactly_once/lineages.py`)
     /sent       by what they know our queues (`lineage.py`)
     /lanes      which queue of a destination takes what comes, where it has two: its id
                 and "lane/" + its id (`lane_queues.py`)

@@ -19,8 +19,8 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 
 from relay.flow.drain import BY_PURGE
+from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.lanes import BACKLOG_RECORDS_MIN, Lanes
-from relay.flow.numbering import Numbering
 from relay.flow.pacing import START_RECORDS, Pacing, Window
 from relay.flow.shares import Shares
 from relay.model.errors import QueueError

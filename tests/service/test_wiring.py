@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from relay.flow.lineages import Lineages
+from relay.flow.exactly_once.lineages import Lineages
 from relay.model.clock import WallClock
 from relay.model.seq import SeqRange
 from relay.queue.admission.backpressure import Admission

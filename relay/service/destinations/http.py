@@ -14,7 +14,7 @@ from twisted.internet.endpoints import wrapClientTLS
 from twisted.logger import Logger
 
 from relay import __version__
-from relay.flow.numbering import Numbering
+from relay.flow.exactly_once.numbering import Numbering
 from relay.model.errors import UpstreamError
 from relay.model.output import KeyTemplate, Pair, Selection
 from relay.model.template import macros_of, split_template

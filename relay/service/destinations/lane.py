@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 
 from relay.flow.drain import Drain
-from relay.flow.numbering import Numbering
+from relay.flow.exactly_once.numbering import Numbering
 from relay.queue.ledger import Ledger
 from relay.service.destinations.link import Link
 from relay.service.queue.service import QueueService

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-from relay.flow.numbering import Numbering
+from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.pump import Session, SessionDrain
 from relay.model.clock import Clock, DelayedCall
 from relay.transport.upstream import RetryClock, UpstreamProtocol, UpstreamState

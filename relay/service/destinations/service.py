@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.logger import Logger
 
 from relay.flow.drain import Drain, DrainEvents
+from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.lanes import Lanes
-from relay.flow.numbering import Numbering
 from relay.flow.pacing import Allowance, Pace, Pacing, Window
 from relay.flow.pump import Fill
 from relay.flow.refusals import Refusals

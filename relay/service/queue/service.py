@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from relay.flow.lineages import RECEIVED, Lineages
+from relay.flow.exactly_once.lineages import RECEIVED, Lineages
 from relay.model.errors import QueueError
 from relay.model.hops import OwnHop, is_relay_id
 from relay.model.text import counted, span

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from relay.flow.lineages import Lineages
+from relay.flow.exactly_once.lineages import Lineages
 from relay.model.clock import WallClock
 from relay.model.fleet import FleetTable
 from relay.model.hops import NO_HOP, OwnHop

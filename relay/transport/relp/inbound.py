@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.flow.lineages import Lease, Lineages
+from relay.flow.exactly_once.lineages import Lease, Lineages
 from relay.flow.marks import Marks
 from relay.model.counters.source import BELIEVED_RECORDS_MAX
 from relay.model.fleet import FleetTable

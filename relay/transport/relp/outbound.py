@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from relay.flow.numbering import Numbering
+from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.pump import SessionDrain
 from relay.flow.refusals import REFUSED_IN_ROW_MAX
 from relay.model.clock import Clock, DelayedCall

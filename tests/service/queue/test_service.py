@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from relay.flow.lineages import RECEIVED, Lease
+from relay.flow.exactly_once.lineages import RECEIVED, Lease
 from relay.model.errors import QueueFull
 from relay.model.seq import SeqRange
 from relay.queue.admission.limits import QueueLimit

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from relay.codec import encode_syslog
-from relay.flow.lineages import RECEIVED, Lineages
+from relay.flow.exactly_once.lineages import RECEIVED, Lineages
 from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Transport

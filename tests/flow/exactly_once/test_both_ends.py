@@ -19,8 +19,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from relay.flow.lineages import Lineages
-from relay.flow.numbering import Numbering
+from relay.flow.exactly_once.lineages import Lineages
+from relay.flow.exactly_once.numbering import Numbering
 from relay.model.counters.source import SourceCounters
 from relay.model.origin import Received, Transport
 from relay.queue.cursor import Cursor

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.flow.lineages import RECEIVED, Lease, Lineages
+from relay.flow.exactly_once.lineages import RECEIVED, Lease, Lineages
 from relay.wire.relp.lineage import SEQ_MAX, HighWaterMark, LineageOffer
 
 A, B, C = (f"0b5a8d7e-58a3-4e63-9c5f-00000000000{letter}" for letter in "abc")

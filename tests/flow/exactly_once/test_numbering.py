@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from relay.flow.numbering import Numbering
+from relay.flow.exactly_once.numbering import Numbering
 from relay.model.errors import QueueError
 from relay.queue.lineage import Lineage
 from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark

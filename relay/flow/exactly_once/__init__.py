@@ -1,0 +1,1 @@
+"""Exactly once: numbers of records, and what a receiver already has of them."""

@@ -1,0 +1,1 @@
+"""Apache Kafka's protocol: its kinds of sources and destinations."""

@@ -1,0 +1,1 @@
+"""NATS JetStream: its kinds of sources and destinations."""

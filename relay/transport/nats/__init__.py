@@ -1,0 +1,1 @@
+"""NATS JetStream: clients, driven from the reactor."""
