@@ -6,7 +6,8 @@ a queue uses it, and so does a source that answers when the log has acknowledged
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -43,6 +44,16 @@ class RecordRefused(Exception):
 
 class PublisherFailed(Exception):
     """The publisher is of no more use; another one has to send what it has not acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherEvents:
+    """Calls of a publisher, in the reactor's thread."""
+
+    on_state: Callable[[str, bool], object]
+    """The state has changed: one line for people, and whether all is well."""
+    on_remark: Callable[[str], object]
+    """Something to warn of that does not change the state."""
 
 
 class Publisher(Protocol):

@@ -12,6 +12,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
+from relay.flow.publishing import Publisher, PublisherEvents
 from relay.model.clock import Reactor, WallClock
 from relay.model.hops import NO_HOP, OwnHop
 from relay.service.configuration.kinds import UrlKind
@@ -73,6 +74,9 @@ class Delivery:
     """What has to be there before the first session."""
     details: Callable[[], Sequence[str]] = tuple
     """Lines for `status`, beyond the state of the lanes."""
+    new_publisher: Callable[[PublisherEvents], Publisher] | None = None
+    """Makes what sources in direct mode put their records in with, after the fork; None = the kind
+    is no log that acknowledges records of many senders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,5 +84,7 @@ class DestinationKind(UrlKind[C]):
     """One kind of destination."""
 
     make: Callable[[C, DestinationParts], Delivery]
+    publishes: bool = False
+    """Its deliveries have `new_publisher`, so sources may be answered by it."""
     probe: Callable[[C, Probe], None] | None = None
     """What `check --connect` does: tells what it finds, in a thread, where it may wait."""
