@@ -398,7 +398,8 @@ class _FileReader:
     def _check_tls(self, tls: TlsConfiguration, role: Role, where: str) -> None:
         """Look at the keys, and then into the files that they name."""
         place, checks = partial(join_path, where), self._kinds.checks
-        self._add((checks.listener_tls if role == "listen" else checks.upstream_tls)(tls, place))
+        listens = role == "listen" and not tls.always_connects
+        self._add((checks.listener_tls if listens else checks.upstream_tls)(tls, place))
         unready = self._reading.unready
         unready += _new(checks.tls_files(tls, place), [*self.problems, *unready])
 

@@ -111,6 +111,8 @@ class TlsConfiguration:
 
     over_datagrams: ClassVar[bool] = False
     """DTLS, not TLS."""
+    always_connects: ClassVar[bool] = False
+    """Even a source is the client."""
 
     trusted_ca: str = key(
         PATH,

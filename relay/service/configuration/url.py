@@ -3,6 +3,7 @@
 What comes behind the scheme is an `Address`, of which the kind of source or destination has one:
 
     HostPort   //host:port     IPv6 addresses in brackets; no host = all addresses (listen only)
+    Cluster    //host:port,host:port/name
     Path       ///path         absolute
                path            relative to a base directory
     Host       //host          no host = all addresses
@@ -49,14 +50,25 @@ class Url:
     is_bare: bool = False
     """There is neither port nor path, as in journald:// and sematext://eu."""
 
+    others: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports of further servers of the same cluster."""
+
     def __str__(self) -> str:
         if self.inherited:
             return f"systemd://{self.inherited}"
         if self.local_path or self.is_bare:
             return f"{self.scheme}://{self.host}{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.service_domain else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path}"
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    @property
+    def authority(self) -> str:
+        """Hosts and ports, with commas between those of a cluster."""
+        if self.service_domain:
+            return self.host
+        servers = ((self.host, self.port), *self.others)
+        return ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in servers
+        )
 
     @property
     def service_domain(self) -> str:
@@ -106,7 +118,7 @@ def id_from_url(url: Url) -> str:
         plain = re.fullmatch(r"[a-z0-9_./]+", path) is not None
         text = f"{scheme}-{path.replace('/', '-')}"
     else:
-        plain = "%" not in url.host and not url.path
+        plain = "%" not in url.host and not url.path and not url.others
         text = f"{scheme}-{url.host.replace(':', '_') or 'all'}-{url.port}"
     if plain and len(text) <= 63:
         return text
@@ -183,6 +195,46 @@ class HostPort:
                 f"as in {scheme}://[::1]:{self.port}"
             )
         return parts[1], parts[2] or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Servers of one cluster, each of which tells of all others, and a name in the cluster.
+
+    Both sources and destinations connect there.
+
+    Args:
+        port: The usual one, for examples.
+        thing: What the name is of: ``topic``.
+        name: The pattern of a name.
+        allowed: What that is, for errors.
+    """
+
+    port: int
+    thing: str
+    name: str
+    allowed: str
+
+    @property
+    def form(self) -> str:
+        return f"://host:port[,host:port…][/{self.thing}]"
+
+    def read(self, scheme: str, rest: str, role: Role, base_dir: str) -> Url:
+        authority, slash, name = rest.removeprefix("//").partition("/")
+        if slash and not re.fullmatch(self.name, name):
+            raise ValueError(
+                f"found {url_shown(slash + name)} behind the hosts; the {self.thing} is "
+                f"{self.allowed}, as in {scheme}://host:{self.port}/logs"
+            )
+        servers = []
+        for text in authority.split(","):
+            one = f"//{text}" if rest.startswith("//") else text
+            url = HostPort(self.port).read(scheme, one, "connect", base_dir)
+            if (url.host, url.port) in servers:
+                raise ValueError(f"{url.authority} is there twice; remove one of them")
+            servers.append((url.host, url.port))
+        (host, port), *others = servers
+        return Url(scheme, host, port, f"/{name}" if name else "", others=tuple(others))
 
 
 @dataclass(frozen=True, slots=True)
