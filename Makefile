@@ -63,7 +63,7 @@ compiler: ## Install a C compiler, as root on Debian, if there is none
 TOOLS := curl openssl zsh fish mandoc man groff
 TOOL_PACKAGES := curl openssl zsh fish mandoc man-db groff
 
-interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng, journalctl and Chromium (130 MB, once) for the tests
+interop-packages: $(VENV)/installed-dev ## Fetch rsyslog, syslog-ng, HAProxy, Chromium and others (135 MB, once) for the tests
 	@for tool in $(TOOLS); do command -v $$tool; done | wc -l | grep -qx $(words $(TOOLS)) || { \
 	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    apt-get install -y -qq --no-install-recommends $(TOOL_PACKAGES) >/dev/null; } || true

@@ -1,4 +1,4 @@
-"""Fetch Debian's rsyslog, syslog-ng and journalctl and unpack them below `.cache/interop`.
+"""Fetch Debian's rsyslog, syslog-ng, journalctl and others, unpacked below `.cache/interop`.
 
 The first two conflict when installed, so nothing is installed: `apt-get
 download`, `dpkg -x`, and LD_LIBRARY_PATH at run time.  Libraries that the
@@ -29,11 +29,13 @@ __all__ = ["PackagesError", "PackagesRoot", "fetch", "unpacked"]
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "interop"
 
 PACKAGES = (
-    *("rsyslog", "rsyslog-relp", "rsyslog-openssl", "rsyslog-gnutls"),
+    *("rsyslog", "rsyslog-relp", "rsyslog-openssl", "rsyslog-gnutls", "rsyslog-kafka"),
     *("librelp0", "libestr0", "libfastjson4", "liblognorm5"),
-    *("syslog-ng-core", "syslog-ng-scl", "libivykis0", "libnet1", "libwrap0"),
+    *("syslog-ng-core", "syslog-ng-scl", "syslog-ng-mod-rdkafka"),
+    *("libivykis0", "libnet1", "libwrap0"),
     *("libjson-c5", "libglib2.0-0", "libpcre3"),
     *("systemd", "libsystemd-shared", "systemd-journal-remote", "libmicrohttpd12"),
+    *("haproxy", "kcat"),
 )
 
 PACKAGE_OF_LIBRARY = {
@@ -47,6 +49,7 @@ PACKAGE_OF_LIBRARY = {
     "libcrypto.so.3": "libssl3",
     "libcurl.so.4": "libcurl4",
     "libcurl-gnutls.so.4": "libcurl3-gnutls",
+    "libdb-5.3.so": "libdb5.3",
     "libffi.so.8": "libffi8",
     "libgcrypt.so.20": "libgcrypt20",
     "libgmp.so.10": "libgmp10",
@@ -62,13 +65,18 @@ PACKAGE_OF_LIBRARY = {
     "libkrb5support.so.0": "libkrb5support0",
     "libkmod.so.2": "libkmod2",
     "liblz4.so.1": "liblz4-1",
+    "liblua5.3.so.0": "liblua5.3-0",
     "liblzma.so.5": "liblzma5",
     "libmount.so.1": "libmount1",
     "libnettle.so.8": "libnettle8",
     "libnsl.so.2": "libnsl2",
+    "libopentracing-c-wrapper.so.0": "libopentracing-c-wrapper0",
+    "libopentracing.so.1": "libopentracing1",
     "libp11-kit.so.0": "libp11-kit0",
     "libpam.so.0": "libpam0g",
     "libpcre2-8.so.0": "libpcre2-8-0",
+    "librdkafka.so.1": "librdkafka1",
+    "libsasl2.so.2": "libsasl2-2",
     "libseccomp.so.2": "libseccomp2",
     "libselinux.so.1": "libselinux1",
     "libssl.so.3": "libssl3",
@@ -77,6 +85,7 @@ PACKAGE_OF_LIBRARY = {
     "libtirpc.so.3": "libtirpc3",
     "libunistring.so.2": "libunistring2",
     "libuuid.so.1": "libuuid1",
+    "libyajl.so.2": "libyajl2",
     "libz.so.1": "zlib1g",
     "libzstd.so.1": "libzstd1",
 }
@@ -109,6 +118,8 @@ class PackagesRoot:
         self.syslog_ng = root / "usr/sbin/syslog-ng"
         self.journalctl = root / "bin/journalctl"
         self.journal_remote = root / "lib/systemd/systemd-journal-remote"
+        self.haproxy = root / "usr/sbin/haproxy"
+        self.kcat = root / "usr/bin/kcat"
         self.syslog_ng_include = root / "usr/share/syslog-ng/include"
 
     @property
@@ -137,6 +148,7 @@ class PackagesRoot:
         """The programs and all modules that they may load."""
         modules = [*self.rsyslog_modules.glob("*.so"), *self.syslog_ng_modules.glob("*.so")]
         programs = [self.rsyslogd, self.syslog_ng, self.journalctl, self.journal_remote]
+        programs += [self.haproxy, self.kcat]
         return [*programs, *sorted(modules)]
 
     def missing_libraries(self) -> set[str]:
