@@ -37,6 +37,7 @@ class Wire(StringTransport):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.asked_to_close = False
+        self.writing_ended = False
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         self.keep_alive = enabled
@@ -59,6 +60,9 @@ class Wire(StringTransport):
     def loseConnection(self) -> None:
         self.asked_to_close = True
         self.disconnecting = self.producer is None
+
+    def loseWriteConnection(self) -> None:
+        self.writing_ended = True
 
     def abortConnection(self) -> None:
         self.disconnected = self.disconnecting = True

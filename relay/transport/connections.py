@@ -60,6 +60,8 @@ class SocketConnection(ReadDescriptor, Protocol):
 
     def stopReading(self) -> object: ...
 
+    def loseWriteConnection(self) -> object: ...
+
     def getHandle(self) -> socket.socket | None: ...
 
 
@@ -102,6 +104,11 @@ def read_by(transport: object, reads: object) -> None:
     lowest.stopReading()
     lowest.reactor = reads
     lowest.startReading()
+
+
+def end_writing(transport: object) -> None:
+    """End our side of a TCP connection behind what was written, and go on reading (no TLS)."""
+    _lowest(transport).loseWriteConnection()
 
 
 def release(transport: object) -> socket.socket | None:

@@ -241,6 +241,20 @@ class UpstreamState:
         self._state = f"connecting anew: {why}"
         self._tell_lost("")
 
+    def moved(self, why: str) -> bool:
+        """The upstream has ended the connection as agreed.
+
+        Returns:
+            Whether the next attempt comes at once, and the end is no failure; not after a
+            connection that was shorter than the first pause, or there would be no pause ever.
+        """
+        if self._ready_at is None:
+            return False
+        if self._clock.seconds() - self._ready_at < self._retry_seconds_min:
+            return False
+        self.renewed(why)
+        return True
+
     def stopped(self) -> None:
         """Stop connecting; the end of the last connection is not an error."""
         self._stopped = True
@@ -334,6 +348,7 @@ class UpstreamProtocol(Protocol):
         self._cause = ""  # for which cause, to count by
         self._blameless = False
         self._retiring = ""  # why it is to be made anew, if not empty
+        self._moving = False  # the upstream wants another connection, which comes at once
         self._timeouts = timeouts
         self._prepare_call: DelayedCall | None = None
 
@@ -419,6 +434,11 @@ class UpstreamProtocol(Protocol):
         if not self.gone:
             self.transport.abortConnection()
 
+    def end_as_agreed(self, why: str, *, blameless: bool) -> None:
+        """The upstream has ended the session in an orderly way; see `UpstreamState.moved`."""
+        self._moving = self.state.moved(why)
+        self.give_up(why, blameless=blameless)
+
     def retire(self, why: str) -> None:
         """Send nothing more, and end when all is answered: the connection is to be made anew."""
         if not self.over and self.prepared:
@@ -448,7 +468,7 @@ class UpstreamProtocol(Protocol):
         if not self._why and not isinstance(reason.value, SSL.Error):
             text += self.remark()
         error = UpstreamError(f"{self.state.target}: {text}")
-        if not (self._retiring and self.is_idle):
+        if not (self._moving or (self._retiring and self.is_idle)):
             cause = self._cause or failure_cause(self.transport, reason, self._secure)
             self.state.failed(str(error), cause=cause, blameless=self._blameless)
         self.ended()

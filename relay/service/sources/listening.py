@@ -114,6 +114,14 @@ class Peers:
         Seconds(0.1, 3600), 30.0, "time limit for each of TLS, RELP's open and a PROXY header"
     )
 
+    connection_seconds_max: float = key(
+        Seconds(0, YEAR_SECONDS),
+        0.0,
+        "age at which a connection ends with all answers given, so that a balancer finds another "
+        "receiver for it; the relay chooses the age of each between this and four fifths of it; "
+        "0 = never",
+    )
+
     def of_peer_max(self, connections_max: int) -> int:
         """Connections of one peer; 0 = no limit."""
         if self.connections_per_peer_max is None:  # one peer must not keep all others out
@@ -316,6 +324,7 @@ def new_stream_source(
         limits=InboundLimits(
             frame_bytes_max=frame_bytes_max,
             rate_per_peer_max=source.access.rate_per_peer_max,
+            connection_seconds_max=source.peers.connection_seconds_max,
             connections_max=connections.connections_max,
             idle_seconds_max=connections.idle_seconds_max,
             handshake_seconds_max=source.peers.handshake_seconds_max,

@@ -72,7 +72,6 @@ class RelpServerProtocol(InboundProtocol):
         self._has_context = False
         self._hop = hop
         self._fleet = fleet
-        self._input_has_ended = False
         self._software = software
         self._lineages = lineages
         self._lease: Lease | None = None  # on the lineage that the client offered
@@ -125,7 +124,7 @@ class RelpServerProtocol(InboundProtocol):
             self.timers.set("blocks", 0.0, self._take_more)
         elif "blocks" in self._pauses:
             self._resume("blocks")
-            if self._input_has_ended:
+            if "end of input" in self._pauses:
                 self._end_input()
 
     def _seen(self) -> None:
@@ -175,6 +174,7 @@ class RelpServerProtocol(InboundProtocol):
             self._lease.release()
 
     def shut_down(self) -> None:
+        self.lingers = "end of input" not in self._pauses
         self._session.shut_down()
         self._write()
 
@@ -188,7 +188,6 @@ class RelpServerProtocol(InboundProtocol):
     def readConnectionLost(self) -> None:
         """The client has said everything; answer what is not answered yet."""
         self.input_ended()
-        self._input_has_ended = True
         if "blocks" not in self._pauses:
             self._end_input()
 

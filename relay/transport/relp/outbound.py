@@ -131,13 +131,21 @@ class RelpClientProtocol(DeliveringProtocol):
         if self.over:
             return
         if session.over:
-            self.give_up(str(session.error or "closed as agreed"), blameless=session.error is None)
+            self._session_over()
         elif session.exhausted and not session.inflight:
             session.close()  # and ClientService connects again
             self._write()
             self._expect_answer()
         else:
             self.retire_if_idle()
+
+    def _session_over(self) -> None:
+        session = self._session
+        why, is_agreed = str(session.error or "closed as agreed"), session.error is None
+        if is_agreed or session.ended_by_server:
+            self.end_as_agreed(why, blameless=is_agreed)
+        else:
+            self.give_up(why)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True  # nothing more is sent

@@ -8,6 +8,7 @@ exceeds its rate.
 
 from __future__ import annotations
 
+import random
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from relay.model.text import counted
 from relay.transport.connections import (
     DESCRIPTORS_RESERVED,
     Timers,
+    end_writing,
     lack_of_descriptors,
     peer_credentials,
     read_by,
@@ -55,6 +57,7 @@ _log = Logger(namespace=CONNECTIONS.namespace)
 
 _CLOSE_SECONDS_MAX = 5.0  # for the peer to read the last bytes and close
 _FAREWELL_SECONDS_MAX = 0.3  # for the same, when the relay stops
+_AGE_MIN = 0.8  # of connection_seconds_max: where the ages begin at which connections end
 _MUCH_BYTES = 16 * 1024
 """After such a chunk, as large as a TLS record, more may wait already, or come soon."""
 
@@ -76,6 +79,8 @@ class InboundLimits:
     """Longest pause by admission; then messages are read and dropped.  0 = no limit."""
     rate_per_peer_max: int = 0
     """Messages a second of each peer address; 0 = no limit."""
+    connection_seconds_max: float = 0.0
+    """Age at which a connection ends in an orderly way; 0 = never."""
     keep_empty_lines: bool = False
     """An empty line is a message, where lines are messages."""
 
@@ -145,8 +150,50 @@ class _LeftAndResumed(Protocol):
             self._pace.stop()
 
 
-@implementer(IHandshakeListener, IPushProducer)
-class InboundProtocol(_LeftAndResumed):
+@implementer(IPushProducer)
+class _Pausing(_LeftAndResumed):
+    """A connection that pauses: by admission, and by Twisted while the peer does not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropping = ""  # why it does not wait until admission opens
+
+    def pause_reading(self) -> None:
+        self.factory.counters.pauses += 1
+        self._pause("admission")
+        if self.factory.limits.block_seconds_max:
+            self.timers.set("blocked", self.factory.limits.block_seconds_max, self._blocked)
+
+    def resume_reading(self) -> None:
+        self.timers.cancel("blocked")
+        self._dropping = ""
+        self._resume("admission")
+
+    def pauseProducing(self) -> None:
+        self._pause("peer")
+
+    def resumeProducing(self) -> None:
+        self._resume("peer")
+
+    def stopProducing(self) -> None: ...
+
+    def _blocked(self) -> None:
+        self._dropping = "it waited for local_block_seconds_max"
+        self._resume("admission")
+
+    def _pause(self, reason: str) -> None:
+        if not self._pauses and not self.closing and not self.gone:
+            self.transport.pauseProducing()
+        self._pauses.add(reason)
+
+    def _resume(self, reason: str) -> None:
+        self._pauses.discard(reason)
+        if not self._pauses and not self.closing and not self.gone:
+            self.transport.resumeProducing()
+
+
+@implementer(IHandshakeListener)
+class InboundProtocol(_Pausing):
     """One connection from a peer, which may buffer an incomplete frame.  Subclasses decode."""
 
     transport: Any  # exists from connectionMade on
@@ -155,10 +202,12 @@ class InboundProtocol(_LeftAndResumed):
     timers: Timers  # from connectionMade on
     slows_down: ClassVar[bool] = True
     """Whether a peer above its rate is read more slowly."""
+    lingers = False
+    """Whether `close` lets the peer close first.  A socket that is closed with unread bytes resets
+    the connection, and the peer may lose the last answers (RFC 1122, 4.2.2.13)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._dropping = ""  # why it does not wait until admission opens
         self._received_at = 0.0  # time of the last chunk
 
     # For subclasses to implement.
@@ -189,6 +238,10 @@ class InboundProtocol(_LeftAndResumed):
     def close_idle(self) -> None:
         """The peer was idle for too long: close."""
         self.close()
+
+    def close_old(self) -> None:
+        """The connection is as old as it may be: end it without any loss."""
+        self.shut_down()
 
     # Called by Twisted.
 
@@ -253,27 +306,6 @@ class InboundProtocol(_LeftAndResumed):
             self.end()
         self.factory.connection_lost(self)  # last: a stop that waits for it continues at once
 
-    # Pausing: by admission, and by Twisted while the peer does not read.
-
-    def pause_reading(self) -> None:
-        self.factory.counters.pauses += 1
-        self._pause("admission")
-        if self.factory.limits.block_seconds_max:
-            self.timers.set("blocked", self.factory.limits.block_seconds_max, self._blocked)
-
-    def resume_reading(self) -> None:
-        self.timers.cancel("blocked")
-        self._dropping = ""
-        self._resume("admission")
-
-    def pauseProducing(self) -> None:
-        self._pause("peer")
-
-    def resumeProducing(self) -> None:
-        self._resume("peer")
-
-    def stopProducing(self) -> None: ...
-
     # For subclasses to call.
 
     def expect_within_handshake_time(self, what: str) -> None:
@@ -284,7 +316,10 @@ class InboundProtocol(_LeftAndResumed):
     def input_ended(self) -> None:
         """The peer has closed its sending side: take what has come, and never resume reading."""
         self.take_rest()
+        self.lingers = False
         self._pauses.add("end of input")
+        if self.closing:
+            self.transport.loseConnection()
 
     def handshake_done(self) -> None:
         self.timers.cancel("handshake")
@@ -377,7 +412,10 @@ class InboundProtocol(_LeftAndResumed):
         if self._pauses:
             self.transport.resumeProducing()  # TLS closes once it has read the peer's close_notify
         self.transport.unregisterProducer()  # or the connection would stay open
-        self.transport.loseConnection()
+        if self.lingers and not self.factory.secure:  # TLS waits for the peer's close_notify
+            end_writing(self.transport)
+        else:
+            self.transport.loseConnection()
         self.timers.set("close", _CLOSE_SECONDS_MAX, self.transport.abortConnection)
 
     def _take(self, data: bytes) -> None:
@@ -404,20 +442,6 @@ class InboundProtocol(_LeftAndResumed):
         self.violated(f"no {what} within {seconds:g} s", "handshake")
         self.close()
         self.transport.abortConnection()
-
-    def _blocked(self) -> None:
-        self._dropping = "it waited for local_block_seconds_max"
-        self._resume("admission")
-
-    def _pause(self, reason: str) -> None:
-        if not self._pauses and not self.closing and not self.gone:
-            self.transport.pauseProducing()
-        self._pauses.add(reason)
-
-    def _resume(self, reason: str) -> None:
-        self._pauses.discard(reason)
-        if not self._pauses and not self.closing and not self.gone:
-            self.transport.resumeProducing()
 
 
 def _parted(received: Received) -> Received:
@@ -613,6 +637,10 @@ class InboundFactory(Factory):
         self.counters.connections_open = len(self.connections)
         if connection.origin.peer_host:
             connection.transport.setTcpKeepAlive(1)  # detects a vanished peer
+        if seconds := self.limits.connection_seconds_max:
+            # Connections that came together, after a restart, are not to end together.
+            seconds *= random.uniform(_AGE_MIN, 1.0)
+            connection.timers.set("age", seconds, self._too_old, connection)
         if CONNECTIONS.is_on:
             self._tell(connection, "connected")
 
@@ -659,6 +687,11 @@ class InboundFactory(Factory):
             if (released := release(connection.transport)) is not None:
                 left.append((released, state))
         return left
+
+    def _too_old(self, connection: InboundProtocol) -> None:
+        if not connection.closing:
+            self.counters.connections_closed["age"] += 1
+            connection.close_old()
 
     def _tell(self, connection: InboundProtocol, text: str) -> None:
         source, peer = self.reception.source, connection.origin.peer or "a program of this host"

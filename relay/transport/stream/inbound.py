@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
+from relay.transport.connections import end_writing
 from relay.transport.held_sockets import LinesState, StreamState
 from relay.transport.stream.connection import InboundProtocol
 from relay.wire.framing.decoders import AutoDecoder
@@ -80,6 +81,18 @@ class SyslogStreamProtocol(InboundProtocol):
         """Read what the kernel has buffered, then close: no sender would repeat it."""
         self.read_rest()
         self.close()
+
+    def close_old(self) -> None:
+        """End our side, and take what comes until the peer closes its own.
+
+        Plain syslog has no other way to ask for a new connection.  A peer that does not notice
+        keeps this one, because what it sends while the relay closes would be lost.
+        """
+        if self.factory.secure:
+            self.transport.unregisterProducer()  # or the connection would stay open
+            self.transport.loseConnection()  # close_notify; the end comes with the peer's own
+        else:
+            end_writing(self.transport)
 
     def end(self) -> None:
         self.take_rest()

@@ -61,6 +61,7 @@ class RelpClientSession:
         server_offers: What it offered then.
         over: Nothing more will be exchanged; close the connection.
         error: Why it is over, unless we closed and the server agreed.
+        ended_by_server: The server has ended the open session (``serverclose``).
         inflight: The messages that are not acknowledged.
     """
 
@@ -78,6 +79,7 @@ class RelpClientSession:
         self.ready = False
         self.server_offers: dict[bytes, list[bytes]] = {}
         self.over = False
+        self.ended_by_server = False
         self.error: RelpError | None = None
         self._decoder = RelpFrameDecoder(data_bytes_max=_ANSWER_BYTES_MAX, truncate=False)
         # txnr 1 is the open.
@@ -194,6 +196,7 @@ class RelpClientSession:
         if command == b"rsp":
             self._receive_rsp(txnr, data)
         elif command == b"serverclose" and txnr == 0:
+            self.ended_by_server = self.ready
             self._end("the server closed the session")
         elif txnr != 0:  # unknown hints are ignored
             self._end(f"unexpected command {command!r} from a server")

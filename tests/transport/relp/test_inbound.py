@@ -47,6 +47,7 @@ class Connection:
         lineages: Lineages | None = None,
         frame_bytes_max: int = 64,
         contexts_max: int = 1,
+        connection_seconds_max: float = 0.0,
     ) -> None:
         self.clock = Clock()
         self.intake: Any = RecordingIntake()
@@ -70,6 +71,7 @@ class Connection:
                 handshake_seconds_max=5,
                 oversize=oversize,
                 rate_per_peer_max=rate_per_peer_max,
+                connection_seconds_max=connection_seconds_max,
             ),
             clock=self.clock,
             secure=secure,
@@ -270,7 +272,7 @@ def test_the_first_pieces_alone_are_no_message_to_answer() -> None:
 def test_silence_ends_with_a_farewell(connection: Connection) -> None:
     connection.clock.advance(31)
     assert connection.answers() == SERVERCLOSE
-    assert connection.wire.disconnecting
+    assert connection.wire.writing_ended
 
 
 def test_a_stop_answers_what_was_taken_first(connection: Connection) -> None:
@@ -280,10 +282,63 @@ def test_a_stop_answers_what_was_taken_first(connection: Connection) -> None:
     assert not connection.wire.disconnecting
     connection.stored(0)
     assert connection.answers() == b"2 rsp 6 200 OK\n" + SERVERCLOSE
-    assert connection.wire.disconnecting
+    assert connection.wire.writing_ended
     lose(connection.protocol)
     assert stopped == [None]
     assert connection.intake.batches == [[b"one"]]
+
+
+def aged(seconds: float = 10.0) -> Connection:
+    """A connection that has got as old as it may be, with a message that is not stored yet."""
+    connection = Connection(connection_seconds_max=seconds).opened()
+    connection.clock.advance(0.79 * seconds)
+    connection.send(2, b"one")
+    connection.clock.advance(0.22 * seconds)
+    return connection
+
+
+def test_an_old_connection_ends_when_all_that_came_is_answered() -> None:
+    connection = aged()
+    connection.send(3, b"too late: it comes again")
+    assert (connection.answers(), connection.wire.writing_ended) == (b"", False)
+    connection.stored(0)
+    assert connection.answers() == b"2 rsp 6 200 OK\n" + SERVERCLOSE
+    assert connection.wire.writing_ended
+    assert connection.counters.connections_closed == {"age": 1}
+    assert connection.intake.batches == [[b"one"]]
+
+
+def test_the_client_closes_first_or_it_might_lose_the_last_answers() -> None:
+    connection = aged()
+    connection.stored(0)
+    connection.protocol.dataReceived(b"what was on its way")
+    assert not connection.wire.disconnecting
+    connection.protocol.readConnectionLost()
+    assert connection.wire.disconnecting
+
+
+def test_a_client_that_does_not_close_is_cut_off() -> None:
+    connection = aged()
+    connection.stored(0)
+    connection.clock.advance(5)
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.clock.getDelayedCalls() == []
+
+
+def test_an_old_connection_whose_client_has_said_everything_is_closed() -> None:
+    connection = aged()
+    connection.protocol.readConnectionLost()
+    connection.stored(0)
+    assert connection.wire.disconnecting
+
+
+def test_connections_that_came_together_do_not_end_together() -> None:
+    connections = [Connection(connection_seconds_max=20).opened() for _ in range(40)]
+    for seconds, ended in ((15.9, {0}), (2.1, {0, 1}), (2, {1})):
+        for connection in connections:
+            connection.clock.advance(seconds)
+        assert {each.counters.connections_closed["age"] for each in connections} == ended
 
 
 class BrokenIntake:
@@ -562,7 +617,7 @@ def test_a_stop_does_not_wait_for_a_lineage() -> None:
     new = relays.connection()
     new.protocol.shut_down()
     assert new.answers() == SERVERCLOSE
-    assert new.wire.disconnecting
+    assert new.wire.writing_ended
     lose(new.protocol)
     old.stored(0)
     assert new.answers() == b""

@@ -330,6 +330,27 @@ def test_a_session_without_numbers_is_closed_when_all_is_answered(connection: Co
     assert connection.failures == ["up: closed as agreed"]
 
 
+def test_a_server_that_ends_the_session_is_tried_again_at_once(connection: Connection) -> None:
+    connection.protocol.send([b"one", b"two"])
+    connection.clock.advance(1)
+    connection.protocol.dataReceived(encode_answers(2, 1) + b"0 serverclose 0\n")
+    assert connection.wire.disconnected
+    lose(connection.protocol)
+    assert connection.drain.events == ["attach", "detach"]
+    assert (connection.drain.acknowledged_records, connection.protocol.room) == (1, 0)
+    assert (connection.failures, connection.state.failures) == ([], 0)
+    assert connection.state.text == "connecting anew: the server closed the session"
+    assert connection.state.retry_policy() == 0
+
+
+def test_a_server_that_ends_each_session_at_once_is_backed_off(connection: Connection) -> None:
+    connection.clock.advance(0.9)
+    connection.protocol.dataReceived(b"0 serverclose 0\n")
+    lose(connection.protocol)
+    assert connection.failures == ["up: the server closed the session"]
+    assert connection.state.retry_policy() >= 1
+
+
 def test_a_server_that_does_not_answer_the_close(connection: Connection) -> None:
     used_up(connection)
     connection.protocol.send([b"one", b"two"])

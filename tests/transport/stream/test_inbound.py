@@ -36,6 +36,8 @@ class Connection:
         connections_max: int = 1,
         unfinished_bytes_max: int = 0,
         rate_per_peer_max: int = 0,
+        connection_seconds_max: float = 0.0,
+        secure: bool = False,
     ) -> None:
         self.intake = RecordingIntake()
         self.notices: Any = RecordingNotices()
@@ -54,9 +56,10 @@ class Connection:
                 oversize=oversize,
                 unfinished_bytes_max=unfinished_bytes_max,
                 rate_per_peer_max=rate_per_peer_max,
+                connection_seconds_max=connection_seconds_max,
             ),
             clock=self.clock,
-            secure=False,
+            secure=secure,
         )
         factory.turn_batch = EachChunkATurn(self.intake, clock=self.clock)
         self.protocol = factory.buildProtocol(None)
@@ -401,3 +404,19 @@ def test_what_waits_for_the_rate_of_a_connection_that_is_cut_is_dropped() -> Non
     lose(fast.connection.protocol)
     fast.connection.clock.advance(100)
     assert len(fast.taken) <= taken + 1  # the incomplete one
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_an_old_connection_is_read_until_the_peer_closes_it(secure: bool) -> None:
+    connection = Connection(connection_seconds_max=10, secure=secure)
+    if secure:
+        connection.protocol.handshakeCompleted()
+    connection.clock.advance(10)
+    assert (connection.wire.writing_ended, connection.wire.disconnecting) == (not secure, secure)
+    connection.protocol.dataReceived(b"6 <1>one")
+    connection.clock.advance(29)
+    connection.protocol.dataReceived(b"6 <2>two")
+    lose(connection.protocol)
+    assert connection.intake.batches == [[b"<1>one"], [b"<2>two"]]
+    assert connection.counters.connections_closed == {"age": 1}
+    assert connection.counters.protocol_errors == 0
