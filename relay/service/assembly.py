@@ -57,6 +57,7 @@ from relay.service.sampling import RateSampler, ReactorDelay
 from relay.service.sources.commands import SourceTools
 from relay.service.sources.counting import new_counter_keeper
 from relay.service.sources.service import KeptPositions
+from relay.service.stop_lead import StopLead
 from relay.service.tapping import new_taps, tap_commands
 from relay.service.tls.certificate_watch import CertificateWatch
 from relay.service.web.pages import WebParts, new_web_service
@@ -141,7 +142,7 @@ class _Relay:
         self.progress = StallDetector(destinations=all_destinations, notices=notices, clock=reactor)
         self.watches = new_watches(configuration, queue, *of_queue)
         self.notify = NotifySocket(self.systemd.notify_socket)
-        self.statistics = _new_statistics(self)
+        self.lead, self.statistics = _new_lead(self), _new_statistics(self)
         self.web = OptionalService("web server", partial(_web, self), self.certificates)
         self.reloading = Reloading(
             configuration, _running(self), now=now, reactor=reactor, tell=self.notify.send
@@ -158,7 +159,7 @@ class _Relay:
         on_hangup = [self._reopen, *(each.look for each in watches), self.reloading.hang_up]
         service = RelayService(
             [
-                *(self.log, StopGuard(reactor=clock), signs),
+                *(self.log, StopGuard(reactor=clock, lead=self.lead), signs),
                 HangupService(callbacks=on_hangup, reactor=clock),
                 *watches,
                 *(queue, ClockWatch(wall=self.wall, queue=queue, clock=clock)),
@@ -174,7 +175,7 @@ class _Relay:
             end_process=self.handover.end,
         )
         self.reloading.within = service
-        service.before_stop = self.reloading.finish
+        service.lead, service.before_stop = self.lead.wait, self.reloading.finish
         return service
 
     def _reopen(self) -> None:
@@ -262,6 +263,22 @@ def _new_rates(relay: _Relay) -> RateSampler:
         rules=relay.sources.watch_rules.counters,
         clock=relay.reactor,
     )
+
+
+def _new_lead(relay: _Relay) -> StopLead:
+    def seconds() -> float:
+        web = relay.reloading.configuration.web
+        # A new version takes the sockets over: there is no moment in which nobody listens.
+        return 0.0 if web is None or relay.handover.is_upgrade else web.health_lead_seconds
+
+    return StopLead(seconds=seconds, tell=relay.notify.send, clock=relay.reactor)
+
+
+def _obstacle(relay: _Relay) -> str:
+    """Why a balancer should send elsewhere: because of this relay, and not of what all share."""
+    if relay.lead.has_begun:
+        return "the relay stops"
+    return "the queue cannot take more" if relay.admission.is_stopped else ""
 
 
 def _new_statistics(relay: _Relay) -> StatisticsService:
@@ -352,6 +369,7 @@ def _web(relay: _Relay, configuration: Configuration) -> WebService | None:
             taps=relay.taps,
             secrets=relay.routes.secrets,
             commands=relay.commands,
+            obstacle=partial(_obstacle, relay),
             certificates=relay.certificates,
             notices=relay.notices,
             wall=relay.wall,

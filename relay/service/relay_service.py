@@ -27,6 +27,7 @@ from relay.model.clock import Reactor
 from relay.service.exit_status import ExitStatus
 from relay.service.process.settings import raise_open_files_limit, set_for_batches
 from relay.service.refusal import StartRefused
+from relay.service.stop_lead import StopLead
 
 _STOP_SECONDS_MAX = 4.2
 _STANDARD_ERROR = 2
@@ -139,6 +140,7 @@ class RelayService(SequentialService):
         end_process: Ends the process at once, with this status.
 
     Attributes:
+        lead: Waited for before the stop begins, and its five seconds.
         before_stop: What is waited for before anything stops; fires soon.
         log_observer: What writes the log of the application that it belongs to; None =
             whatever twistd has.
@@ -157,6 +159,7 @@ class RelayService(SequentialService):
         self._exit_status = exit_status
         self._end_process = end_process
         self._stopped = False
+        self.lead: Callable[[], Deferred[None]] = lambda: succeed(None)
         self.before_stop: Callable[[], Deferred[None]] = lambda: succeed(None)
         self.log_observer: ILogObserver | None = None
 
@@ -172,13 +175,14 @@ class RelayService(SequentialService):
         super().startService()
 
     def stopService(self) -> Deferred[None]:
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        await self.lead()
         last_resort = threading.Timer(_STOP_SECONDS_MAX, self._end)
         last_resort.daemon = True
         last_resort.start()
         self._log.info("stopping")
-        return ensureDeferred(self._stop())
-
-    async def _stop(self) -> None:
         began = time.monotonic()
         await self.before_stop()
         await self._stop_children()
@@ -207,12 +211,17 @@ class StopGuard(Service):
 
     Twisted's handlers only ask the reactor to stop, and a reactor that is busy for ever
     never hears it.  What was answered is on disk, so ending it loses nothing.
+
+    Args:
+        lead: The seconds come on top of these; a second signal ends it.
     """
 
     name = "stop guard"
 
-    def __init__(self, *, reactor: Reactor) -> None:
+    def __init__(self, *, reactor: Reactor, lead: StopLead | None = None) -> None:
         self._reactor = reactor
+        self._lead = lead
+        self._is_stopping = False
         self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def startService(self) -> None:
@@ -234,5 +243,13 @@ class StopGuard(Service):
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        signal.setitimer(signal.ITIMER_REAL, _KILL_SECONDS)  # SIGALRM ends the process
-        self._before[number](number, frame)
+        seconds = _KILL_SECONDS
+        if self._lead is not None:
+            if self._is_stopping:
+                self._reactor.callFromThread(self._lead.cut)
+            else:
+                seconds += self._lead.seconds()
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._before[number](number, frame)

@@ -29,6 +29,7 @@ from relay.service.relay_service import (
     StopGuard,
     local_zone,
 )
+from relay.service.stop_lead import StopLead
 from tests.connections import fired
 from tests.threads import Reactor
 
@@ -150,8 +151,10 @@ def test_an_empty_tree(events: list[str]) -> None:
 class Slow(Service):
     def __init__(self) -> None:
         self.stopping: Deferred[None] = Deferred()
+        self.was_asked = False
 
     def stopService(self) -> Deferred[None]:
+        self.was_asked = True
         return self.stopping
 
 
@@ -184,6 +187,17 @@ def test_a_stop_that_hangs_ends_the_process_within_five_seconds(statuses: list[i
     assert (timer.seconds <= 5, timer.daemon, timer.started) == (True, True, True)
     timer.call()
     assert (stopped, statuses) == ([], [1])
+
+
+def test_the_five_seconds_of_a_stop_begin_after_its_lead(statuses: list[int]) -> None:
+    child, lead = Slow(), Deferred[None]()
+    relay = RelayService([child], end_process=statuses.append)
+    relay.lead = lambda: lead
+    relay.startService()
+    relay.stopService()
+    assert (Timer.made, child.was_asked) == ([], False)
+    lead.callback(None)
+    assert (len(Timer.made), child.was_asked) == (1, True)
 
 
 def test_after_a_clean_stop_a_thread_that_hangs_is_no_failure(statuses: list[int]) -> None:
@@ -311,6 +325,27 @@ def test_a_signal_reaches_the_reactor_and_starts_the_kernels_timer(told: list[in
     guard.startService()
     clock.advance(0)
     signal.raise_signal(signal.SIGTERM)
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    assert told == [signal.SIGTERM]
+    assert 0 < left <= 4.8
+
+
+def test_the_kernels_timer_comes_after_the_lead_and_a_second_signal_cuts_it(
+    told: list[int],
+) -> None:
+    clock, tries = Reactor(), list[str]()
+    lead = StopLead(seconds=lambda: 30.0, tell=lambda fields: None, clock=Clock())
+    lead.cut = lambda: tries.append("cut")  # type: ignore[method-assign]
+    guard = StopGuard(reactor=clock, lead=lead)
+    guard.startService()
+    clock.advance(0)
+    signal.raise_signal(signal.SIGTERM)
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    assert (told, tries) == ([signal.SIGTERM], [])
+    assert 30 < left <= 34.8
+    signal.raise_signal(signal.SIGTERM)
+    while not tries:
+        clock.run_next()
     left, _ = signal.getitimer(signal.ITIMER_REAL)
     assert told == [signal.SIGTERM]
     assert 0 < left <= 4.8

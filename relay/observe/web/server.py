@@ -411,6 +411,15 @@ def health(answer: str = "the relay answers\n") -> Answer:
     return Answer(answer.encode())
 
 
+def acceptance(obstacle: str) -> Answer:
+    """Whether a balancer should send connections here.
+
+    Args:
+        obstacle: Why it should not; empty = it should.
+    """
+    return Answer(f"{obstacle or 'accepting'}\n".encode(), 503 if obstacle else 200)
+
+
 def readiness(degraded: Collection[str]) -> Answer:
     """Whether messages get on, and if not, why, a line for each reason."""
     if not degraded:

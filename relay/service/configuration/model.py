@@ -495,7 +495,8 @@ class WebConfiguration:
     token_file: str = key(
         SecretFile(is_token=True),
         "",
-        "file that holds nothing but the token for `Authorization: Bearer`; `/healthz` needs none",
+        "file that holds nothing but the token for `Authorization: Bearer`; `/healthz` and "
+        "`/accepting` need none",
         default_text="no token is asked for",
     )
     admin_token_file: str = key(
@@ -510,6 +511,12 @@ class WebConfiguration:
         (),
         "names by which clients may call it, beside its addresses, `localhost` and the host of "
         "`listen`",
+    )
+    health_lead_seconds: float = key(
+        Seconds(0, 3600),
+        0.0,
+        "how long sources still take messages at a stop while `/accepting` answers 503 already, so "
+        "that a balancer has noticed before a connection is refused",
     )
     tls: TlsConfiguration = group(TlsConfiguration, without=("server_name",))
 

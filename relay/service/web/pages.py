@@ -29,6 +29,7 @@ from relay.observe.web.server import (
     Query,
     Stream,
     WebFactory,
+    acceptance,
     health,
     readiness,
 )
@@ -68,6 +69,8 @@ class WebParts:
     """The known tokens, which are masked."""
     commands: Mapping[str, Command]
     """Those of the control socket."""
+    obstacle: Callable[[], str]
+    """Why a balancer should send to another receiver, in a few words; empty = it should not."""
     certificates: CertificateWatch
     notices: Notices
     wall: WallClock
@@ -115,6 +118,8 @@ def _for_programs(parts: WebParts) -> dict[str, Page]:
         "/metrics": Page(metrics, variant=lambda query: content_type(query.accept)),
         "/healthz": Page(lambda query: health(), Needs.NOTHING),
         "/readyz": Page(lambda query: readiness(document()["degraded"])),
+        # Without a variant: a balancer has to see a change at once.
+        "/accepting": Page(lambda query: acceptance(parts.obstacle()), Needs.NOTHING, variant=None),
     }
 
 

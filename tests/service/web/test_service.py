@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from relay.model.origin import Origin, Transport
 from relay.observe.metrics import DESTINATIONS, SOURCES
+from relay.queue.admission.backpressure import Admission
 from relay.service.configuration.model import TlsConfiguration, Url, WebConfiguration
 from relay.service.refusal import StartRefused
 from relay.service.sources.service import DatagramSource
@@ -71,6 +73,31 @@ def test_readiness_is_that_of_status(tmp_path: Path) -> None:
     assert text.splitlines() == relay.ask("status")["degraded"]
     assert "all: paused by hand since " in text
     assert get(relay, "/healthz")[0] == 200
+
+
+def test_a_balancer_learns_of_a_queue_that_is_full(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, web=ANY_PORT)
+    relay.start()
+    assert get(relay, "/accepting") == (200, "accepting\n")
+    admission = next(each for _, each in reached(relay.service) if isinstance(each, Admission))
+    admission.set_pending_bytes(2**40)  # a burst is no reason to go elsewhere
+    assert get(relay, "/accepting")[0] == 200
+    admission.set_queue_bytes(2**50)
+    assert get(relay, "/accepting") == (503, "the queue cannot take more\n")
+
+
+def test_a_balancer_learns_of_a_stop_before_the_sources_end(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, web=replace(ANY_PORT, health_lead_seconds=7.0))
+    relay.start()
+    stopping = relay.service.stopService()
+    assert get(relay, "/accepting") == (503, "the relay stops\n")
+    assert get(relay, "/healthz")[0] == 200
+    relay.reactor.advance(6)
+    assert all(child.running for child in relay.service)
+    relay.reactor.advance(1)
+    assert not all(child.running for child in relay.service)
+    relay.running.remove(relay)
+    relay.reactor.settle(stopping)
 
 
 def test_it_listens_and_says_where(tmp_path: Path) -> None:
