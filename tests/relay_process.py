@@ -26,6 +26,12 @@ __all__ = ["RelayProcess", "received", "toml_text", "twistd", "wait_for_lines"]
 
 FOREGROUND = ("--nodaemon", "--pidfile=")
 
+_READ = (
+    *("file", "journald", "kmsg", "pipe", "program", "internal"),
+    *("kafka", "kafka+tls", "nats", "nats+tls"),
+)
+"""Schemes of sources that listen nowhere."""
+
 
 def twistd() -> str:
     """The twistd of the virtual environment that runs the tests."""
@@ -169,7 +175,7 @@ def _places(source: Mapping[str, Any]) -> list[str]:
 def _is_listening(url: str) -> bool:
     parts = urlsplit(url)
     # These read; what arrives shows it.
-    if parts.scheme in ("file", "journald", "kmsg", "pipe", "program", "internal"):
+    if parts.scheme in _READ:
         return True
     if parts.scheme in ("unix", "unixgram"):
         return is_listening_unix(parts.path)

@@ -7,6 +7,7 @@ members.  It differs from Apache Kafka (0.6.0):
 * "latest" of ListOffsets, hence `get_watermark_offsets`, is the first offset of the last batch plus
   one, not the end of the partition.  The high watermark in answers to Fetch is right.
 * Fetching behind the end answers nothing instead of OFFSET_OUT_OF_RANGE.
+* librdkafka 2.0, Debian's, cannot read its answer to ApiVersions; the wheel's 2.16 can.
 * `read_committed` is not honoured.
 * A group waits for its members as long as `max.poll.interval.ms` says: set it to 6,000 in tests.
 """
