@@ -1,0 +1,70 @@
+"""The figures that the model is fed with, each with where it comes from."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from typing import NamedTuple
+
+__all__ = ["FIGURES", "OCTETS", "PAYLOAD_OCTETS", "Figure", "figure", "octets_of_a_record"]
+
+MEASURED = "measured"
+ASSUMED = "assumed"
+
+
+class Figure(NamedTuple):
+    name: str
+    value: float
+    unit: str
+    source: str
+    """MEASURED or ASSUMED, and how."""
+
+
+FIGURES = (
+    Figure("receiver", 10.0, "µs a message", f"{ASSUMED}: 5 µs for RELP and produce, 5 for TLS"),
+    Figure("handshake", 1500.0, "µs", f"{ASSUMED}: TLS 1.3 and `open`, one core"),
+    Figure("reader", 5.0, "µs a message", f"{ASSUMED}: the target of the source"),
+    Figure("request", 50.0, "µs", f"{ASSUMED}: a broker takes 20,000 produce requests a second"),
+    Figure("replica", 10.0, "µs a batch", f"{ASSUMED}: a follower fetches many batches at once"),
+    Figure("disk", 500.0, "MB/s of a broker", ASSUMED),
+    Figure("network", 0.5, "ms one way", f"{ASSUMED}: between zones"),
+    Figure("fetch", 1.0, "ms at most", f"{ASSUMED}: until a follower asks again"),
+    Figure("fence", 9.0, "s", "default of Kafka's broker.session.timeout.ms"),
+    Figure("metadata", 0.5, "s at most", f"{ASSUMED}: until a producer knows the new leader"),
+    Figure("health", 6.0, "s", f"{ASSUMED}: a balancer's three checks, two seconds apart"),
+    Figure("reconnect", 5.0, "s", f"{ASSUMED}: over which senders come back"),
+    Figure("connection_rate", 5.0, "messages/s of a connection", ASSUMED),
+    Figure("in_flight", 5.0, "requests a connection", "limit of an idempotent producer"),
+    Figure("batch", 10000.0, "records", "default of librdkafka's batch.num.messages"),
+    Figure("pending", 32.0, "MiB", "default of `pending_bytes_max`"),
+)
+
+
+def figure(name: str) -> float:
+    """The value of the figure `name`."""
+    return next(one.value for one in FIGURES if one.name == name)
+
+
+PAYLOAD_OCTETS = 218
+"""Of a message of `tests.bench.traffic` mixed."""
+
+OCTETS = {
+    "none": {1: 405, 10: 301, 80: 291, 1000: 290},
+    "lz4": {1: 395, 10: 248, 80: 189, 1000: 172},
+    "zstd": {1: 355, 10: 189, 80: 137, 1000: 100},
+}
+"""Octets of a record on the connection by records a request, payload, header, heads and all.
+
+Measured by `python -m tests.bench.kafka_records`: mixed traffic of 4,000 lineages, librdkafka
+2.16.0, Tansu 0.6.0."""
+
+
+def octets_of_a_record(compression: str, records: float) -> float:
+    """Between the measured sizes of a batch the logarithm decides."""
+    table = OCTETS[compression]
+    sizes = list(table)
+    records = min(max(records, sizes[0]), sizes[-1])
+    at = min(bisect_right(sizes, records), len(sizes) - 1)
+    low, high = sizes[at - 1], sizes[at]
+    share = math.log(records / low) / math.log(high / low)
+    return table[low] + share * (table[high] - table[low])

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.documents import ROOT
+from tests.scale.tables import TABLES, table
+
+PAGE = ROOT / "docs" / "scaling.md"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_the_page_shows_what_the_model_says(name: str) -> None:
+    assert TABLES[name]() in PAGE.read_text(), f"python -m tests.scale '{name}' says something else"
+
+
+def test_a_table_aligns_numbers() -> None:
+    found = table(["Name", "Number", "Why"], [["a", "1", "so"], ["b", "2", ""]])
+    assert found.splitlines()[1] == "| --- | ---: | --- |"
+
+
+def test_the_page_is_there() -> None:
+    assert isinstance(PAGE, Path)
+    assert PAGE.exists()
