@@ -13,6 +13,7 @@ from relay.service.destinations import http as http_out
 from relay.service.destinations import local, sematext
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
+from relay.service.nats import destination as nats_out
 from relay.service.sources import datagrams, files, http, journal, kernel, streams, system, systemd
 from relay.service.sources import local as local_in
 from relay.service.sources.kind import SourceKind
@@ -57,6 +58,8 @@ KINDS: RelayKinds = Kinds(
         sematext.SEMATEXT,
         http_out.HTTP,
         http_out.HTTPS,
+        nats_out.NATS,
+        nats_out.NATS_TLS,
     ),
     sets=(streams.DEFAULT_NETWORK, streams.SEMATEXT_RECEIVER),
     checks=Checks(

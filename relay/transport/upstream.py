@@ -226,6 +226,12 @@ class UpstreamState:
         self._tell_lost("" if blameless else reason)
         self._on_failure(reason)
 
+    def held_up(self, reason: str, *, cause: str) -> None:
+        """The connection is there, and the upstream takes nothing through it at present."""
+        self.failed(reason, cause=cause)
+        if not self._stopped:
+            self._state, self._last_failure = reason, ""
+
     def count_failure(self, cause: str) -> None:
         """Count one that leaves the state as it is."""
         self.failures += 1

@@ -154,7 +154,12 @@ class LocalLink(Link):
         new_session: Makes a session for the outlet; given what to call, with a reason, when the
             session fails.  May fail with OSError itself.
         how: The state, for people, while there is a session.
+
+    Attributes:
+        cause: Of failures, to count by.
     """
+
+    cause = "local"
 
     def __init__(
         self,
@@ -221,5 +226,5 @@ class LocalLink(Link):
     def _failed(self, start: int, reason: str) -> None:
         if start == self._starts:
             self._session = None
-            self._state.failed(reason, cause="local")
+            self._state.failed(reason, cause=self.cause)
             self._retry = self._clock.callLater(self._state.retry_policy(), self._try, start)

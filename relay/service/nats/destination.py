@@ -1,0 +1,292 @@
+"""Destinations of NATS JetStream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from twisted.logger import Logger
+
+from relay.flow.publishing import Publisher, PublisherEvents
+from relay.model.clock import Clock
+from relay.model.errors import QueueError, UpstreamError
+from relay.model.output import KeyTemplate
+from relay.model.template import macros_of
+from relay.service.configuration.keys import group, key
+from relay.service.configuration.model import DestinationConfiguration, TlsConfiguration, Where
+from relay.service.configuration.table import Flag, Seconds, Whole, shown
+from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
+from relay.service.destinations.link import LocalLink, Outlet
+from relay.service.nats.keys import (
+    SERVERS,
+    TLS_WITHOUT,
+    LoginKeys,
+    ServerCertificates,
+    ServerTls,
+    common_problems,
+    keep_certificates,
+    login_warnings,
+    new_login,
+    stream_of,
+)
+from relay.service.nats.probe import probe_demands
+from relay.service.prerequisite import Prerequisite
+from relay.service.probes.probe import Probe
+from relay.transport.nats.client import Login, NatsClient
+from relay.transport.nats.line import Encoding
+from relay.transport.nats.lines import Plan
+from relay.transport.nats.publisher import DirectPublisher, NatsPublisher
+from relay.transport.nats.session import NatsSession, begin
+from relay.transport.nats.stream import SYNC_REMARK, Demands, StreamInfo
+from relay.wire.nats.subjects import clean_subject, clean_value, is_subject
+
+_log = Logger(namespace="relay")
+
+LINEAGE = "$LINEAGE"
+_ATTEMPT_SECONDS_MAX = 5.0  # for one answer; an election takes longer, and then it is asked again
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectTemplate:
+    """A subject, in which macros of messages or `$LINEAGE` may stand."""
+
+    allowed: ClassVar[str] = 'a subject such as "logs.$LINEAGE" or "logs.$HOST"'
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"expected {self.allowed}, found {shown(value)}")
+        macros = macros_of(value.replace(LINEAGE, "x"))
+        if macros and LINEAGE in value:
+            raise ValueError(
+                f"{shown(value)} has {LINEAGE} and macros of messages: a lineage goes to one "
+                "subject. Write one of them"
+            )
+        if not macros and not is_subject(value.replace(LINEAGE, "x")):
+            raise ValueError(
+                f"{shown(value)} is no subject: tokens with dots between them, without spaces, "
+                "'*' and '>'"
+            )
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class NatsConfiguration(DestinationConfiguration):
+    subject: str = key(
+        SubjectTemplate(),
+        "",
+        "subject of the messages; with `$LINEAGE` in it exactly once, with macros of messages, "
+        "such as `logs.$HOST`, at least once",
+        default_text="the stream's name in lower case, and `.$LINEAGE`",
+    )
+    pack: bool = key(
+        Flag(), False, "write many records into one message, which only relays can read"
+    )
+    atomic: bool = key(
+        Flag(),
+        True,
+        "publish batches that are stored as a whole or not at all (nats-server 2.12, a stream "
+        "with `allow_atomic`); without them one message at a time, which is slow unless `pack`",
+    )
+    replicas_min: int = key(Whole(0, 5), 2, "refuse a stream with fewer replicas; 0 = take any")
+    answer_seconds_max: float = key(
+        Seconds(0.1, 3600), 60.0, "longest wait for an answer before reconnecting"
+    )
+    connect_seconds_max: float = key(
+        Seconds(0.1, 3600), 30.0, "time limit for the connection to one server"
+    )
+    refusals_max: int = key(
+        Whole(1, 1_000_000),
+        1,
+        "refusals of one message, which the stream finds too large, before it is quarantined",
+    )
+    login: LoginKeys = group(LoginKeys)
+
+    @property
+    def stall_seconds(self) -> float:
+        return 2 * self.answer_seconds_max
+
+    @property
+    def subject_text(self) -> str:
+        """The template of the subject."""
+        return self.subject or f"{stream_of(self.connect).lower()}.{LINEAGE}"
+
+    @property
+    def _varies(self) -> bool:
+        return bool(macros_of(self.subject_text.replace(LINEAGE, "x")))
+
+    @property
+    def record_key(self) -> KeyTemplate | None:
+        """The subject, where it depends on the message."""
+        if not self._varies:
+            return None
+        return KeyTemplate(self.subject_text, escape=clean_value, finish=clean_subject)
+
+    @property
+    def plan(self) -> Plan:
+        """What goes where."""
+        subject, is_exact = self.subject_text, LINEAGE in self.subject_text
+        subjects = () if self._varies else (subject.replace(LINEAGE, "*"),)
+        return Plan(
+            stream_of(self.connect),
+            f"{stream_of(self.connect).lower()}.unnamed" if self._varies else subject,
+            Demands(subjects, self.replicas_min, self.atomic and not self.pack, is_exact),
+            Encoding(is_packed=self.pack, has_keys=self._varies),
+            self.atomic,
+        )
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        yield from common_problems(self.connect, where, "connect")
+        if self.pack and self._varies:
+            yield (
+                f"{where('pack')}: has no meaning with a subject of each message; remove pack, or "
+                f'write subject = "logs.{LINEAGE}"'
+            )
+
+    def warnings(self, where: Where) -> Iterator[str]:
+        yield from login_warnings(self.connect, self.login, where, "connect")
+        if LINEAGE not in self.subject_text:
+            yield (
+                f"{where('subject')}: without {LINEAGE} messages may come twice after a lost "
+                "connection"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class NatsTlsConfiguration(NatsConfiguration):
+    tls: TlsConfiguration = group(ServerTls, without=TLS_WITHOUT)
+
+
+class NatsLink(LocalLink):
+    """To a stream.
+
+    Args:
+        new_publisher: Makes what a session sends through, given what it calls.
+        on_stream: Called with what the stream promises.
+    """
+
+    cause = "nats"
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        new_publisher: Callable[[PublisherEvents], NatsPublisher],
+        *,
+        target: str,
+        on_stream: Callable[[StreamInfo], None],
+        clock: Clock,
+    ) -> None:
+        how = f"publishing to {target}, delivered when the stream has stored it"
+        super().__init__(outlet, self._open_session, how=how, clock=clock)
+        self._new_publisher = new_publisher
+        self._on_stream = on_stream
+        self._opening: NatsPublisher | None = None
+
+    async def stop(self) -> None:
+        opening, self._opening = self._opening, None
+        await super().stop()
+        if opening is not None:
+            await opening.close()
+
+    async def _open_session(self, outlet: Outlet, on_failure: Callable[[str], None]) -> NatsSession:
+        state = outlet.state
+        is_begun = False
+
+        def changed(text: str, is_well: bool) -> None:
+            if not is_begun:
+                return  # a failure is told by the one who opens
+            if is_well:
+                state.exactly_once = bool(beginning.lineage)
+                state.became_ready(self._how)
+            else:
+                state.held_up(f"{state.target}: {text}", cause=self.cause)
+
+        publisher = self._opening = self._new_publisher(
+            PublisherEvents(changed, lambda text: state.remark(f"{state.target}: {text}"))
+        )
+        try:
+            self._on_stream(await publisher.open())
+            beginning = await begin(publisher, outlet.numbering)
+        except (UpstreamError, QueueError) as error:
+            await publisher.close()
+            raise OSError(str(error)) from None
+        self._opening = None
+        is_begun = True
+        state.exactly_once = bool(beginning.lineage)
+        return NatsSession(
+            outlet.drain, publisher, beginning, lambda why: on_failure(f"{state.target}: {why}")
+        )
+
+
+def _new_login(configuration: NatsConfiguration, certificates: ServerCertificates | None) -> Login:
+    return new_login(
+        configuration.id,
+        configuration.connect,
+        configuration.login,
+        configuration.tls,
+        certificates,
+        connect_seconds_max=configuration.connect_seconds_max,
+        answer_seconds_max=min(configuration.answer_seconds_max, _ATTEMPT_SECONDS_MAX),
+    )
+
+
+def _make(configuration: NatsConfiguration, parts: DestinationParts) -> Delivery:
+    subject = f"destination {configuration.id}"
+    files = Prerequisite("its messages are queued until the files are right")
+    certificates = keep_certificates(subject, configuration.tls, parts.certificates, files)
+    plan = configuration.plan
+    login = _new_login(configuration, certificates)
+    target = f"{login.target}/{plan.stream}"
+    details: list[str] = []
+
+    def note_stream(stream: StreamInfo) -> None:
+        if not details:
+            _log.info("{subject}: {remark}", subject=subject, remark=SYNC_REMARK)
+        details[:] = [stream.text]
+
+    def new_client(on_lost: Callable[[str], None]) -> NatsClient:
+        return NatsClient(login, reactor=parts.reactor, on_lost=on_lost)
+
+    def new_publisher(events: PublisherEvents) -> NatsPublisher:
+        return NatsPublisher(plan, new_client=new_client, clock=parts.reactor, events=events)
+
+    def new_direct(events: PublisherEvents) -> Publisher:
+        publisher = DirectPublisher(plan, new_client=new_client, clock=parts.reactor, events=events)
+        return publisher.start()
+
+    return Delivery(
+        new_link=lambda outlet: NatsLink(
+            outlet, new_publisher, target=target, on_stream=note_stream, clock=parts.reactor
+        ),
+        target=target,
+        is_confirmed=True,
+        prerequisites=(files,),
+        details=lambda: details,
+        new_publisher=new_direct,
+    )
+
+
+def _probe(configuration: NatsConfiguration, probe: Probe) -> None:
+    tls = configuration.tls
+    certificates = None if tls is None else ServerCertificates(None, tls=tls)
+    login = replace(_new_login(configuration, certificates), connect_seconds_max=probe.seconds_max)
+    plan = configuration.plan
+    probe_demands(login, plan.stream, plan.demands, probe)
+
+
+NATS = DestinationKind(
+    scheme="nats",
+    address=SERVERS,
+    configuration=NatsConfiguration,
+    delivered="the stream has answered that it has stored it",
+    medium="tcp",
+    make=_make,
+    publishes=True,
+    probe=_probe,
+)
+NATS_TLS = replace(
+    NATS,
+    scheme="nats+tls",
+    configuration=NatsTlsConfiguration,
+    delivered="the same",
+)

@@ -1,0 +1,1 @@
+"""NATS and JetStream: what is written and read beyond what their client library does."""
