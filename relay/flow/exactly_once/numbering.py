@@ -13,7 +13,13 @@ from twisted.internet.defer import Deferred
 from relay.flow.drain import Drain
 from relay.model.text import span
 from relay.queue.lineage import Lineage
-from relay.wire.relp.lineage import HighWaterMark, LineageOffer, high_water_mark_in, is_refused
+from relay.wire.relp.lineage import (
+    HighWaterMark,
+    LineageOffer,
+    high_water_mark_in,
+    is_passed,
+    is_refused,
+)
 
 
 class Numbering:
@@ -58,6 +64,7 @@ class Numbering:
             drain.acknowledged_seq,
             drain.stored_seq,
             elsewhere=self._has_others,
+            knows_pass=True,
         )
 
     def begin(
@@ -75,6 +82,9 @@ class Numbering:
         """
         if is_refused(answer):
             return self._refused()
+        if is_passed(answer):
+            self._is_new = False
+            return offer.first
         have = high_water_mark_in(answer)
         if have is None:
             return None

@@ -17,7 +17,7 @@ from relay.model.fleet import REPORT_SECONDS
 from relay.transport.tls.failure import TLS_ALERT
 from relay.transport.upstream import TIMEOUT, DeliveringProtocol, Timeouts, UpstreamState
 from relay.wire.relp.client import RelpClientSession
-from relay.wire.relp.lineage import format_lineage
+from relay.wire.relp.lineage import format_lineage, is_passed
 
 _ANSWERS_SECONDS_MAX = 1.0  # what a refusal waits for the answers to what was sent behind it
 
@@ -108,6 +108,8 @@ class RelpClientProtocol(DeliveringProtocol):
         self._drain.attach(self)
         self.state.exactly_once = self._next_seq is not None
         how = ", exactly once" if self.state.exactly_once else ""
+        if is_passed(self._session.server_offers):
+            how += " (readers of its log drop what comes twice)"
         how += ", compressed" if self._packs else ""
         self._tell_report()
         return f"connected to {self.state.target}, every message acknowledged{how}"

@@ -5,7 +5,9 @@ a seq that is never used again, and a lineage's id stands for all of them.  Whoe
 knows "lineage X up to seq 57" knows which records these are.
 
     1 open … syslogrelay_lineage=<id>,<epoch>,<first>,<end>
+             syslogrelay_pass=1
     1 rsp  … syslogrelay_have=<have>,<epoch of have>       or  syslogrelay_have=no
+                                                           or  syslogrelay_have=pass
 
 The client says its oldest record that is not acknowledged (`first`) and the seq
 after its newest (`end`).  The server says the highest seq that it has stored
@@ -43,6 +45,11 @@ is part of its own past.  With the ids and epochs being random, these are all ca
                                        one queue                 least once, this time);
                                                                  have ≥ end: the server
                                                                  warns too
+    pass                               the server stores         sends from first on, without a
+                                       nothing: it puts the      gap; a gap needs another
+                                       numbers into a log, and   session, as everywhere
+                                       who reads that drops
+                                       what comes twice
 
 Without epochs the last case would be seen only as long as have ≥ end; a restored
 client that has taken in more meanwhile would have its new records, which have old
@@ -50,6 +57,11 @@ numbers, swallowed as duplicates.
 
 A client with several targets adds ``syslogrelay_elsewhere=1``: have + 1 < first then is no loss,
 since other receivers may have what is missing, and neither end warns or counts.
+
+``pass`` is for a client that has said ``syslogrelay_pass=1``.  An older one would take it for
+malformed and send at least once; its txnr then say no seq, because records that leave its queue
+unsent do not end a session without numbers.  So it gets no answer of these, and its messages have
+no numbers.  A client that was restored from an older copy is not noticed by a server that passes.
 
 Everything has a limit; an offer that breaks one is malformed and as good as none.
 """
@@ -62,9 +74,12 @@ from typing import NamedTuple
 
 LINEAGE = b"syslogrelay_lineage"
 ELSEWHERE = b"syslogrelay_elsewhere"
+PASS = b"syslogrelay_pass"
 HAVE = b"syslogrelay_have"
 NOT_BELIEVED = HAVE + b"=no"
 """The answer to a client whose lineage is known to be somebody else's."""
+PASSED = HAVE + b"=pass"
+"""The answer of a server that passes the numbers on, to a client that `knows_pass`."""
 
 SEQ_MAX = 10**15
 """A million records a second for thirty years: what is more is no queue's."""
@@ -87,6 +102,8 @@ class LineageOffer(NamedTuple):
     """The seq after its newest record."""
     elsewhere: bool = False
     """Other receivers may have records of it, so numbers that are missing mean nothing."""
+    knows_pass: bool = False
+    """It understands `PASSED`."""
 
 
 class HighWaterMark(NamedTuple):
@@ -100,8 +117,9 @@ class HighWaterMark(NamedTuple):
 def format_lineage(offer: LineageOffer) -> bytes:
     """The client's lines in ``open``."""
     fields = f"{offer.id},{offer.epoch},{offer.first},{offer.end}"
-    more = b"\n" + ELSEWHERE + b"=1" if offer.elsewhere else b""
-    return LINEAGE + b"=" + fields.encode("ascii") + more
+    flags = [(ELSEWHERE, offer.elsewhere), (PASS, offer.knows_pass)]
+    more = [b"\n" + name + b"=1" for name, is_set in flags if is_set]
+    return LINEAGE + b"=" + fields.encode("ascii") + b"".join(more)
 
 
 def parse_lineage(values: Sequence[bytes]) -> LineageOffer | None:
@@ -117,7 +135,9 @@ def parse_lineage(values: Sequence[bytes]) -> LineageOffer | None:
 def lineage_in(offers: Mapping[bytes, Sequence[bytes]]) -> LineageOffer | None:
     """What a client offers; None if it is malformed, or nothing."""
     offer = parse_lineage(offers.get(LINEAGE, ()))
-    return offer._replace(elsewhere=True) if offer is not None and ELSEWHERE in offers else offer
+    if offer is None:
+        return None
+    return offer._replace(elsewhere=ELSEWHERE in offers, knows_pass=PASS in offers)
 
 
 def format_high_water_mark(have: HighWaterMark) -> bytes:
@@ -140,6 +160,11 @@ def high_water_mark_in(offers: Mapping[bytes, Sequence[bytes]]) -> HighWaterMark
 def is_refused(offers: Mapping[bytes, Sequence[bytes]]) -> bool:
     """Whether the server takes the lineage for somebody else's."""
     return list(offers.get(HAVE, ())) == [b"no"]
+
+
+def is_passed(offers: Mapping[bytes, Sequence[bytes]]) -> bool:
+    """Whether the server passes the numbers on, and has none of its own."""
+    return list(offers.get(HAVE, ())) == [b"pass"]
 
 
 def _seq(digits: bytes) -> int | None:

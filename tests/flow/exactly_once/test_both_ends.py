@@ -7,7 +7,7 @@ each record once and in its order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from relay.transport.stream.connection import InboundFactory, InboundLimits
 from relay.transport.upstream import Timeouts, UpstreamState
 from relay.wire.relp.blocks import Contexts
 from relay.wire.relp.client import RelpClientSession
+from relay.wire.relp.lineage import PASSED
 from tests.connections import RecordingNotices, Wire, lose, open_reception
 from tests.flow_fakes import new_drain, new_refusals
 
@@ -138,7 +139,8 @@ class Sender:
 class Receiver:
     """A relay with a source; its disk is `records` and `positions`."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_protocol: Callable[..., Any] = RelpServerProtocol) -> None:
+        self.new_protocol = new_protocol
         self.records: list[bytes] = []
         self.positions: dict[str, bytes] = {}
         self.counters = SourceCounters()
@@ -153,7 +155,7 @@ class Receiver:
             open_reception(self, self.counters, self.notices),
             transport=Transport.TCP,
             new_protocol=partial(
-                RelpServerProtocol, software=b"test", contexts=Contexts(1), lineages=lineages
+                self.new_protocol, software=b"test", contexts=Contexts(1), lineages=lineages
             ),
             limits=InboundLimits(
                 frame_bytes_max=480,
@@ -173,9 +175,9 @@ class Receiver:
     def accept_all(
         self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
     ) -> Deferred[None]:
-        assert positions, "not numbered"
+        assert positions or self.new_protocol is not RelpServerProtocol, "not numbered"
         frames = [frame for batch in batches for frame in batch.frames]
-        self.underway.append((frames, positions, Deferred()))
+        self.underway.append((frames, positions or {}, Deferred()))
         return self.underway[-1][2]
 
     def commit(self, count: int, *, dies: bool = False) -> None:
@@ -195,8 +197,8 @@ class Receiver:
 class World:
     """A sender, a receiver, and what lies between them."""
 
-    def __init__(self) -> None:
-        self.sender, self.receiver = Sender(), Receiver()
+    def __init__(self, receiver: Receiver | None = None) -> None:
+        self.sender, self.receiver = Sender(), receiver or Receiver()
         self.forgotten: list[Any] = []  # ends of connections whose other end is gone
         self.connect()
 
@@ -437,3 +439,46 @@ def test_two_that_work_with_copies_of_one_queue() -> None:
     world.settle()
     assert world.receiver.records == original.records + twin.records[3:]
     assert len(twin.trouble) == 1
+
+
+class PassingProtocol(RelpServerProtocol):
+    """One that keeps nothing of a lineage, and gives each message the number that it has."""
+
+    def __init__(self, numbered: list[tuple[int, bytes]], **keys: Any) -> None:
+        super().__init__(**keys)
+        self.numbered = numbered
+
+    def _opened(self) -> None:
+        offer = self._session.lineage
+        assert offer is not None and offer.knows_pass
+        self.next_seq = offer.first
+        self._session.answer_open(PASSED)
+
+    def _accept(self, messages: list[bytes], answers: int) -> None:
+        self.numbered += enumerate(messages, self.next_seq)
+        self.next_seq += len(messages)
+        super()._accept(messages, answers)
+
+
+@pytest.mark.slow
+@settings(max_examples=300)
+@given(
+    st.lists(st.one_of(steps, steps, st.tuples(st.just("evict"), small)), min_size=15, max_size=80)
+)
+def test_a_receiver_without_state_knows_the_number_of_each_record(
+    happens: list[tuple[str, int]],
+) -> None:
+    numbered: list[tuple[int, bytes]] = []
+    world = World(Receiver(partial(PassingProtocol, numbered)))
+    for step in happens:
+        if step[0] == "evict":
+            world.sender.evict(step[1])
+        else:
+            take(world, step)
+    world.cut()
+    world.settle()
+    sender = world.sender
+    assert sender.acknowledged == len(sender.records) + 1
+    assert all(sender.records[seq - 1] == record for seq, record in numbered)
+    arrived = {record for _, record in numbered}
+    assert set(sender.records) - arrived <= sender.evicted

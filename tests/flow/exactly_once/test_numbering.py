@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from relay.flow.exactly_once.numbering import Numbering
 from relay.model.errors import QueueError
 from relay.queue.lineage import Lineage
-from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark
+from relay.wire.relp.lineage import NOT_BELIEVED, PASSED, HighWaterMark, format_high_water_mark
 from relay.wire.relp.offers import parse_offers
 
 FIRST, END = 11, 21  # of what waits
@@ -56,7 +56,8 @@ def setup() -> Setup:
 
 
 def test_the_offer(setup: Setup) -> None:
-    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False)
+    offer = setup.numbering.offer()
+    assert offer == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False, True)
 
 
 def test_without_a_lineage_nothing_is_offered(setup: Setup) -> None:
@@ -67,6 +68,11 @@ def test_without_a_lineage_nothing_is_offered(setup: Setup) -> None:
 @pytest.mark.parametrize("line", [b"", b"commands=syslog", b"syslogrelay_have=x,y"])
 def test_who_does_not_answer_gets_it_at_least_once(setup: Setup, line: bytes) -> None:
     assert setup.begin(line) is None
+    assert (setup.texts, setup.drain.skips) == ([], [])
+
+
+def test_who_passes_the_numbers_on_gets_what_waits(setup: Setup) -> None:
+    assert setup.begin(PASSED) == FIRST
     assert (setup.texts, setup.drain.skips) == ([], [])
 
 
@@ -132,7 +138,8 @@ def test_a_queue_restored_from_an_older_copy_becomes_somebody_new(
     assert setup.numbering.offer() is None  # as long as it is not on disk
     saved.callback(None)
     assert begun.called
-    assert setup.numbering.offer() == (renewed.id, renewed.epoch, FIRST, END, False)
+    offer = setup.numbering.offer()
+    assert offer == (renewed.id, renewed.epoch, FIRST, END, False, True)
     assert setup.have(0, "0" * 16) == FIRST
 
 
@@ -158,10 +165,12 @@ def test_what_was_set_aside_meanwhile_stays_so(setup: Setup) -> None:
 def test_between_two_sessions_it_can_become_somebody_new(setup: Setup) -> None:
     renewed = ensureDeferred(setup.numbering.renew())
     ((lineage, saved),) = setup.saved
-    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False)
+    offer = setup.numbering.offer()
+    assert offer == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False, True)
     saved.callback(None)
     assert renewed.called
-    assert setup.numbering.offer() == (lineage.id, lineage.epoch, FIRST, END, False)
+    offer = setup.numbering.offer()
+    assert offer == (lineage.id, lineage.epoch, FIRST, END, False, True)
     assert setup.texts == []
 
 
@@ -170,7 +179,8 @@ def test_a_lineage_that_cannot_be_stored_is_not_offered(setup: Setup) -> None:
     ensureDeferred(setup.numbering.renew()).addErrback(failed.append)
     setup.saved[0][1].errback(QueueError("closed"))
     assert failed[0].check(QueueError)
-    assert setup.numbering.offer() == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False)
+    offer = setup.numbering.offer()
+    assert offer == (setup.lineage.id, setup.lineage.epoch, FIRST, END, False, True)
 
 
 def test_records_have_names_where_there_is_a_lineage() -> None:

@@ -18,7 +18,7 @@ from relay.wire.relp.blocks import COMPRESS_OFFER, Packer
 from relay.wire.relp.client import RelpClientSession
 from relay.wire.relp.fleet import FleetReport
 from relay.wire.relp.frame import encode_answers, encode_frame
-from relay.wire.relp.lineage import LineageOffer, format_lineage
+from relay.wire.relp.lineage import PASSED, LineageOffer, format_lineage
 from tests.connections import RecordingDrain, Wire, lose
 
 WELCOME = encode_frame(1, b"rsp", b"200 OK\nrelp_version=0\ncommands=syslog")
@@ -413,6 +413,16 @@ def test_a_lineage_is_offered_and_the_answer_decides() -> None:
     assert connection.state.text == "connected to up, every message acknowledged, exactly once"
     lose(connection.protocol)
     assert not connection.state.exactly_once
+
+
+def test_an_upstream_that_passes_the_numbers_on_says_so() -> None:
+    connection = Connection(numbering=Numbered(5))
+    answer = b"200 OK\nrelp_version=0\ncommands=syslog\n" + PASSED
+    connection.protocol.dataReceived(encode_frame(1, b"rsp", answer))
+    assert connection.state.exactly_once
+    assert connection.state.text.endswith(
+        ", exactly once (readers of its log drop what comes twice)"
+    )
 
 
 def test_an_upstream_that_cannot_do_it() -> None:

@@ -9,13 +9,17 @@ from relay.wire.relp.lineage import (
     HAVE,
     LINEAGE,
     NOT_BELIEVED,
+    PASS,
+    PASSED,
     SEQ_MAX,
     HighWaterMark,
     LineageOffer,
     format_high_water_mark,
     format_lineage,
     high_water_mark_in,
+    is_passed,
     is_refused,
+    lineage_in,
     parse_lineage,
 )
 from relay.wire.relp.offers import parse_offers
@@ -85,7 +89,7 @@ def test_anything_can_be_parsed(values: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", HAVE + b"=", HAVE + b"=5", HAVE + b"=x,0123456789abcdef", NOT_BELIEVED]
+    "line", [b"", HAVE + b"=", HAVE + b"=5", HAVE + b"=x,0123456789abcdef", NOT_BELIEVED, PASSED]
 )
 def test_answers_that_say_no_number(line: bytes) -> None:
     assert high_water_mark_in(parse_offers(line)) is None
@@ -101,3 +105,23 @@ def test_that_others_may_have_a_part_is_a_line_of_its_own() -> None:
 def test_a_refusal() -> None:
     assert is_refused(parse_offers(b"commands=syslog\n" + NOT_BELIEVED))
     assert not is_refused(parse_offers(b"commands=syslog"))
+
+
+@given(st.booleans(), st.booleans())
+def test_what_a_client_knows_is_said_in_lines_of_their_own(elsewhere: bool, passes: bool) -> None:
+    offer = LineageOffer(ID, EPOCH, 5, 9, elsewhere=elsewhere, knows_pass=passes)
+    offers = parse_offers(format_lineage(offer))
+    assert lineage_in(offers) == offer
+    assert (PASS in offers, ELSEWHERE in offers) == (passes, elsewhere)
+
+
+def test_numbers_that_are_passed_on() -> None:
+    assert is_passed(parse_offers(b"commands=syslog\n" + PASSED))
+    assert not is_refused(parse_offers(PASSED))
+    for line in (
+        b"commands=syslog",
+        HAVE + b"=pass,0",
+        NOT_BELIEVED,
+        HAVE + b"=5," + EPOCH.encode(),
+    ):
+        assert not is_passed(parse_offers(line))

@@ -21,6 +21,7 @@ from relay.wire.relp.frame import (
     encode_answers,
     encode_frame,
 )
+from relay.wire.relp.lineage import PASSED
 from relay.wire.relp.server import RelpServerSession
 
 VECTORS = [
@@ -447,6 +448,16 @@ def test_a_client_may_have_other_receivers_too() -> None:
     offers = b"relp_version=0\ncommands=syslog\n%s\nsyslogrelay_elsewhere=1" % LINEAGE
     session.receive(b"1 open %d %s\n" % (len(offers), offers))
     assert session.lineage is not None and session.lineage.elsewhere
+
+
+def test_a_client_may_know_servers_that_pass_its_numbers_on(asked: RelpServerSession) -> None:
+    assert asked.lineage is not None and not asked.lineage.knows_pass
+    session = new_session(data_bytes_max=480, takes_lineages=True)
+    session.receive(encode_frame(1, b"open", b"commands=syslog\n%s\nsyslogrelay_pass=1" % LINEAGE))
+    assert session.lineage is not None and session.lineage.knows_pass
+    session.answer_open(PASSED)
+    assert session.data_to_send().endswith(b"\ncommands=syslog\nsyslogrelay_have=pass\n")
+    assert session.receive(encode_syslog(2, [b"one"])) == [b"one"]
 
 
 def test_who_takes_no_lineages_answers_as_ever() -> None:
