@@ -10,7 +10,7 @@ See `relay/wire/relp/lineage.py` for what is said on the wire, and when.  Here:
    had handed on.  So what comes can neither overlap nor overtake.
 3. A lineage belongs to the TLS identity that it first came with; one that came
    without is given to the first identity that brings it.
-4. At most `LINEAGES_MAX` are kept.  The one forgotten first is that from which
+4. At most `lineages_max` are kept.  The one forgotten first is that from which
    nothing has come for longest, and never one that is connected; its sender is then
    a new one, and at most what was in flight comes twice.
 """
@@ -29,6 +29,9 @@ from relay.wire.relp.lineage import HighWaterMark, LineageOffer
 RECEIVED = "/received"
 """Where the positions are; no source's id contains a slash."""
 LINEAGES_MAX = 10_000
+"""The usual limit."""
+FORGOTTEN_AT_ONCE = 1000
+"""Lineages that one commit forgets, beyond those that it makes room for."""
 _NO_EPOCH = "0" * 16
 
 
@@ -149,6 +152,7 @@ class Lineages:
     Args:
         load: The positions below `RECEIVED`; called once, when the first client asks.
         now: Seconds since 1970-01-01 UTC.
+        lineages_max: Can be changed at any time.
     """
 
     def __init__(
@@ -160,7 +164,7 @@ class Lineages:
     ) -> None:
         self.now = now
         self._load = load
-        self._lineages_max = lineages_max
+        self.lineages_max = lineages_max
         self._lineages: dict[str, _Lineage] | None = None  # the one seen last at the end
 
     def lease(
@@ -216,7 +220,7 @@ class Lineages:
     def make_room(self, newest: _Lineage) -> list[str]:
         """Forget those beyond the limit because `newest` is being stored; return their ids."""
         lineages = self._known()
-        more = len(lineages) - self._lineages_max
+        more = min(len(lineages) - self.lineages_max, FORGOTTEN_AT_ONCE)
         if more <= 0 or newest.position.have:
             return []
         unused = (id for id, one in lineages.items() if one.holder is None and not one.pending)

@@ -26,7 +26,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from relay.flow.exactly_once.lineages import LINEAGES_MAX
+from relay.flow.exactly_once.lineages import FORGOTTEN_AT_ONCE, LINEAGES_MAX
 from relay.model.clock import Now
 from relay.wire.record_number import judge_numbers
 
@@ -67,7 +67,7 @@ class ReadLineages:
             of lineages may be among them.  Called when something is sifted for the first time,
             and after `rewind`.
         now: Seconds since 1970-01-01 UTC.
-        lineages_max: Lineages to know, of all partitions; can be changed at any time.
+        lineages_max: Most lineages to know, of all partitions; asked for each batch.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class ReadLineages:
         *,
         load: Callable[[], Mapping[str, bytes]],
         now: Now,
-        lineages_max: int = LINEAGES_MAX,
+        lineages_max: Callable[[], int] = lambda: LINEAGES_MAX,
     ) -> None:
-        self.lineages_max = lineages_max
+        self._lineages_max = lineages_max
         self._source_id = source_id
         self._load = load
         self._now = now
@@ -104,7 +104,7 @@ class ReadLineages:
                 used.pop(key, None)
                 used[key] = None
                 positions[start + lineage] = b"%d,%d" % (have, now)
-        forgotten = self._make_room(positions)
+        forgotten = self._make_room(positions, FORGOTTEN_AT_ONCE + len(judged.unknown))
         everything = len(judged.taken) == len(numbers)
         return Sifted(
             range(len(numbers)) if everything else judged.taken,
@@ -149,9 +149,9 @@ class ReadLineages:
         self._know()
         return len(self._used)
 
-    def _make_room(self, positions: dict[str, bytes]) -> int:
-        """Forget lineages beyond the limit; adds what to store for that."""
-        more = max(0, len(self._used) - self.lineages_max)
+    def _make_room(self, positions: dict[str, bytes], most: int) -> int:
+        """Forget lineages beyond the limit, `most` at once; adds what to store for that."""
+        more = max(0, min(len(self._used) - self._lineages_max(), most))
         for _ in range(more):
             partition, lineage = next(iter(self._used))
             del self._used[partition, lineage]

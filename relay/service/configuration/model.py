@@ -790,6 +790,12 @@ class Configuration:
         "most relays that a message may have passed before; a message that has been here before is "
         "dropped as a loop; 0 = nothing of that is noticed",
     )
+    lineages_max: int = key(
+        Whole(100, 1_000_000),
+        10_000,
+        "most senders of which exactly once is remembered, and most of each source that reads a "
+        "log; the one silent for longest is forgotten; about 500 bytes of memory each",
+    )
     statistics_seconds: float = key(
         Seconds(0, YEAR_SECONDS), 60.0, "interval of the statistics line in the log; 0 = never"
     )

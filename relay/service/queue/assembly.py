@@ -85,6 +85,7 @@ def queue_settings(configuration: Configuration, limits: Mapping[str, QueueLimit
         fully=configuration.examine_fully,
         relay_name=configuration.name if configuration.hops_max else "",
         commit_seconds_min=configuration.commit_seconds_min,
+        lineages_max=configuration.lineages_max,
     )
 
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from relay.flow.exactly_once.lineages import RECEIVED, Lineages
+from relay.flow.exactly_once.lineages import LINEAGES_MAX, RECEIVED, Lineages
 from relay.model.errors import QueueError
 from relay.model.hops import OwnHop, is_relay_id
 from relay.model.text import counted, span
@@ -74,6 +74,8 @@ class QueueSettings:
     """Name of this relay in the hops of messages; empty = it is not to be known as one."""
     commit_seconds_min: float = 0.0
     """From the beginning of one commit to that of the next."""
+    lineages_max: int = LINEAGES_MAX
+    """Most lineages that are remembered."""
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -119,7 +121,11 @@ class QueueService(Service):
         self._readers = ThreadPool(minthreads=1, maxthreads=2, name="queue-reader")
         self._accounts = {*settings.queues, *map(account_of_source, settings.sources)}
         self.view = QueueView(settings.path, self._accounts, parts, self._readers)
-        self.lineages = Lineages(load=lambda: self.view.positions(RECEIVED), now=parts.wall.now)
+        self.lineages = Lineages(
+            load=lambda: self.view.positions(RECEIVED),
+            now=parts.wall.now,
+            lineages_max=settings.lineages_max,
+        )
         self.failures = QueueFailures(settings.path, parts)
         self.committer = self.failures.committer = self._new_committer()
 
@@ -283,6 +289,7 @@ class QueueService(Service):
         self._limits.clear()
         self._limits.update({limit.destination: limit for limit in settings.limits})
         self.committer.use(settings.limits, commit_seconds_min=settings.commit_seconds_min)
+        self.lineages.lineages_max = settings.lineages_max
 
     def _begun(self, settings: QueueSettings) -> tuple[dict[str, Lineage], dict[str, bytes]]:
         """The histories of the queues of `settings` that begin now, and the positions to store."""

@@ -68,6 +68,7 @@ class SourceMaker:
             wall=shared.wall,
             positions=shared.queue.view.positions,
             lineages=shared.queue.lineages,
+            lineages_max=lambda: shared.queue.lineages.lineages_max,
             systemd=shared.systemd,
             hop=shared.queue.hop,
             fleet=self.fleet,

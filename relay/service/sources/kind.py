@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from relay.flow.exactly_once.lineages import Lineages
+from relay.flow.exactly_once.lineages import LINEAGES_MAX, Lineages
 from relay.model.clock import WallClock
 from relay.model.fleet import FleetTable
 from relay.model.hops import NO_HOP, OwnHop
@@ -37,6 +37,8 @@ class SourceParts:
     positions: Positions
     lineages: Lineages | None = None
     """What relays have sent, for exactly once; None = at least once."""
+    lineages_max: Callable[[], int] = lambda: LINEAGES_MAX
+    """Most lineages that a source which reads a log remembers; may be asked at any time."""
     systemd: Systemd = NO_SYSTEMD
     hop: OwnHop = NO_HOP
     """This relay, in the hops of messages."""

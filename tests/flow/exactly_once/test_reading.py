@@ -25,7 +25,7 @@ class Disk:
 
     def start(self) -> None:
         self.reader = ReadLineages(
-            "log", load=self.load, now=lambda: self.now, lineages_max=self.lineages_max
+            "log", load=self.load, now=lambda: self.now, lineages_max=lambda: self.lineages_max
         )
 
     def load(self) -> Mapping[str, bytes]:
@@ -117,7 +117,7 @@ def test_the_lineage_written_longest_ago_makes_room() -> None:
     assert set(disk.positions) == {f"log/have/0/{A}", f"log/have/0/{C}"}
     assert disk.read(B, 9, prev=8, partition=1).unknown == [B]
     assert (len(disk.reader), len(disk.positions)) == (2, 2)
-    disk.reader.lineages_max = 1
+    disk.lineages_max = 1
     disk.read(B, 10, prev=9, partition=1)
     assert set(disk.positions) == {f"log/have/1/{B}"}
 

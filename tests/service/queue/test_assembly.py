@@ -114,6 +114,7 @@ def test_the_queue_is_told_what_is_configured(monkeypatch: pytest.MonkeyPatch, y
         allow_volatile_state=yes,
         queue_bytes_max=5 * 2**20,
         commit_seconds_min=0.25,
+        lineages_max=500,
     )
     limits: Any = {"out": "its limit"}
     new_queue(configuration, ADMISSION, limits, NOTICES, WALL, REACTOR)
@@ -134,6 +135,7 @@ def test_the_queue_is_told_what_is_configured(monkeypatch: pytest.MonkeyPatch, y
         strict=yes,
         fully=not yes,
         commit_seconds_min=0.25,
+        lineages_max=500,
         relay_name="web-1",
     )
 

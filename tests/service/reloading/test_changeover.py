@@ -171,6 +171,21 @@ def test_compaction_and_commits_are_told(tmp_path: Path) -> None:
     relay.stop()
 
 
+def test_other_limits_of_lineages_are_used_at_once(tmp_path: Path) -> None:
+    relay = started(tmp_path, relay={"lineages_max": 200})
+    lineages = relay.service_named("queue").lineages
+    assert lineages.lineages_max == 200
+    changed(relay, tmp_path, lineages_max=300)
+    assert lineages.lineages_max == 300
+    found = {
+        id(value): value
+        for _, value in reached(relay.service)
+        if type(value).__name__ == "SourceParts"
+    }
+    assert {parts.lineages_max() for parts in found.values()} == {300}
+    relay.stop()
+
+
 def test_hops_have_another_limit(tmp_path: Path) -> None:
     relay = started(tmp_path)
     changed(relay, tmp_path, hops_max=3)

@@ -30,6 +30,7 @@ LIVE = {
     *("queue_bytes_max", "reserve_bytes", "min_free_bytes", "local_block_seconds_max"),
     *("pending_bytes_max", "quarantine_bytes_max", "quarantine_seconds_max"),
     *("log_level", "compact_free_percent", "hops_max", "statistics_seconds", "commit_seconds_min"),
+    "lineages_max",
 }
 """Keys of [relay] that a reload uses; `test_service.py` shows that it does."""
 
