@@ -11,7 +11,7 @@ from typing import Any
 
 from relay.service.assembly import assemble
 from relay.service.configuration.file import read_configuration
-from relay.service.kinds import KINDS
+from relay.service.kinds import KINDS, RelayKinds
 from relay.service.process.systemd import NO_SYSTEMD, Systemd
 from tests.assembled_relay import Relay
 from tests.relay_process import toml_text
@@ -48,15 +48,22 @@ class ReloadingRelay(Relay):
     """Reads `folder`/relay.toml."""
 
     def __init__(
-        self, folder: Path, configured: Mapping[str, Any], systemd: Systemd = NO_SYSTEMD
+        self,
+        folder: Path,
+        configured: Mapping[str, Any],
+        systemd: Systemd = NO_SYSTEMD,
+        *,
+        kinds: RelayKinds = KINDS,
     ) -> None:
         self.folder = folder
         self.path = folder / "relay.toml"
         self.write(configured)
         self.reactor = Reactor()
         self.ended: list[int] = []
-        configuration = read_configuration(str(self.path), KINDS, to_start=True)
-        self.service = assemble(self.reactor, configuration, systemd, now=self.reactor.seconds)
+        configuration = read_configuration(str(self.path), kinds, to_start=True)
+        self.service = assemble(
+            self.reactor, configuration, systemd, now=self.reactor.seconds, kinds=kinds
+        )
         self.service._end_process = self.ended.append
 
     def write(self, configured: Mapping[str, Any]) -> None:

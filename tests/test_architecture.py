@@ -30,7 +30,8 @@ SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect", "backup"],
     "service": [
         *("configuration", "tables", "checks", "probes", "routes", "process", "tls", "queue"),
-        *("destinations", "sources", "kafka", "nats", "alerts", "web", "handover", "reloading"),
+        *("destinations", "sources", "direct", "kafka", "nats", "alerts", "web", "handover"),
+        "reloading",
     ],
     "observe": ["alerts", "web", "page"],
 }

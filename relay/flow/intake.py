@@ -158,7 +158,7 @@ class Intake:
             batches, loops = self._reading.guard.sorted_out(batches)
             if loops:
                 self._count_loops(loops)
-        for frames, origin, cut, pieces, _ in batches:
+        for frames, origin, cut, pieces, *_ in batches:
             marks = Marks(cut, pieces) if cut or pieces else NO_MARKS
             if cut and self._quarantine.long:
                 frames, marks = self._without_long(frames, origin, marks, refusals)

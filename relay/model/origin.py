@@ -87,6 +87,23 @@ class Origin(NamedTuple):
         return f"local process {self.pid}" if self.pid else "a local process"
 
 
+class Numbered(NamedTuple):
+    """The session that frames came by, and the numbers that their sender has given them.
+
+    Only sources whose senders are answered by a log have these.
+    """
+
+    session: object
+    """A `DirectSession`."""
+    seqs: Sequence[int]
+    """One for each frame, ascending; empty = they have none."""
+
+    def picked(self, indexes: Sequence[int]) -> Numbered:
+        """Those of the frames at `indexes`."""
+        seqs = self.seqs
+        return Numbered(self.session, [seqs[index] for index in indexes]) if seqs else self
+
+
 class Received(NamedTuple):
     """Frames of one origin that came together, oldest first.
 
@@ -101,6 +118,8 @@ class Received(NamedTuple):
     """Frames that are pieces of a message that was split: index to the number, from 1 on."""
     hops: Mapping[int, bytes] = _NO_HOPS
     """Frames that came with hops of their own, which are before those of the origin."""
+    numbered: Numbered | None = None
+    """Where a log answers."""
 
     def by_hops(self) -> list[Received]:
         """The same frames in batches whose frames have no hops but those of their origins."""
@@ -119,6 +138,7 @@ class Received(NamedTuple):
             origin,
             {new: self.cut[old] for new, old in enumerate(indexes) if old in self.cut},
             {new: self.pieces[old] for new, old in enumerate(indexes) if old in self.pieces},
+            numbered=self.numbered and self.numbered.picked(indexes),
         )
 
 

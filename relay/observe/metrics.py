@@ -81,7 +81,8 @@ _SOURCE_ROWS: tuple[_Row, ...] = (
     ("ready", "ready", "1 while the source can receive, else 0."),
     ("received_messages_total", "received_records", "Messages that came in whole or cut."),
     ("received_bytes_total", "received_bytes", "Bytes of these messages."),
-    ("stored_messages_total", "stored_records", "Messages on disk for every destination."),
+    ("stored_messages_total", "stored_records", "Messages on disk, or acknowledged by the log."),
+    ("unanswered_messages_total", "unanswered_records", "Messages left to their senders."),
     ("severity_messages_total", "severities", "Messages by severity.", "severity"),
     ("app_messages_total", "apps", "Messages by the app that authorised them.", "app"),
     ("dropped_messages_total", "dropped_records", "Messages lost, by reason.", "reason"),
@@ -108,7 +109,7 @@ SOURCES = (
     *_scoped("source", _SOURCE_ROWS),
     Declared(
         "source_stored_seconds",
-        "Time from receiving a message to having it on disk.",
+        "Time from receiving a message to having it on disk, or acknowledged by the log.",
         "stored_seconds",
         ("source",),
         is_histogram=True,

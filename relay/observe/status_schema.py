@@ -138,6 +138,22 @@ class FileBehind(Struct, forbid_unknown_fields=True):
     behind_bytes: Count
 
 
+class Answers(Struct, forbid_unknown_fields=True):
+    """The log that answers a source in direct mode; records since the relay started."""
+
+    destination: str
+    state: str
+    ready: bool
+    in_flight_records: Count
+    in_flight_bytes: Count
+    oldest_seconds: Seconds | None
+    acknowledged_records: Count
+    refused_records: Count
+    resent_records: Count
+    publishers: Count
+    failures: Count
+
+
 class Source(Struct, forbid_unknown_fields=True):
     """A source.  `state` and `ready` are missing where it just listens, the keys of files and of
     the journal where it reads none."""
@@ -149,6 +165,7 @@ class Source(Struct, forbid_unknown_fields=True):
     received_records: Count
     received_bytes: Count
     stored_records: Count
+    unanswered_records: Count
     quarantined_records: Count
     dropped_records: ByName
     severities: Severities
@@ -175,6 +192,7 @@ class Source(Struct, forbid_unknown_fields=True):
     stored_seconds: Histogram
     quarantine: SourceQuarantine | None
     last_errors: list[LastError]
+    answers: Answers | UnsetType = UNSET
     state: str | UnsetType = UNSET
     ready: bool | UnsetType = UNSET
     receive_buffer_bytes: Count | UnsetType = UNSET

@@ -122,9 +122,9 @@ class _Relay:
             *(self.certificates, self.held),
         )
         self.routes = _new_routes(self)
-        self.destinations = Destinations(configuration, self.shared, self.routes)
+        self.destinations = destinations = Destinations(configuration, self.shared, self.routes)
         self.token_watch = TokenWatch(tokens=self.routes.tokens, notices=notices, clock=reactor)
-        self.sources = Sources(configuration, self.shared, self.routes)
+        self.sources = Sources(configuration, self.shared, self.routes, destinations.new_publisher)
         all_sources, all_destinations = self.sources.all, self.destinations.all
         self.taps = new_taps(all_sources, all_destinations, self.routes, wall, reactor)
         self.rates = _new_rates(self)
@@ -139,7 +139,7 @@ class _Relay:
         self.compaction = new_compaction(configuration, queue, notices, reactor)
         self.tools = DestinationTools(all_destinations, queue=queue, now=now)
         self.handover = new_handover(arrival, configuration, all_sources, reactor, now)
-        self.progress = StallDetector(destinations=all_destinations, notices=notices, clock=reactor)
+        self.progress = _new_progress(self)
         self.watches = new_watches(configuration, queue, *of_queue)
         self.notify = NotifySocket(self.systemd.notify_socket)
         self.lead, self.statistics = _new_lead(self), _new_statistics(self)
@@ -253,6 +253,15 @@ def _new_routes(relay: _Relay) -> RouteTable:
         wall=relay.wall,
         hop=relay.queue.hop,
         started_at=relay.reactor.seconds(),
+    )
+
+
+def _new_progress(relay: _Relay) -> StallDetector:
+    return StallDetector(
+        destinations=relay.destinations.all,
+        sources=relay.sources.all,
+        notices=relay.notices,
+        clock=relay.reactor,
     )
 
 

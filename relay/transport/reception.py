@@ -39,6 +39,8 @@ class Reception:
     transport: Transport = Transport.NONE
     joining: JoinedIntake | None = None
     """Joins lines to messages; None = every frame is a message."""
+    is_direct: bool = False
+    """A log answers, each connection by itself."""
 
     def warn(self, kind: str, text: str, *, about: str = "") -> None:
         """Log a warning, rate-limited by `kind` and by the path or peer that it is about."""
@@ -159,15 +161,21 @@ class ConvertedIntake:
 
     def _converted(self, batch: Received) -> Received:
         texts: Sequence[bytes] = [self._to_utf8(frame) for frame in batch.frames]
-        known = Marks(batch.cut, batch.pieces)
+        known, numbered = Marks(batch.cut, batch.pieces), batch.numbered
         if known.cut or known.pieces or any(len(text) > self._frame_bytes_max for text in texts):
-            texts, known = self._within_size(texts, known, batch.origin)
-        return Received(texts, batch.origin, *known)
+            texts, known, kept = self._within_size(texts, known, batch.origin)
+            numbered = numbered and numbered.picked(kept)
+        return Received(texts, batch.origin, *known, numbered=numbered)
 
     def _within_size(
         self, texts: Sequence[bytes], known: Marks, origin: Origin
-    ) -> tuple[Sequence[bytes], Marks]:
-        """Apply the policy to texts that conversion has made too long."""
+    ) -> tuple[Sequence[bytes], Marks, Sequence[int]]:
+        """Apply the policy to texts that conversion has made too long.
+
+        Returns:
+            The texts, their marks, and which of those before they were; without meaning if any
+            was split.
+        """
         frames: list[bytes] = []
         cut: dict[int, int] = {}
         pieces: dict[int, int] = {}
@@ -190,4 +198,8 @@ class ConvertedIntake:
         settled = self._policy.settle(frames, new_cut, new_pieces, origin)
         if settled.kind:
             self._reception.warn_of(origin, settled.kind, settled.text)
-        return settled.frames, Marks({**cut, **settled.cut}, {**pieces, **settled.pieces})
+        marks = Marks({**cut, **settled.cut}, {**pieces, **settled.pieces})
+        kept: Sequence[int] = range(len(settled.frames))
+        if len(settled.frames) < len(frames):
+            kept = [index for index in range(len(frames)) if index not in new_cut]
+        return settled.frames, marks, kept

@@ -12,7 +12,7 @@ defect, take the messages of the others with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -35,6 +35,14 @@ class Intake(Protocol):
         self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
     ) -> Deferred[None]:
         """Fires once all frames, and with them `positions`, are on disk."""
+
+
+@runtime_checkable
+class AnswersEach(Protocol):
+    """An intake that takes all batches together, and says of each when it is to be answered."""
+
+    def accept_each(self, batches: Sequence[Received]) -> Sequence[Deferred[None]]:
+        """One result for each batch, which fires once its frames are safe."""
 
 
 class _Part(NamedTuple):
@@ -60,6 +68,7 @@ class TurnBatch:
 
     def __init__(self, intake: Intake, *, clock: Clock, apart: bool = False) -> None:
         self.intake = intake
+        self._each = intake if isinstance(intake, AnswersEach) else None
         self._clock = clock
         self._apart = apart
         self._parts: list[_Part] = []
@@ -116,14 +125,19 @@ class TurnBatch:
             return
         parts, self._parts = self._parts, []
         self._records = self._bytes = 0
-        if self._apart and len(parts) > 1:
+        if self._apart and self._each is None and len(parts) > 1:
             self._hand_over_apart(parts)
             return
+        received = [part.received for part in parts]
         positions = {
             name: at for part in parts if part.positions for name, at in part.positions.items()
         }
         try:
-            done = self.intake.accept_all([part.received for part in parts], positions or None)
+            if self._each is None:
+                ends = [(self.intake.accept_all(received, positions or None), parts)]
+            else:
+                answers = self._each.accept_each(received)
+                ends = [(done, [part]) for done, part in zip(answers, parts, strict=True)]
         except Exception:
             if len(parts) > 1:
                 self._hand_over_apart(parts)
@@ -131,7 +145,8 @@ class TurnBatch:
                 self._log.failure("messages could not be taken")
                 self._failed(Failure(), parts)
             return
-        done.addCallbacks(self._stored, self._failed, callbackArgs=(parts,), errbackArgs=(parts,))
+        for done, of in ends:
+            done.addCallbacks(self._stored, self._failed, callbackArgs=(of,), errbackArgs=(of,))
 
     def _hand_over_apart(self, parts: list[_Part]) -> None:
         """Hand each over by itself.  After a defect only those that meet it fail; all count

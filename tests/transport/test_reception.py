@@ -105,7 +105,7 @@ class Queue:
 
     def accept_all(self, batches: Any, positions: Any = None) -> Deferred[None]:
         self.accepted += [
-            (frames, dict(cut), dict(pieces), positions) for frames, _, cut, pieces, _ in batches
+            (frames, dict(cut), dict(pieces), positions) for frames, _, cut, pieces, *_ in batches
         ]
         return self.stored
 

@@ -119,6 +119,11 @@ class KeptCounters:
         self._aside += aside
         self._on_disk = self._encoded
 
+    def answered(self, stored: int) -> None:
+        """So many messages more are with a log that has acknowledged them: no commit has any part
+        in that, and the next one stores it."""
+        self._stored += stored
+
     def shown(self, *, live: bool) -> Document:
         """The counters for Prometheus, which takes one that falls for a restart.
 

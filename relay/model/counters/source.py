@@ -28,7 +28,7 @@ nothing, and counting it would spoil the count for everybody."""
 class SourceCounters:
     """What happened at one source since it was first in the configuration.
 
-    ``received_records = stored_records + quarantined_records + pending +
+    ``received_records = stored_records + quarantined_records + unanswered_records + pending +
     sum(dropped.values())``, where pending records wait for their commit, or did when the
     process was killed.
     """
@@ -50,9 +50,14 @@ class SourceCounters:
     on_received: Callable[[Sequence[Received]], None] | None = None
     """Called with what came in, before anything is done with it; None = nobody looks."""
     stored_seconds: Histogram = field(default_factory=Histogram)
-    """How long frames waited until they were on disk, from the end of their chunk."""
+    """How long frames waited until they were on disk, or acknowledged by the log that answers, from
+    the end of their chunk."""
     stored_records: int = 0
-    """Frames that are on disk for every destination of the source."""
+    """Frames that are on disk for every destination of the source, or acknowledged by the log that
+    answers."""
+    unanswered_records: int = 0
+    """Frames that a log has not acknowledged when their connection ended: their senders have them,
+    and send them again."""
     quarantined_records: int = 0
     """Frames that the source set aside instead of queueing them; the account of its
     quarantine says which of these found no room there."""

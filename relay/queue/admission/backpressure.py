@@ -150,7 +150,7 @@ class Admission(SourceAdmission):
             Level(1, 1), describe=lambda _: self.failure.reason if self.failure else ""
         )
         self._pending = Watermark(
-            _pending_level(pending_bytes_max),
+            pending_level(pending_bytes_max),
             describe=lambda pending: f"{size(pending)} wait for the disk",
         )
         self._queue = Watermark(
@@ -184,7 +184,7 @@ class Admission(SourceAdmission):
     ) -> None:
         """Use other limits from now on."""
         self.queue_bytes_max, self._reserve_bytes = queue_bytes_max, reserve_bytes
-        self._pending.move(_pending_level(pending_bytes_max))
+        self._pending.move(pending_level(pending_bytes_max))
         self._queue.move(Level.at(queue_bytes_max - reserve_bytes), Level.at(queue_bytes_max))
         if free_bytes_min != self._free_bytes_min:
             self._free_bytes_min = free_bytes_min
@@ -220,19 +220,14 @@ class Admission(SourceAdmission):
         for watermark in self._lasting:
             watermark.subscribe(changed)
 
-    def for_source(
-        self, watermarks: Iterable[Watermark], *, reserved: bool = False
-    ) -> SourceAdmission:
-        """The admission of one source.
-
-        Args:
-            watermarks: Those of the destinations that it feeds.
-        """
-        return SourceAdmission(self.shared_with(watermarks), reserved=reserved)
-
     def shared_with(self, watermarks: Iterable[Watermark]) -> tuple[Watermark, ...]:
         """The marks that a source obeys: those of all sources, and of its destinations."""
         return (*self._shared, *watermarks)
+
+    def direct_with(self, watermark: Watermark) -> tuple[Watermark, ...]:
+        """The marks that a source obeys which queues nothing: its own, and those of what it may
+        have to store all the same, quarantines and counters."""
+        return (self._storage, self._pending, watermark)
 
     def set_failure(self, reason: str, at: float) -> None:
         """Nothing can be stored: let nothing in, not even what may use the reserve.
@@ -260,8 +255,9 @@ class Admission(SourceAdmission):
         return f"the queue holds {size(held)} ({limits})"
 
 
-def _pending_level(bytes_max: int) -> Level:
-    # Above the limit closes, at half of it opens: hence the ones.
+def pending_level(bytes_max: int) -> Level:
+    """Closes above `bytes_max` and opens at half of it."""
+    # Hence the ones.
     return Level(bytes_max + 1, bytes_max // 2 + 1)
 
 

@@ -233,6 +233,11 @@ class SourceConfiguration(Endpoint):
     """Its socket, if it has one, is for datagrams."""
 
     @property
+    def answered_by(self) -> str:
+        """Id of the destination that answers its senders (direct mode); empty = all is stored."""
+        return ""
+
+    @property
     def is_local_socket(self) -> bool:
         """Whether its senders are programs of this host and have no address."""
         return self.transport is Transport.UNIX

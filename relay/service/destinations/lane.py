@@ -100,7 +100,7 @@ class Lane:
         state: UpstreamState,
         stall_seconds: float,
     ) -> None:
-        self.id = destination
+        self.id, self.subject = destination, f"destination {destination}"
         self.queue = queue
         self.state = state
         self.progress = Progress(seconds_max=stall_seconds)

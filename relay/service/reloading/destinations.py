@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 
 from relay import __version__
-from relay.model.errors import QueueError
+from relay.flow.publishing import Publisher, PublisherEvents
+from relay.model.errors import QueueError, UpstreamError
 from relay.service.configuration.model import Configuration, DestinationConfiguration
-from relay.service.destinations.kind import DestinationParts
+from relay.service.destinations.kind import Delivery, DestinationParts
 from relay.service.destinations.service import (
     DestinationService,
     DestinationStatus,
@@ -30,6 +31,7 @@ class _Destination:
 
     configuration: DestinationConfiguration
     service: DestinationService
+    delivery: Delivery
 
 
 class Destinations:
@@ -49,9 +51,7 @@ class Destinations:
             fleet_offer=format_fleet(configuration.name, __version__),
             fleet_report=lambda: fleet_report_of(self.all),
         )
-        self._used = {
-            each.id: _Destination(each, self._new(each)) for each in configuration.destinations
-        }
+        self._used = {each.id: self._new(each) for each in configuration.destinations}
         self.all = [each.service for each in self._used.values()]
         self.accounts: list[DestinationStatus] = [each.status for each in self.all]
         self.service = ConcurrentService(self.all)
@@ -80,15 +80,16 @@ class Destinations:
         old = self._used[configuration.id].service
         released = self._shared.certificates.release(f"destination {old.id}")
         try:
-            new = self._new(configuration)
+            used = self._new(configuration)
         except BaseException:
             self._shared.certificates.restore(released)
             raise
+        new = used.service
         await self._stop(old, has_next=True)
         new.status.continue_from(old.status)
         self.all[self.all.index(old)] = new
         self.accounts[self.accounts.index(old.status)] = new.status
-        self._used[configuration.id] = _Destination(configuration, new)
+        self._used[configuration.id] = used
         self.service.take_in(new)
         if (since := old.status.paused_since) is not None:
             new.pause(since)  # in the same turn, so no session has begun
@@ -101,8 +102,8 @@ class Destinations:
 
     def add(self, configuration: DestinationConfiguration) -> DestinationService:
         """Begin a destination; the queue of its id may hold records already."""
-        service = self._new(configuration)
-        self._used[configuration.id] = _Destination(configuration, service)
+        used = self._used[configuration.id] = self._new(configuration)
+        service = used.service
         self.all.append(service)
         self.accounts.append(service.status)
         self.service.take_in(service)
@@ -117,15 +118,29 @@ class Destinations:
     def service_of(self, id: str) -> DestinationService:
         return self._used[id].service
 
-    def _new(self, configuration: DestinationConfiguration) -> DestinationService:
+    def new_publisher(self, id: str, events: PublisherEvents) -> Publisher:
+        """What puts records into the log of a destination, for a source that it answers.
+
+        Raises:
+            UpstreamError: The destination is gone, or something is missing that it needs.
+        """
+        delivery = self._used[id].delivery if id in self._used else None
+        if delivery is None or delivery.new_publisher is None:
+            raise UpstreamError(f"there is no destination {id} that can answer")
+        for each in delivery.prerequisites:
+            if each.trouble:
+                raise UpstreamError(f"destination {id}: {each.trouble}")
+        return delivery.new_publisher(events)
+
+    def _new(self, configuration: DestinationConfiguration) -> _Destination:
         kind = self._shared.kinds.destination(configuration.connect.scheme)
-        id = configuration.id
-        return DestinationService(
-            *(configuration, self._shared.queue, self._parts),
-            kind.make(configuration, self._parts),
+        id, delivery = configuration.id, kind.make(configuration, self._parts)
+        service = DestinationService(
+            *(configuration, self._shared.queue, self._parts, delivery),
             self._routes.tokens[id],
             self._routes.sized(id),
         )
+        return _Destination(configuration, service, delivery)
 
     async def _stop(self, service: DestinationService, *, has_next: bool = False) -> None:
         queue, lanes = self._shared.queue, service.lanes

@@ -116,7 +116,7 @@ def difference(
         tuple(changes),
         tuple(join_path("relay", key) for key in kept),
         wanted,
-        _source_ids(old, wanted),
+        _source_ids(old, wanted, restarted),
         _ids(old_destinations, new_destinations),
         frozenset(rerouted),
         frozenset(restarted),
@@ -180,12 +180,15 @@ def _differing_fields(old: object, new: object) -> set[str]:
     return {name for name in names if getattr(old, name) != getattr(new, name)}
 
 
-def _source_ids(old: Configuration, new: Configuration) -> Ids:
-    """Sources that differ, and those that depend on a key of the relay that does."""
+def _source_ids(old: Configuration, new: Configuration, restarted: set[str]) -> Ids:
+    """Sources that differ, and those that depend on a key of the relay that does, or are answered
+    by a destination that is `restarted`."""
     found = _ids(_by_id(old.sources), _by_id(new.sources))
+    known = _by_id(old.sources)
+    direct = (e.id for e in new.sources if e.answered_by in restarted and e.id in known)
+    found = replace(found, changed=tuple(dict.fromkeys((*found.changed, *direct))))
     if old.local_block_seconds_max == new.local_block_seconds_max:
         return found
-    known = _by_id(old.sources)
     local = (each.id for each in new.sources if each.is_local_socket and each.id in known)
     return replace(found, changed=tuple(dict.fromkeys((*found.changed, *local))))
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from relay.flow.intake import Intake
+from relay.flow.publishing import Publisher, PublisherEvents
 from relay.flow.routing import Route
 from relay.model.counters.kept import KeptCounters
 from relay.model.counters.samples import Samples
 from relay.model.counters.source import SourceCounters
 from relay.model.fleet import FleetTable
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.admission.watermark import Watermark
 from relay.queue.files.ownership import owner_text
 from relay.service.alerts.watching import WatchRules
 from relay.service.configuration.model import Configuration, SourceConfiguration
+from relay.service.direct.answering import Answering, AnsweringParts, limits_of
+from relay.service.direct.fitness import may_drop
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import local_zone
 from relay.service.reloading.intakes import (
@@ -33,6 +37,9 @@ from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import Receiving, SourceService
 from relay.transport.reception import Reception
 from relay.wire.hops import LoopGuard
+
+NewPublisher = Callable[[str, PublisherEvents], Publisher]
+"""Makes a publisher of a destination, by its id; raises UpstreamError."""
 
 
 @dataclass(slots=True)
@@ -57,8 +64,15 @@ class SourceMaker:
         fleet: The relays that report to this one.
     """
 
-    def __init__(self, configuration: Configuration, shared: Shared, routes: RouteTable) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        shared: Shared,
+        routes: RouteTable,
+        new_publisher: NewPublisher,
+    ) -> None:
         self._shared, self._routes = shared, routes
+        self._new_publisher = new_publisher
         self._configuration = configuration
         self.fleet = FleetTable()
         self.watch_rules = WatchRules(configuration, zone=local_zone())
@@ -102,10 +116,11 @@ class SourceMaker:
             counters = SourceCounters(samples=Samples(shared.wall.now))
             kept = KeptCounters(source.id, counters)
         counters = kept.counters
+        answering = self._answering(source, kept)
         authorise = new_authorise(source, configuration.apps, notices=shared.notices)
         intake = Intake(
             routes=self.ways(source),
-            append=shared.queue.committer.append,
+            append=answering.intake.append if answering else shared.queue.committer.append,
             wall=shared.wall,
             counters=kept,
             reading=new_reading(
@@ -119,15 +134,45 @@ class SourceMaker:
             answers=answers,
             on_unrouted=partial(warn_unrouted, source.id, shared.notices),
         )
-        admission = shared.admission.for_source(self.marks(source.id), reserved=source.reserved)
+        if answering is not None:
+            answering.intake.intake = intake
+        admission = SourceAdmission(self.marks(source.id, answering), reserved=source.reserved)
+        taking = answering.intake if answering else intake
         reception = Reception(
-            source.id, intake, admission, counters, shared.notices, source.transport
+            *(source.id, taking, admission, counters, shared.notices, source.transport),
+            is_direct=answering is not None,
         )
         ledger = partial(shared.queue.view.source_ledger, source.id)
         return (
-            Receiving(reception, shared.reactor, ledger, authorise, self._owner, kept, shared.held),
+            Receiving(
+                *(reception, shared.reactor, ledger, authorise, self._owner, kept, shared.held),
+                answering,
+            ),
             intake,
         )
+
+    def _answering(self, source: SourceConfiguration, kept: KeptCounters) -> Answering | None:
+        """What has a log answer the senders of a source; None = they are answered by the queue."""
+        shared, configuration = self._shared, self._configuration
+        found = [each for each in configuration.destinations if each.id == source.answered_by]
+        if not found:
+            return None
+        parts = AnsweringParts(
+            new_publisher=partial(self._new_publisher, source.answered_by),
+            store=shared.queue.committer.append,
+            kept=kept,
+            notices=shared.notices,
+            clock=shared.reactor,
+        )
+        answering = Answering(source.id, found[0], parts, limits_of(configuration))
+        self.adapt(answering)
+        return answering
+
+    def adapt(self, answering: Answering) -> None:
+        """Have it work with the routes and limits of the configuration."""
+        found = [e for e in self._configuration.destinations if e.id == answering.destination]
+        one_by_one = any(map(may_drop, found))
+        answering.use(limits_of(self._configuration), one_by_one=one_by_one)
 
     def _owner(self) -> str:
         """Which other process has our queue."""
@@ -139,14 +184,20 @@ class SourceMaker:
         return fed_by(source, self._configuration)
 
     def ways(self, source: SourceConfiguration) -> list[Route]:
-        """The ways of its messages into the queues that it feeds."""
+        """The ways of its messages into the queues that it feeds, or into the log that answers."""
+        if source.answered_by:
+            return [self._routes.routes[id] for id in self._fed(source.id)]
         limits, way = self._shared.limits, self._routes.way
         return [way(id, limits[id], reserved=source.reserved) for id in self._fed(source.id)]
 
-    def marks(self, source: str) -> list[Watermark]:
-        """The watermarks of these queues, which may pause it."""
-        limits = self._shared.limits
-        return [mark for id in self._fed(source) if (mark := limits[id].watermark) is not None]
+    def marks(self, source: str, answering: Answering | None = None) -> Sequence[Watermark]:
+        """All watermarks that may pause it."""
+        limits, admission = self._shared.limits, self._shared.admission
+        if answering is not None:
+            return admission.direct_with(answering.watermark)
+        fed = self._fed(source)
+        marks = [mark for id in fed if (mark := limits[id].watermark) is not None]
+        return admission.shared_with(marks)
 
     def guard(self, source: str) -> LoopGuard | None:
         """The guard against messages that go in circles; None = there is none."""

@@ -15,7 +15,7 @@ from relay.service.reloading.intakes import new_quarantine
 from relay.service.reloading.routes import RouteTable
 from relay.service.reloading.shared import Shared
 from relay.service.reloading.sockets import can_bind_first, close_connections, wanted_socket
-from relay.service.reloading.source_parts import SourceMaker, UsedSource
+from relay.service.reloading.source_parts import NewPublisher, SourceMaker, UsedSource
 from relay.service.sources.authorising import new_apps
 
 
@@ -31,9 +31,15 @@ class Sources:
         when_added: Told of the counters of each source that is added, before it begins.
     """
 
-    def __init__(self, configuration: Configuration, shared: Shared, routes: RouteTable) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        shared: Shared,
+        routes: RouteTable,
+        new_publisher: NewPublisher,
+    ) -> None:
         self._shared, self._configuration = shared, configuration
-        self._maker = SourceMaker(configuration, shared, routes)
+        self._maker = SourceMaker(configuration, shared, routes, new_publisher)
         self.fleet, self.watch_rules = self._maker.fleet, self._maker.watch_rules
         self.when_added: Callable[[KeptCounters], None] = lambda kept: None
         self._used = {each.id: self._maker.new(each) for each in configuration.sources}
@@ -84,8 +90,9 @@ class Sources:
                 watch=self.watch_rules.of(source, counters),
             )
             intake.use(maker.ways(source), reading, new_quarantine(source, configuration))
-            marks = self._shared.admission.shared_with(maker.marks(id))
-            receiving.reception.admission.use(marks)
+            if receiving.answering is not None:
+                maker.adapt(receiving.answering)
+            receiving.reception.admission.use(maker.marks(id, receiving.answering))
 
     async def change(self, sources: Sequence[SourceConfiguration]) -> dict[str, str]:
         """Put sources in the places of those with their ids.  Returns why not, by id.

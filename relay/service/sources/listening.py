@@ -339,6 +339,8 @@ def new_stream_source(
         permitted=PermittedPeers(allow=source.access.allow, deny=source.access.deny),
         reads=None if is_local else SharedReads(reactor, answers=answers),
     )
+    if receiving.answering is not None:
+        receiving.answering.unfinished_bytes = lambda: factory.unfinished.bytes
     return StreamSource(
         source,
         receiving,

@@ -28,6 +28,7 @@ from relay.model.text import Document
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.configuration.table import size_text
+from relay.service.direct.answering import Answering
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
@@ -70,6 +71,8 @@ class Receiving:
     """The counters of `reception` on disk; None = they are not kept."""
     held: HeldSockets = field(default_factory=HeldSockets)
     """Sockets that are bound already, and where to leave one."""
+    answering: Answering | None = None
+    """A log that answers its senders; None = they are answered when all is stored."""
 
 
 class SourceService(Service):
@@ -84,6 +87,7 @@ class SourceService(Service):
         self.kept = receiving.kept
         self._reactor = receiving.reactor
         self._quarantine = receiving.quarantine
+        self.answering = receiving.answering
         self._address = str(self.url)
         self._rates = Rates(*SOURCE_RATES)
 
@@ -115,7 +119,7 @@ class SourceService(Service):
 
     def report(self) -> Document:
         """The counters, for status."""
-        ledger = self._quarantine()
+        ledger, answering = self._quarantine(), self.answering
         counts = {each.name: getattr(self.counters, each.name) for each in fields(self.counters)}
         dropped, peers = counts.pop("dropped"), self.counters.peers
         return {
@@ -140,7 +144,14 @@ class SourceService(Service):
                 for name, count in counts.items()
                 if isinstance(count, int | Counter)
             },
+            **({} if answering is None else _answers_report(answering)),
         }
+
+
+def _answers_report(answering: Answering) -> Document:
+    """What a log that answers adds to the report of a source."""
+    state = {} if answering.is_ready else {"state": answering.state_text, "ready": False}
+    return {"answers": answering.report(), **state}
 
 
 class ListeningSource(SourceService):
@@ -376,6 +387,8 @@ class StreamSource(ListeningSource):
         if self._taken is not None:  # it may have been left before it ever listened
             listen(bound)
         self.note_address(bound)
+        if self.answering is not None:
+            self.answering.start()
         factory = self._wrap(self._factory)
         if bound.family == socket.AF_UNIX:
             listener = UnixListener(
@@ -416,6 +429,8 @@ class StreamSource(ListeningSource):
             self._factory.stopping = True
             await maybeDeferred(self._stop_listening)
         await self._factory.shut_down(seconds_max=_FINISH_SECONDS_MAX)
+        if self.answering is not None:
+            await self.answering.stop()
 
 
 class DatagramSource(ListeningSource):

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from relay import SOFTWARE
-from relay.service.configuration.keys import group
+from relay.service.configuration.keys import group, key
 from relay.service.configuration.kinds import ListenerSet, Member
 from relay.service.configuration.model import TlsConfiguration, frame_bytes_key
+from relay.service.configuration.table import Text
 from relay.service.configuration.url import SOCKET_PATH, HostPort
 from relay.service.probes.listener import probe_stream_port, probe_unix_socket
 from relay.service.probes.probe import Probe
@@ -25,8 +26,12 @@ from relay.service.sources.listening import (
     stream_encoding,
 )
 from relay.service.sources.service import Receiving, StreamSource
+from relay.transport.relp.direct import DirectRelpProtocol
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.inbound import SyslogStreamProtocol
+
+STORED = "stored"
+"""The `answer` of sources that answer when all is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,16 @@ class RelpSource(NetworkSource):
     # What comes from another relay may have grown there, by JSON escapes for example, and cut
     # JSON is no JSON.
     frame_bytes_max: int = frame_bytes_key(256 * 1024)
+    answer: str = key(
+        Text('"stored" or the id of a destination', r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"),
+        STORED,
+        "when senders are answered: `stored` = when the message is on disk here; or the id of a "
+        "destination, a log such as Kafka, when that has acknowledged it (direct mode)",
+    )
+
+    @property
+    def answered_by(self) -> str:
+        return "" if self.answer == STORED else self.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,16 @@ class RelpTlsSource(RelpSource):
 
 
 def _make_relp(source: RelpSource, receiving: Receiving, parts: SourceParts) -> StreamSource:
+    if receiving.answering is not None:
+        new_direct = partial(
+            DirectRelpProtocol,
+            software=SOFTWARE.encode(),
+            contexts=parts.contexts,
+            sessions=receiving.answering.sessions,
+            hop=parts.hop,
+            fleet=parts.fleet,
+        )
+        return new_stream_source(source, receiving, parts, new_direct, answers=True)
     # A line that waits for the next one is not on disk, and no number says so.
     lineages = None if source.joining.multi_line else parts.lineages
     new_protocol = partial(

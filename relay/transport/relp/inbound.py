@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.flow.direct.sessions import DirectSession
 from relay.flow.exactly_once.lineages import Lease, Lineages
 from relay.flow.marks import Marks
 from relay.model.counters.source import BELIEVED_RECORDS_MAX
@@ -24,14 +25,19 @@ from relay.model.text import printable
 from relay.transport.stream.connection import InboundProtocol
 from relay.wire.hops import without_hops
 from relay.wire.relp.blocks import Contexts
-from relay.wire.relp.lineage import NOT_BELIEVED, HighWaterMark, format_high_water_mark
+from relay.wire.relp.lineage import (
+    NOT_BELIEVED,
+    HighWaterMark,
+    LineageOffer,
+    format_high_water_mark,
+)
 from relay.wire.relp.server import RelpServerSession
 
 _PAUSE_SECONDS = 0.05  # until compressed blocks that wait in memory are tried again
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """The messages of one chunk."""
 
     answers: int
@@ -57,6 +63,7 @@ class RelpServerProtocol(InboundProtocol):
     """
 
     _session: RelpServerSession  # exists from begin on
+    direct: DirectSession | None = None  # where a log answers, from the opening on
 
     def __init__(
         self,
@@ -73,18 +80,18 @@ class RelpServerProtocol(InboundProtocol):
         self._hop = hop
         self._fleet = fleet
         self._software = software
-        self._lineages = lineages
+        self._lineages, self.takes_lineages = lineages, lineages is not None
         self._lease: Lease | None = None  # on the lineage that the client offered
         # Those that wait for their answers, oldest first.  One that needs no commit
         # (all of it dropped) is done before those that came earlier.
-        self._batches: deque[_Batch] = deque()
+        self._batches: deque[Batch] = deque()
 
     def begin(self) -> None:
         self._session = RelpServerSession(
             data_bytes_max=self.factory.limits.frame_bytes_max,
             software=self._software,
             split=self.factory.oversize.splits,
-            takes_lineages=self._lineages is not None,
+            takes_lineages=self.takes_lineages,
             hop=self._hop.text,
             unpacks=self._take_context,
             takes_reports=self._fleet is not None,
@@ -130,8 +137,7 @@ class RelpServerProtocol(InboundProtocol):
     def _seen(self) -> None:
         """The client has said who it is, if it is a relay that reports."""
         if self._fleet is not None and (said := self._session.fleet) is not None:
-            now = self.factory.clock.seconds()
-            self._fleet.seen(said.name, self._identity, said.version, now)
+            self._fleet.seen(said.name, self._identity, said.version, self.factory.clock.seconds())
 
     def _reported(self) -> None:
         said, report = self._session.fleet, self._session.report
@@ -179,6 +185,7 @@ class RelpServerProtocol(InboundProtocol):
         self._write()
 
     def give_up(self) -> None:
+        """It takes too long, or the client has connected again: nobody listens here any more."""
         self._session.abandon()
         self._write()
 
@@ -211,7 +218,7 @@ class RelpServerProtocol(InboundProtocol):
         self._store(messages[begin:] if begin else messages, marks, answers - begin)
 
     def _store(self, messages: list[bytes], marks: Marks, answers: int) -> None:
-        batch = _Batch(answers)
+        batch = Batch(answers)
         self._batches.append(batch)
         # What is dropped here is answered like the rest: it must not come again.
         positions = None
@@ -222,6 +229,7 @@ class RelpServerProtocol(InboundProtocol):
         self.store(
             *(messages, *marks, positions),
             are_records=bool(self._session.client_hop),
+            numbered=self.direct.numbered(answers) if self.direct is not None else None,
             stored=partial(self._stored, batch),
             failed=partial(self._not_stored, batch),
         )
@@ -235,22 +243,25 @@ class RelpServerProtocol(InboundProtocol):
         if session.lineage_malformed:
             self.factory.counters.refused_lineages += 1
             self.warn("lineage", "its offer to send exactly once is malformed: not taken")
-        if session.lineage is None or self._lineages is None or session.ending:
+        if not session.ending:
+            self._begun(session.lineage)
+
+    def _begun(self, offer: LineageOffer | None) -> None:
+        """The session begins; say what is known of the lineage, if the client offers one."""
+        if offer is None or self._lineages is None:
             return
         identity = self.origin.tls_identity
-        lease = self._lineages.lease(
-            session.lineage, identity, granted=self._granted, lost=self._superseded
-        )
+        lease = self._lineages.lease(offer, identity, granted=self._granted, lost=self.give_up)
         if lease is not None:
             self._lease = lease
             return
         self.factory.counters.refused_lineages += 1
         self.warn(
             "lineage",
-            f"the lineage {session.lineage.id} is another sender's, not one of "
+            f"the lineage {offer.id} is another sender's, not one of "
             f"{printable(identity or '')!r}: its messages are taken at least once",
         )
-        session.answer_open(NOT_BELIEVED)
+        self._session.answer_open(NOT_BELIEVED)
 
     def _granted(self, lease: Lease, have: HighWaterMark) -> None:
         """Nothing of an earlier connection is underway: the client may begin."""
@@ -282,12 +293,7 @@ class RelpServerProtocol(InboundProtocol):
         self._session.answer_open(format_high_water_mark(have))
         self._write()
 
-    def _superseded(self) -> None:
-        """The client has connected again, so nobody listens here any more."""
-        self._session.abandon()
-        self._write()
-
-    def _stored(self, batch: _Batch) -> None:
+    def _stored(self, batch: Batch) -> None:
         if self._lease is not None:
             self._lease.done(batch.upto, stored=True)
         batch.stored = True
@@ -298,7 +304,7 @@ class RelpServerProtocol(InboundProtocol):
             self._session.answer(count)
             self._write()
 
-    def _not_stored(self, batch: _Batch, failure: Failure) -> None:
+    def _not_stored(self, batch: Batch, failure: Failure) -> None:
         # Without an answer the client keeps the messages and sends them again.
         self.warn("not-stored", f"messages were not answered: {failure.getErrorMessage()}")
         self._session.abandon()

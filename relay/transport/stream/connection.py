@@ -30,7 +30,7 @@ from relay.flow.marks import Marks
 from relay.flow.shedding import indexes_let_in
 from relay.model.clock import Clock
 from relay.model.debug import CONNECTIONS
-from relay.model.origin import Origin, Received, Transport
+from relay.model.origin import Numbered, Origin, Received, Transport
 from relay.model.text import counted
 from relay.transport.connections import (
     DESCRIPTORS_RESERVED,
@@ -337,6 +337,7 @@ class InboundProtocol(_Pausing):
         positions: Mapping[str, bytes] | None = None,
         *,
         are_records: bool = False,
+        numbered: Numbered | None = None,
         stored: Callable[[], object] | None = None,
         failed: Callable[[Failure], object],
     ) -> None:
@@ -345,6 +346,7 @@ class InboundProtocol(_Pausing):
         Args:
             cut, pieces: Long messages, as marked by the decoder.
             positions: Stored with them, even if there are no frames.
+            numbered: Their session and numbers, where a log answers.
             are_records: They may have hops before them.
             stored: Called once they are on disk, at once if there is nothing to store.
             failed: Called if they could not be stored.
@@ -356,9 +358,13 @@ class InboundProtocol(_Pausing):
                 lost += f" dropped, {self._dropping}: {factory.admission.reason}"
                 self.warn("admission-closed", lost)
         if cut or pieces:
+            before, long = frames, cut
             frames, cut, pieces, *notice = factory.oversize.settle(frames, cut, pieces, self.origin)
             if any(notice):
                 self.warn(*notice)
+            if numbered is not None and len(frames) < len(before):
+                kept = [index for index in range(len(before)) if index not in long]
+                numbered = numbered.picked(kept)
         if not frames and not positions:
             if stored is not None:
                 stored()
@@ -368,6 +374,8 @@ class InboundProtocol(_Pausing):
         # The decoder reuses its empty mappings for the next chunk, perhaps in this turn.
         received = Received(frames, self.origin, *((cut, pieces) if cut or pieces else ()))
         received = _parted(received) if are_records else received
+        if numbered is not None:
+            received = received._replace(numbered=numbered)
         factory.turn_batch.add(received, positions, stored=stored, failed=failed)
 
     def read_rest(self) -> None:
@@ -531,7 +539,7 @@ class InboundFactory(Factory):
         permitted: PermittedPeers | None = None,
         reads: SharedReads | None = None,
     ) -> None:
-        apart = reception.joining is not None
+        apart = reception.joining is not None or reception.is_direct
         self.turn_batch = TurnBatch(reception.intake, clock=clock, apart=apart)
         self.admission = reception.admission
         self.counters = reception.counters

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
-from relay.queue.admission.backpressure import Admission
+from relay.queue.admission.backpressure import Admission, SourceAdmission
 from relay.queue.admission.watermark import Level, Watermark
 
 
@@ -20,6 +20,12 @@ class Producer:
     def resume_reading(self) -> None:
         self.calls.append("resume")
         self.on_call()
+
+
+def for_source(
+    admission: Admission, watermarks: Iterable[Watermark], *, reserved: bool = False
+) -> SourceAdmission:
+    return SourceAdmission(admission.shared_with(watermarks), reserved=reserved)
 
 
 @pytest.fixture
@@ -133,7 +139,7 @@ def relay() -> Admission:
 
 def test_a_full_destination_closes_for_those_who_feed_it_and_nobody_else(relay: Admission) -> None:
     watermark = Watermark(Level(10, 10), describe="{} in central".format)
-    feeding, other = relay.for_source([watermark]), relay.for_source([])
+    feeding, other = for_source(relay, [watermark]), for_source(relay, [])
     producers = [Producer(), Producer()]
     feeding.register(producers[0])
     other.register(producers[1])
@@ -145,13 +151,13 @@ def test_a_full_destination_closes_for_those_who_feed_it_and_nobody_else(relay: 
 
 
 def test_what_concerns_the_relay_closes_for_every_source(relay: Admission) -> None:
-    source = relay.for_source([])
+    source = for_source(relay, [])
     relay.set_pending_bytes(101)
     assert (source.closed, source.reason) == (True, "101 B wait for the disk")
 
 
 def test_the_reserve_is_for_those_who_may_use_it(relay: Admission) -> None:
-    reserved, other = relay.for_source([], reserved=True), relay.for_source([])
+    reserved, other = for_source(relay, [], reserved=True), for_source(relay, [])
     found = []
     for size in (899, 900, 999, 1000):
         relay.set_queue_bytes(size)
@@ -161,13 +167,13 @@ def test_the_reserve_is_for_those_who_may_use_it(relay: Admission) -> None:
 
 
 def test_the_reserve_of_memory_is_nobodys(relay: Admission) -> None:
-    reserved = relay.for_source([], reserved=True)
+    reserved = for_source(relay, [], reserved=True)
     relay.set_pending_bytes(101)
     assert reserved.closed
 
 
 def test_a_disk_without_room_closes_and_opens_again_with_some_to_spare(relay: Admission) -> None:
-    reserved, other = relay.for_source([], reserved=True), relay.for_source([])
+    reserved, other = for_source(relay, [], reserved=True), for_source(relay, [])
     found = []
     for free in (800, 799, 899, 400, 399, 499, 500, 900):
         relay.set_free_bytes(free)
@@ -187,7 +193,7 @@ def test_a_disk_that_nobody_cares_for_never_closes(admission: Admission) -> None
 
 
 def test_what_cannot_wait_comes_in_if_it_may(relay: Admission) -> None:
-    reserved, other = relay.for_source([], reserved=True), relay.for_source([])
+    reserved, other = for_source(relay, [], reserved=True), for_source(relay, [])
     assert other.severity_max == 7
     relay.set_queue_bytes(900)
     assert (other.severity_max, reserved.severity_max) == (2, 7)
@@ -197,7 +203,7 @@ def test_what_cannot_wait_comes_in_if_it_may(relay: Admission) -> None:
 
 def test_what_cannot_be_stored_is_not_let_in_not_even_into_the_reserve() -> None:
     admission = Admission(pending_bytes_max=100, queue_bytes_max=1000, reserve_bytes=100)
-    reserved = admission.for_source([], reserved=True)
+    reserved = for_source(admission, [], reserved=True)
     admission.set_queue_bytes(950)
     assert not reserved.closed
     admission.set_failure("nothing can be stored: Read-only file system", 7.0)
@@ -221,7 +227,7 @@ def test_a_burst_is_no_fault_and_anything_else_is() -> None:
 
 def test_a_source_may_look_at_other_watermarks(admission: Admission) -> None:
     one, two = (Watermark(Level(10, 10), describe=lambda size: f"{size} there") for _ in "ab")
-    source, producer = admission.for_source([one]), Producer()
+    source, producer = for_source(admission, [one]), Producer()
     source.register(producer)
     one.set(10)
     source.use(admission.shared_with([two]))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from twisted.internet.task import Clock
 
@@ -13,7 +14,7 @@ class Destination:
     """One with one lane, which is itself."""
 
     def __init__(self, id: str) -> None:
-        self.id = id
+        self.subject = f"destination {id}"
         self.stall_seconds = 16.0
         self.lanes = [self]
         self.progress = Progress(seconds_max=16.0)
@@ -192,3 +193,19 @@ def test_who_did_not_look_for_long_knows_nothing_of_that_time() -> None:
     looks.now = 1e6
     looks.look()
     assert looks.said == 0
+
+
+def test_a_log_that_answers_a_source_can_stall_as_well() -> None:
+    setup = Setup()
+    answering = Destination("net")
+    answering.subject = "source net"
+    answering.progress.seconds_max = 8.0
+    buffered, direct = SimpleNamespace(answering=None), SimpleNamespace(answering=answering)
+    setup.watch.sources = (buffered, direct)
+    setup.watch.follow()
+    assert setup.watch.interval_seconds == 1.0
+    answering.found = replace(answering.found, in_flight=5)
+    setup.pass_time(10)
+    assert answering.broken == ["nothing acknowledged in 8 s of being connected"]
+    assert setup.notices.said[0][:2] == ("source net", "stall")
+    assert setup.watch.is_well

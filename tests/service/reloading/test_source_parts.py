@@ -55,7 +55,7 @@ def test_the_next_source_counts_on_where_the_one_before_has_stopped(tmp_path: Pa
 def test_marks_are_those_of_limited_queues(tmp_path: Path) -> None:
     own = {"connect": f"file:{tmp_path}/own.log", "sources": ["app"], "queue_bytes_max": "9 MiB"}
     maker = maker_of(configured(tmp_path, destinations={"own": own}))
-    assert (len(maker.marks("app")), len(maker.marks("system"))) == (1, 0)
+    assert len(maker.marks("app")) == len(maker.marks("system")) + 1
 
 
 def test_circles_are_looked_for_while_hops_are_limited(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Direct mode: senders are answered when a distributed log has acknowledged their records."""

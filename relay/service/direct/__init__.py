@@ -1,0 +1,1 @@
+"""Direct mode as a service: publishers for sources that are answered by a log."""
