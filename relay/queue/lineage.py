@@ -1,7 +1,7 @@
 """The history of a queue's numbers, as the sending relay keeps it.
 
 One for each queue of a destination, a position named `SENT` + "/" + the queue's id, as
-JSON: {"id": …, "epochs": [[epoch, seq of the first record stored in it], …]}.  Each
+JSON: {"id": …, "epochs": [[epoch, seq of the first record stored in it], …], "place": …}.  Each
 start of the relay begins an epoch.  Their purpose is explained in
 `relay/wire/relp/lineage.py`.
 
@@ -27,6 +27,8 @@ class Lineage(msgspec.Struct, frozen=True):
 
     id: str
     epochs: list[tuple[str, int]]
+    place: str = ""
+    """Where a log keeps its records, such as a topic and its partitions; empty = it is not said."""
 
     @classmethod
     def new(cls, next_seq: int) -> Lineage:
@@ -63,7 +65,7 @@ class Lineage(msgspec.Struct, frozen=True):
         """With one more epoch, which begins at `next_seq`."""
         epochs = [*self.epochs, (_new_epoch(), next_seq)]
         kept = [epoch for epoch, (_, stop) in pairwise(epochs) if stop > acknowledged_seq]
-        return Lineage(self.id, [*kept[1 - EPOCHS_MAX :], epochs[-1]])
+        return Lineage(self.id, [*kept[1 - EPOCHS_MAX :], epochs[-1]], self.place)
 
     def contains(self, seq: int, *, epoch: str, next_seq: int) -> bool:
         """Whether record `seq` can have been sent in `epoch`, one of this history.

@@ -13,6 +13,7 @@ from relay.service.destinations import http as http_out
 from relay.service.destinations import local, sematext
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
+from relay.service.kafka import destination as kafka_out
 from relay.service.nats import destination as nats_out
 from relay.service.sources import datagrams, files, http, journal, kernel, streams, system, systemd
 from relay.service.sources import local as local_in
@@ -60,6 +61,8 @@ KINDS: RelayKinds = Kinds(
         http_out.HTTPS,
         nats_out.NATS,
         nats_out.NATS_TLS,
+        kafka_out.KAFKA,
+        kafka_out.KAFKA_TLS,
     ),
     sets=(streams.DEFAULT_NETWORK, streams.SEMATEXT_RECEIVER),
     checks=Checks(

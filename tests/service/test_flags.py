@@ -95,7 +95,8 @@ def test_all_problems_are_reported_at_once() -> None:
         "--rewrite: expected one of none, cee, json, tag, app-name, ewmm; found 'ce', did you mean "
         "'cee'?",
         "--trusted-ca: has no meaning without a --forward to dtls:// or tls:// or relp+tls:// or "
-        "sematext:// or https://; remove it",
+        "sematext:// or https:// or nats+tls:// or "
+        "kafka+tls://; remove it",
         "--name: expected a name of 1 to 255 printable ASCII characters without spaces, found "
         "'two words'",
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from relay.flow.drain import Drain
@@ -112,6 +113,25 @@ class Numbering:
         renewed = Lineage.new(self._drain.stored_seq)
         await self._save(renewed)
         self._renewed(renewed)
+
+    async def keep_place(self, place: str) -> None:
+        """Note where a log keeps the records, between two sessions; fails with QueueError.
+
+        Where that has changed, what is there and what comes next are no longer in one order, so a
+        reader could take the older records for duplicates: they get another lineage.
+        """
+        lineage = self._lineage
+        if lineage is None or lineage.place == place:
+            return
+        if lineage.place:
+            self._on_trouble(
+                f"records go to {place} now, and went to {lineage.place} before: they get other "
+                "numbers, and messages that were in flight may come twice, this once"
+            )
+            lineage = Lineage.new(self._drain.stored_seq)
+        lineage = msgspec.structs.replace(lineage, place=place)
+        await self._save(lineage)
+        self._lineage = lineage
 
     def _is_ours(self, offer: LineageOffer, have: HighWaterMark) -> bool:
         """Whether this queue has sent what the receiver has."""

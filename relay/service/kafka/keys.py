@@ -9,14 +9,15 @@ from functools import partial
 from typing import ClassVar
 
 from relay.model.errors import UpstreamError
-from relay.service.configuration.keys import Table, key
+from relay.service.configuration.keys import key, read_record
 from relay.service.configuration.model import TlsConfiguration, Url, Where
-from relay.service.configuration.reading import SecretFile
+from relay.service.configuration.reading import Reading, SecretFile
 from relay.service.configuration.table import Choice, Text, join_path, shown
 from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.configuration.url import Cluster
 from relay.service.prerequisite import Prerequisite
 from relay.service.tls.certificate_watch import CertificateWatch
+from relay.service.tls.files import read_material
 from relay.transport.kafka.library import settings_problem
 from relay.transport.tls.endpoints import TlsMaterial
 
@@ -211,11 +212,23 @@ def _secret(path: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class SaslTable:
+    """A table with the keys of `Sasl`."""
+
+    allowed: ClassVar[str] = (
+        'a table such as { mechanism = "SCRAM-SHA-512", user = "relay", password_file = "…" }'
+    )
+
+    def read_at(self, value: object, path: str, reading: Reading, /) -> Sasl:
+        return read_record(Sasl, value, path, reading)
+
+
+@dataclass(frozen=True, slots=True)
 class ClientKeys:
     """Keys of whatever is a client of Kafka."""
 
     sasl: Sasl | None = key(
-        Table(Sasl),
+        SaslTable(),
         None,
         "user and password, or token: a table with `mechanism`, and `user` and `password_file`, "
         "or `token_url`, `client_id`, `client_secret_file` and `scope`",
@@ -279,6 +292,11 @@ def keep_certificates(
     if tls is None:
         return None
     return watch.keep(subject, tls, partial(BrokerCertificates, tls=tls), files)
+
+
+def read_certificates(tls: TlsConfiguration | None) -> BrokerCertificates | None:
+    """The files of TLS as they are now; ValueError = they cannot be read."""
+    return None if tls is None else BrokerCertificates(read_material(tls), tls=tls)
 
 
 def client_settings(

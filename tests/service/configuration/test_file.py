@@ -222,7 +222,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "destinations.out.connect: is missing; write for example connect = "
         '"relp://central.example.com:20514"',
         "destinations.relp.trusted_ca: has no meaning for relp, only for dtls and tls and "
-        "relp+tls and sematext and https and nats+tls; remove it or change the URL",
+        "relp+tls and sematext and https and nats+tls and kafka+tls; remove it or change the URL",
         "destinations.relp.framing: has no meaning for relp, only for tcp and tls and sematext; "
         "remove it or change the URL",
         "destinations.relp.retry_seconds_min: 100 is more than retry_seconds_max, 60; change one "

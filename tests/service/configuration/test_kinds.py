@@ -56,7 +56,7 @@ def test_a_key_without_meaning_for_the_scheme_is_a_problem() -> None:
         "destinations.a.window_records: has no meaning for tcp, only for relp and relp+tls and "
         "sematext; remove it or change the URL",
         "destinations.a.trusted_ca: has no meaning for tcp, only for dtls and tls and "
-        "relp+tls and sematext and https and nats+tls; remove it or change the URL",
+        "relp+tls and sematext and https and nats+tls and kafka+tls; remove it or change the URL",
     ]
 
 
