@@ -203,6 +203,8 @@ class Source(Struct, forbid_unknown_fields=True):
     behind_bytes: Count | UnsetType = UNSET
     journalctl_starts: Count | UnsetType = UNSET
     gaps: Count | UnsetType = UNSET
+    lag_records: Count | UnsetType | None = UNSET
+    held_back_records: Count | UnsetType = UNSET
 
 
 class RefusesEverything(Struct, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
 from relay.service.kafka import destination as kafka_out
 from relay.service.nats import destination as nats_out
+from relay.service.nats import source as nats_in
 from relay.service.sources import datagrams, files, http, journal, kernel, streams, system, systemd
 from relay.service.sources import local as local_in
 from relay.service.sources.kind import SourceKind
@@ -42,6 +43,8 @@ KINDS: RelayKinds = Kinds(
         local_in.PIPE,
         local_in.PROGRAM,
         local_in.INTERNAL,
+        nats_in.NATS,
+        nats_in.NATS_TLS,
     ),
     destinations=(
         datagrams_out.UDP,

@@ -212,3 +212,10 @@ def common_problems(url: Url, where: Where, name: str) -> Iterator[str]:
         )
     if library_problem():
         yield f"{where(name)}: {MISSING}"
+
+
+def is_same_stream(listen: Url, connect: Url) -> bool:
+    """Whether a source reads what a destination publishes, as far as their URLs tell."""
+    return listen.path == connect.path and not set(servers_of(listen)).isdisjoint(
+        servers_of(connect)
+    )

@@ -7,8 +7,10 @@ import asyncio
 from relay.model.errors import UpstreamError
 from relay.service.probes.probe import Probe
 from relay.transport.nats.client import Connection, Login, ServerInfo
+from relay.transport.nats.consumer import ConsumerPlan, interest_problem
 from relay.transport.nats.stream import SYNC_REMARK, Demands, StreamInfo, read_stream
 from relay.wire.nats.answers import NO_RESPONDERS, StreamError
+from relay.wire.nats.subjects import is_covered
 
 _NO_STREAM = 10059
 
@@ -53,6 +55,29 @@ def probe_demands(login: Login, stream: str, demands: Demands, probe: Probe) -> 
     for warning in demands.warnings(info):
         probe.warn("stream", "nats-stream", warning, "change the stream if that is not wanted")
     probe.passed("stream", f"{info.text}; {SYNC_REMARK}")
+
+
+def probe_consumer(login: Login, plan: ConsumerPlan, probe: Probe) -> None:
+    """What a source reads; its consumer is looked at and not made."""
+    if (found := probe_stream(login, plan.stream, probe)) is None:
+        return
+    _, info = found
+    if plan.subject and not any(
+        is_covered(*pair) or is_covered(pair[1][0], [pair[0]])
+        for pair in ((plan.subject, [each]) for each in info.subjects)
+    ):
+        probe.fail(
+            "stream",
+            "nats-stream",
+            f"stream {plan.stream} has no subject that {plan.subject} matches, only "
+            f"{', '.join(info.subjects)}",
+            "change subject",
+        )
+        return
+    if info.retention == "interest":
+        probe.fail("stream", "nats-stream", interest_problem(plan.stream), "change the stream")
+        return
+    probe.passed("stream", f"{info.text}, messages {info.first_seq} to {info.last_seq}")
 
 
 def _stream_fault(error: StreamError, stream: str) -> tuple[str, str, str]:

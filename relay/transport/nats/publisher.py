@@ -37,14 +37,18 @@ _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _MISMATCHES_MAX = 3  # in a row; then somebody else writes to the subject as well
 
 
-class StreamClient(Protocol):
-    """What a publisher needs of `NatsClient`."""
-
-    def open(self) -> Deferred[ServerInfo]: ...
+class ApiClient(Protocol):
+    """Asks JetStream's API."""
 
     def ask_api(
         self, subject: str, request: bytes = b"", *, is_checked: bool = True
     ) -> Deferred[bytes]: ...
+
+
+class StreamClient(ApiClient, Protocol):
+    """What a publisher needs of `NatsClient`."""
+
+    def open(self) -> Deferred[ServerInfo]: ...
 
     def last_message(self, stream: str, subject: bytes) -> Deferred[LastMessage | None]: ...
 
@@ -292,7 +296,7 @@ class NatsPublisher:
         self._lines.fail(why)
 
 
-async def look_at_stream(client: StreamClient, name: str) -> StreamInfo:
+async def look_at_stream(client: ApiClient, name: str) -> StreamInfo:
     """What the stream promises.  Raises UpstreamError."""
     try:
         return read_stream(name, await client.ask_api(f"STREAM.INFO.{name}"))

@@ -35,6 +35,7 @@ class _State(msgspec.Struct):
 class _StreamAnswer(msgspec.Struct):
     config: _Config
     state: _State = msgspec.field(default_factory=_State)
+    created: str = ""
 
 
 class StreamInfo(NamedTuple):
@@ -56,6 +57,8 @@ class StreamInfo(NamedTuple):
     takes_batches: bool
     first_seq: int
     last_seq: int
+    created: str
+    """When it was made, as the server says it: another one of its name begins with 1 again."""
 
     @property
     def text(self) -> str:
@@ -87,6 +90,7 @@ def read_stream(name: str, answer: bytes) -> StreamInfo:
         config.allow_atomic,
         found.state.first_seq,
         found.state.last_seq,
+        found.created[:64],
     )
 
 
