@@ -1,0 +1,95 @@
+"""The extras: no relay loads their libraries without need, and who needs one is told its name."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.test_command_line import PROGRAM
+from tests.engines.mock_cluster import MockCluster
+from tests.processes import Programs, free_port, wait_until
+from tests.relay_process import RelayProcess
+
+pytestmark = pytest.mark.slow
+
+LIBRARIES = {"kafka": "confluent_kafka", "nats": "nats"}
+_IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| +(\w+)", re.MULTILINE)
+
+
+def relay(folder: Path, destination: Mapping[str, Any], **environment: str) -> RelayProcess:
+    return RelayProcess(
+        folder,
+        sources={"in": {"listen": f"udp://127.0.0.1:{free_port()}"}},
+        destinations={"out": destination},
+        environment=os.environ | environment,
+    )
+
+
+def imported(process: RelayProcess) -> set[str]:
+    """What the relay has imported so far, without the modules inside of packages."""
+    return set(_IMPORTED.findall(process.log()))
+
+
+@pytest.fixture
+def urls() -> Iterator[dict[str, str]]:
+    """An address of each extra; nobody listens at that of NATS."""
+    with MockCluster(brokers=1, topics={"logs": 1}) as cluster:
+        yield {
+            "kafka": f"kafka://{cluster.address}/logs",
+            "nats": f"nats://127.0.0.1:{free_port()}/LOGS",
+        }
+
+
+def test_without_their_addresses_no_library_is_loaded(programs: Programs, tmp_path: Path) -> None:
+    destination = {"connect": f"relp://127.0.0.1:{free_port()}"}
+    process = relay(tmp_path, destination, PYTHONPROFILEIMPORTTIME="1")
+    programs.add(process)
+    process.start()
+    assert {"relay", "lmdb"} <= imported(process)
+    assert imported(process) & {*LIBRARIES.values()} == set()
+
+
+@pytest.mark.parametrize("extra", LIBRARIES)
+def test_with_its_address_a_library_is_loaded(
+    extra: str, urls: Mapping[str, str], programs: Programs, tmp_path: Path
+) -> None:
+    """The check above can fail."""
+    process = relay(tmp_path, {"connect": urls[extra]}, PYTHONPROFILEIMPORTTIME="1")
+    programs.add(process)
+    process.start()
+    wait_until(lambda: LIBRARIES[extra] in imported(process), f"{LIBRARIES[extra]} is loaded")
+
+
+@pytest.mark.parametrize("extra", LIBRARIES)
+def test_a_missing_library_is_one_line_with_the_name_of_the_extra(
+    extra: str, urls: Mapping[str, str], tmp_path: Path
+) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    name = LIBRARIES[extra]
+    (hidden / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name='{name}')\n")
+    process = relay(tmp_path, {"connect": urls[extra]}, PYTHONPATH=str(hidden))
+
+    process.start(wait=False)
+    assert process.wait_exit() != 0
+    told = [line for line in process.log().splitlines() if f"syslogrelay[{extra}]" in line]
+    assert len(told) == 1, process.log()
+    assert "Traceback" not in process.log()
+
+    done = subprocess.run(
+        [PROGRAM, "check", str(process.config_path)],
+        env=os.environ | {"PYTHONPATH": str(hidden)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"pip install 'syslogrelay[{extra}]'" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
