@@ -12,6 +12,9 @@ from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from relay.rewrite.forms.record_key import split_key, with_key
+from relay.wire.headers.number_element import with_number
+
 
 class Run(NamedTuple):
     """Records of one sender, in its order."""
@@ -26,6 +29,22 @@ class Run(NamedTuple):
     """The number before the first one in this session; 0 = this begins it."""
     sender: str = ""
     """Runs of the same sender keep their order among each other if they have no lineage."""
+
+
+def with_numbers_in_text(run: Run) -> Run:
+    """A run whose messages of RFC 5424 have their numbers in STRUCTURED-DATA; keys stay."""
+    if not run.lineage:
+        return run
+    lineage = run.lineage.encode("ascii")
+    payloads: list[bytes] = []
+    for record, seq in zip(run.payloads, run.seqs, strict=True):
+        if record[:1] != b"\0":
+            payloads.append(with_number(record, lineage, seq))
+            continue
+        key, payload = split_key(record)
+        payload = with_number(payload, lineage, seq)
+        payloads.append(payload if key is None else with_key(key, payload))
+    return run._replace(payloads=payloads)
 
 
 class RecordRefused(Exception):

@@ -16,6 +16,7 @@ from relay.model.template import macros_of
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import DestinationConfiguration, TlsConfiguration, Where
 from relay.service.configuration.table import Flag, Seconds, Whole, shown
+from relay.service.configuration.tables.format import SD_NUMBER, sd_number_problem
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
 from relay.service.nats.keys import (
@@ -82,6 +83,7 @@ class NatsConfiguration(DestinationConfiguration):
     pack: bool = key(
         Flag(), False, "write many records into one message, which only relays can read"
     )
+    sd_number: bool = key(Flag(), False, SD_NUMBER)
     atomic: bool = key(
         Flag(),
         True,
@@ -131,12 +133,18 @@ class NatsConfiguration(DestinationConfiguration):
             stream_of(self.connect),
             f"{stream_of(self.connect).lower()}.unnamed" if self._varies else subject,
             Demands(subjects, self.replicas_min, self.atomic and not self.pack, is_exact),
-            Encoding(is_packed=self.pack, has_keys=self._varies),
+            Encoding(
+                is_packed=self.pack, has_keys=self._varies, has_numbers_in_text=self.sd_number
+            ),
             self.atomic,
         )
 
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
         yield from common_problems(self.connect, where, "connect")
+        if self.sd_number and (problem := sd_number_problem(self.format)):
+            yield f"{where('sd_number')}: {problem}"
+        elif self.sd_number and LINEAGE not in self.subject_text:
+            yield f"{where('sd_number')}: has no effect without {LINEAGE} in subject; remove it"
         if self.pack and self._varies:
             yield (
                 f"{where('pack')}: has no meaning with a subject of each message; remove pack, or "

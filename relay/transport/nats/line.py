@@ -82,6 +82,8 @@ class Encoding:
     """A pack ends with the record that goes beyond."""
     has_keys: bool = False
     """Each record has its subject before it."""
+    has_numbers_in_text: bool = False
+    """Numbered messages have their numbers in their structured data too."""
 
 
 @dataclass(slots=True, eq=False)

@@ -18,7 +18,13 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
-from relay.flow.publishing import PublisherEvents, PublisherFailed, RecordRefused, Run
+from relay.flow.publishing import (
+    PublisherEvents,
+    PublisherFailed,
+    RecordRefused,
+    Run,
+    with_numbers_in_text,
+)
 from relay.model.clock import Clock
 from relay.model.errors import UpstreamError
 from relay.transport.connections import Timers
@@ -114,6 +120,8 @@ class NatsPublisher:
         if self._failed:
             done.errback(PublisherFailed(self._failed))
             return done
+        if self._plan.encoding.has_numbers_in_text:
+            run = with_numbers_in_text(run)
         line = self._lines.of(run, self.epoch)
         line.add(run, done)
         self._lines.offer(line)

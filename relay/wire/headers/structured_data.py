@@ -41,6 +41,11 @@ def is_structured_data(text: bytes) -> bool:
     return _ELEMENTS.fullmatch(text) is not None
 
 
+def element_at(text: bytes, at: int) -> re.Match[bytes] | None:
+    """The SD-ELEMENT at `at`: its SD-ID and its parameters, each after a space, are the groups."""
+    return _ELEMENT.match(text, at)
+
+
 def parse_structured_data(text: bytes | None) -> dict[str, dict[str, list[bytes]]]:
     """Take SD-ELEMENTs apart: SD-ID to PARAM-NAME to values, all in order.
 

@@ -55,6 +55,12 @@ def test_packs_need_no_batches(tmp_path: Path) -> None:
     assert plan.demands.replicas_min == 0
 
 
+@pytest.mark.parametrize("is_set", ["true", "false"])
+def test_numbers_may_be_in_the_text(tmp_path: Path, is_set: str) -> None:
+    found = destination(tmp_path, f'sd_number = {is_set}\nformat = "rfc5424"')
+    assert found.plan.encoding.has_numbers_in_text == (is_set == "true")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -65,6 +71,12 @@ def test_packs_need_no_batches(tmp_path: Path) -> None:
         ('subject = "logs.$HOST"\npack = true', "pack: has no meaning with a subject of each"),
         ('token_file = "t"\ncredentials_file = "c"', "credentials_file: a client shows in one way"),
         ("replicas_min = 6", "replicas_min"),
+        ("sd_number = true", "with no format there is no structured data to write into; write fo"),
+        ('sd_number = true\nformat = "json"', "with the format json there is no structured data"),
+        (
+            'sd_number = true\nformat = "rfc5424"\nsubject = "a.$HOST"',
+            "sd_number: has no effect without $LINEAGE in subject",
+        ),
         ('trusted_ca = "x"', "trusted_ca: has no meaning for nats, only for"),
         ('policy = "balance"', "policy"),
     ],

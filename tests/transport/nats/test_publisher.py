@@ -84,6 +84,14 @@ def test_records_are_stored_in_order_with_their_numbers() -> None:
     assert bench.numbers() == [(1, 0), (2, 1), (5, 2), (6, 5), (7, 6)]
 
 
+def test_numbers_are_in_the_text_as_well() -> None:
+    plan = replace(PLAN, encoding=Encoding(has_numbers_in_text=True))
+    bench = Bench(FakeStream(), plan)
+    bench.publisher.publish(Run([b"<13>1 - - - - - - m"], A, [3]))
+    (message,) = bench.stream.kept
+    assert b'- [syslogrelay@32473 lineage="%b" seq="3"] m' % A.encode() in message.data
+
+
 def test_one_batch_of_a_lineage_is_in_flight_and_lineages_share_batches() -> None:
     bench = Bench(FakeStream(), is_slow=True)
     bench.publish([1, 2])

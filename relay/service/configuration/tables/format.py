@@ -169,6 +169,22 @@ class FormatConfiguration:
     """The key of the destination that it is written under: format or template."""
 
 
+SD_NUMBER = (
+    "write lineage and seq of a record into its structured data, as "
+    '`[syslogrelay@32473 lineage="…" seq="…"]`, for programs that do not see the header; needs '
+    '`format = "rfc5424"`'
+)
+"""Help of the key `sd_number`."""
+
+
+def sd_number_problem(form: FormatConfiguration | None) -> str:
+    """Why `sd_number` cannot be set with a format; empty = it can."""
+    if form is not None and form.name == "rfc5424":
+        return ""
+    found = "no format" if form is None else f"the format {form.name}"
+    return f'with {found} there is no structured data to write into; write format = "rfc5424"'
+
+
 @dataclass(frozen=True, slots=True)
 class _Format:
     form: FormatConfiguration = group(FormatConfiguration)
