@@ -12,12 +12,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay.cli.control_client import ask
 from tests.certificate_files import CertificateFiles
 from tests.interop.packages import PackagesRoot
+from tests.plain_senders import feed_lines
 from tests.processes import (
     Program,
     Programs,
@@ -175,6 +177,12 @@ class Receiver:
             },
         )
 
+    def source(self, section: str) -> dict[str, Any]:
+        """The status of a source."""
+        sources = ask(str(self.relay.state_dir), "status")["sources"]
+        (found,) = [each for each in sources if each["id"] == section]
+        return dict(found)
+
     def peers(self, section: str) -> set[str]:
         """The addresses that have sent something to a source."""
         return set(ask(str(self.relay.state_dir), "peers", {"source": section})[section]["peers"])
@@ -231,12 +239,19 @@ def _text_of(message: bytes) -> bytes:
 
 
 @pytest.fixture
-def tier(packages: PackagesRoot, certificates: CertificateFiles, tmp_path: Path) -> Iterator[Tier]:
-    with running_programs() as programs:
-        yield (found := Tier(programs, packages, certificates, tmp_path))
-        for receiver in found.receivers:
-            if receiver.relay.is_running:
-                receiver.relay.kill()  # a stop would take as long as its lead
+def programs() -> Iterator[Programs]:
+    with running_programs() as running:
+        yield running
+
+
+@pytest.fixture
+def tier(
+    programs: Programs, packages: PackagesRoot, certificates: CertificateFiles, tmp_path: Path
+) -> Iterator[Tier]:
+    yield (found := Tier(programs, packages, certificates, tmp_path))
+    for receiver in found.receivers:
+        if receiver.relay.is_running:
+            receiver.relay.kill()  # a stop would take as long as its lead
 
 
 def started(tier: Tier, section: str) -> list[Sender]:
@@ -307,3 +322,32 @@ def test_receivers_see_the_senders_addresses(tier: Tier) -> None:
                 wait_until(lambda: tier.lines().total() == number, "the message")  # noqa: B023
         found = set[str]().union(*(each.peers(section) for each in tier.receivers))
         assert found == {address}
+
+
+def test_relays_move_between_receivers_without_a_failure_or_a_duplicate(
+    tier: Tier, programs: Programs, tmp_path: Path
+) -> None:
+    feed = free_port()
+    sender = RelayProcess.started(
+        programs,
+        tmp_path / "sender",
+        sources={"feed": {"listen": f"tcp://127.0.0.1:{feed}"}},
+        destinations={"central": {"connect": f"relp://127.0.0.1:{tier.ports['relp']}"}},
+    )
+
+    def destination() -> dict[str, Any]:
+        (found,) = ask(str(sender.state_dir), "status")["destinations"]
+        return dict(found)
+
+    sent = Counter[bytes]()
+    while destination()["connects"] < 2 * RECEIVERS:  # so it has come back to one
+        texts = [b"%d" % number for number in range(sent.total(), sent.total() + 200)]
+        sent.update(texts)
+        feed_lines(feed, [b"<13>1 - web-1 app - - - n=" + text for text in texts])
+    wait_until(lambda: tier.lines().total() >= sent.total(), "all messages")
+    assert tier.lines() == sent
+    assert destination()["failures"] == 0
+    assert "may be missing" not in sender.log()
+    for receiver in tier.receivers:
+        source = receiver.source("relp")
+        assert (source["missing_records"], source["duplicate_records"]) == (0, 0)

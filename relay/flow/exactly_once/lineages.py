@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -130,7 +131,11 @@ class Lease:
             self.leaps = missing > BELIEVED_RECORDS_MAX
             self.missing = 0 if self.leaps else missing
             lineage.missing_to = max(lineage.missing_to, self.offer.first)
-        self._granted(self, HighWaterMark(have, lineage.position.epoch))
+        if self.offer.elsewhere and have + 1 < self.offer.first:
+            # Of what the client still has, nothing is here; the rest is at another receiver.
+            self._granted(self, HighWaterMark(0, _NO_EPOCH))
+        else:
+            self._granted(self, HighWaterMark(have, lineage.position.epoch))
 
     def supersede(self) -> None:
         """Another connection has taken the lineage."""
@@ -144,6 +149,38 @@ class Lease:
         have = (self._next_seq if next_seq is None else next_seq) - 1
         identity = self.identity or self._lineage.position.identity
         return _Position(have, self.offer.epoch, int(self._lineages.now()), identity)
+
+
+class Leases(Protocol):
+    """Gives connections the leases of lineages; see `Lineages.lease`."""
+
+    def lease(
+        self,
+        offer: LineageOffer,
+        identity: str | None,
+        *,
+        granted: Callable[[Lease, HighWaterMark], None],
+        lost: Callable[[], None],
+    ) -> Lease | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesOfOneOfSeveral:
+    """Leases at one of several receivers, which a balancer has chosen: another one may have what is
+    not here, as if the client had said so."""
+
+    leases: Leases
+
+    def lease(
+        self,
+        offer: LineageOffer,
+        identity: str | None,
+        *,
+        granted: Callable[[Lease, HighWaterMark], None],
+        lost: Callable[[], None],
+    ) -> Lease | None:
+        offer = offer._replace(elsewhere=True)
+        return self.leases.lease(offer, identity, granted=granted, lost=lost)
 
 
 class Lineages:

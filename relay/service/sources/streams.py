@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from relay import SOFTWARE
+from relay.flow.exactly_once.lineages import Leases, LeasesOfOneOfSeveral
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.kinds import ListenerSet, Member
 from relay.service.configuration.model import TlsConfiguration, frame_bytes_key
@@ -121,7 +122,9 @@ def _make_relp(source: RelpSource, receiving: Receiving, parts: SourceParts) -> 
         )
         return new_stream_source(source, receiving, parts, new_direct, answers=True)
     # A line that waits for the next one is not on disk, and no number says so.
-    lineages = None if source.joining.multi_line else parts.lineages
+    lineages: Leases | None = None if source.joining.multi_line else parts.lineages
+    if lineages is not None and source.peers.connection_seconds_max:
+        lineages = LeasesOfOneOfSeveral(lineages)
     new_protocol = partial(
         RelpServerProtocol,
         software=SOFTWARE.encode(),

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from relay.flow.direct.sessions import DirectSession
-from relay.flow.exactly_once.lineages import Lease, Lineages
+from relay.flow.exactly_once.lineages import Lease, Leases
 from relay.flow.marks import Marks
 from relay.model.counters.source import BELIEVED_RECORDS_MAX
 from relay.model.fleet import FleetTable
@@ -70,7 +70,7 @@ class RelpServerProtocol(InboundProtocol):
         *,
         software: bytes,
         contexts: Contexts,
-        lineages: Lineages | None = None,
+        lineages: Leases | None = None,
         hop: OwnHop = NO_HOP,
         fleet: FleetTable | None = None,
     ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.flow.exactly_once.lineages import RECEIVED, Lease, Lineages
+from relay.flow.exactly_once.lineages import RECEIVED, Lease, LeasesOfOneOfSeveral, Lineages
 from relay.wire.relp.lineage import SEQ_MAX, HighWaterMark, LineageOffer
 
 A, B, C = (f"0b5a8d7e-58a3-4e63-9c5f-00000000000{letter}" for letter in "abc")
@@ -256,3 +256,17 @@ def test_who_has_sent_nothing_takes_no_room(disk: Disk) -> None:
 def test_a_position_that_cannot_be_read_is_none(disk: Disk) -> None:
     disk.positions[f"{RECEIVED}/{A}"] = b"?"
     assert Connection(disk).events == [HighWaterMark(0, "0" * 16)]
+
+
+def test_one_of_several_receivers_says_only_what_the_client_still_has(disk: Disk) -> None:
+    connection = Connection(disk)
+    connection.stores(5)
+    connection.leaves()
+    several = Disk()
+    several.lineages = LeasesOfOneOfSeveral(disk.lineages)  # type: ignore[assignment]
+    back = Connection(several, first=9)  # 6 to 8 are at another receiver
+    assert back.events == [HighWaterMark(0, "0" * 16)]
+    assert back.claim is not None
+    assert (back.claim.missing, back.claim.next_seq) == (0, 9)
+    again = Connection(several, first=4)  # its answers were lost
+    assert again.events == [HighWaterMark(5, EPOCH)]
