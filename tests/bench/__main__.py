@@ -37,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tests.bench",
         description=__doc__,
         epilog="Over long lines: python -m tests.bench.long_line -h (compression) and "
-        "python -m tests.bench.round_trip -h (the window).",
+        "python -m tests.bench.round_trip -h (the window).  Of many connections: "
+        "python -m tests.bench.connections -h (memory, handshakes, answers).",
     )
     found.add_argument("-w", "--workloads", default=ALL, help=letters)
     found.add_argument("-r", "--rounds", type=int, default=3)
