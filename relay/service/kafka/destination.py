@@ -17,7 +17,8 @@ from relay.model.template import macros_of
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import DestinationConfiguration, Where
 from relay.service.configuration.reading import Template
-from relay.service.configuration.table import Choice, Seconds, Text, Whole, shown
+from relay.service.configuration.table import Choice, Flag, Seconds, Text, Whole, shown
+from relay.service.configuration.tables.format import SD_NUMBER, sd_number_problem
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalLink, Outlet
 from relay.service.kafka.keys import (
@@ -95,6 +96,7 @@ class KafkaConfiguration(DestinationConfiguration):
         'headers of a record, with macros, such as `{ host = "$HOST" }`',
         default_text="none but the number of the record",
     )
+    sd_number: bool = key(Flag(), False, SD_NUMBER)
     compression: str = key(
         Choice(("none", "lz4", "zstd", "snappy", "gzip")), "lz4", "compression of batches"
     )
@@ -164,6 +166,10 @@ class KafkaConfiguration(DestinationConfiguration):
             yield f"{where('topic')}: is missing; write it into the URL, as in {url}"
         elif self.topic and not self._has_topics and not re.fullmatch(TOPIC, self.topic):
             yield f"{where('topic')}: found {shown(self.topic)}; a topic has {TOPIC_ALLOWED}"
+        if self.sd_number and (problem := sd_number_problem(self.format)):
+            yield f"{where('sd_number')}: {problem}"
+        elif self.sd_number and self._has_keys:
+            yield f'{where("sd_number")}: has no effect unless key is "{LINEAGE}"; remove it'
         if self._has_topics and not self.topic_fallback:
             yield (
                 f"{where('topic_fallback')}: is missing; write the topic of messages for which "
@@ -242,6 +248,7 @@ def _make(configuration: KafkaConfiguration, parts: DestinationParts) -> Deliver
     options = ProducerOptions(
         settings=settings,
         placing=configuration.placing,
+        has_numbers_in_text=configuration.sd_number,
         care=Care(),
         connect_seconds_max=configuration.connect_seconds_max,
         replicas_min=configuration.replicas_min,

@@ -179,6 +179,7 @@ def _make(
                 configuration.id,
                 load=lambda: parts.positions(configuration.id),
                 now=parts.wall.now,
+                lineages_max=parts.lineages_max,
             ),
             oversize=OversizePolicy(
                 configuration.oversize,

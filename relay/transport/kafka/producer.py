@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from relay.flow.publishing import PublisherEvents, PublisherFailed, Run
+from relay.flow.publishing import PublisherEvents, PublisherFailed, Run, with_numbers_in_text
 from relay.model.clock import Reactor
 from relay.transport.kafka.producing import ProducerOptions, ProducerThread, Sending
 from relay.transport.kafka.topics import TopicFacts
@@ -49,6 +49,7 @@ class KafkaPublisher:
         self.failure = ""
         self.bytes_max = 0
         self._events = events
+        self._has_numbers_in_text = options.has_numbers_in_text
         self._runs: dict[Sending, None] = {}  # that have not ended
         self._opened: Deferred[TopicFacts] | None = None
         self._facts: TopicFacts | None = None
@@ -72,6 +73,8 @@ class KafkaPublisher:
             return fail(PublisherFailed(self.failure))
         if not run.payloads:
             return succeed(None)
+        if self._has_numbers_in_text:
+            run = with_numbers_in_text(run)
         sending = Sending(run, self._thread)
         self._runs[sending] = None
         self._thread.add(sending)

@@ -101,6 +101,8 @@ class ProducerOptions:
     """For the first answer of brokers."""
     replicas_min: int
     """A topic that promises less is refused."""
+    has_numbers_in_text: bool = False
+    """Numbered messages have their numbers in their structured data too."""
 
 
 class Sending:

@@ -13,6 +13,7 @@ from relay.model.errors import ConfigurationError
 from relay.queue.lineage import Lineage
 from relay.service.configuration.file import read_configuration
 from relay.service.configuration.model import DestinationConfiguration
+from relay.service.configuration.tables.format import FormatConfiguration
 from relay.service.kafka.destination import KAFKA
 from relay.service.kinds import KINDS
 from relay.service.probes.probe import Probe
@@ -69,6 +70,12 @@ def test_a_url_is_enough(tmp_path: Path) -> None:
         (BUS + '\noptions = { "no.such" = 0 }', 'No such configuration property: "no.such"'),
         (BUS + '\nsasl = { mechanism = "PLAIN" }', "sasl.user: is missing"),
         (BUS + '\nsasl = { mechanism = "GSSAPI" }', "expected one of PLAIN, SCRAM-SHA-256"),
+        (BUS + "\nsd_number = true", "sd_number: with no format there is no structured data"),
+        (BUS + '\nsd_number = true\nformat = "json"', "with the format json there is no"),
+        (
+            BUS + '\nsd_number = true\nformat = "rfc5424"\nkey = "$HOST"',
+            'sd_number: has no effect unless key is "lineage"',
+        ),
         (BUS + '\ncompression = "br"', "expected one of none, lz4"),
         (
             'connect = "kafka+tls://k1:9093/logs"\nserver_name = "k1"',
@@ -178,6 +185,18 @@ def test_sources_in_direct_mode_get_a_publisher(monkeypatch: pytest.MonkeyPatch)
     run = Run([b"x"], "0e3a4c54-91f5-4d0a-8a52-0f2a3f6f8f10", [7], 6, "10.0.0.1")
     wired.reactor.settle(publisher.publish(run))
     assert wired.cluster.sent[0].headers["syslogrelay"].endswith(b",7,6")
+    wired.reactor.settle(publisher.close())
+
+
+def test_numbers_may_be_in_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    wired = Wired(monkeypatch)
+    service = wired.build(sd_number=True, format=FormatConfiguration("rfc5424"))
+    publisher: Publisher = service._delivery.new_publisher(
+        PublisherEvents(lambda *state: None, lambda text: None)
+    )
+    run = Run([b"<13>1 - - - - - - m"], "0e3a4c54-91f5-4d0a-8a52-0f2a3f6f8f10", [7])
+    wired.reactor.settle(publisher.publish(run))
+    assert b' seq="7"] m' in wired.cluster.sent[0].value
     wired.reactor.settle(publisher.close())
 
 

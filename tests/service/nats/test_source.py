@@ -63,6 +63,19 @@ def test_a_relay_that_reads_what_it_publishes_is_a_loop(tmp_path: Path) -> None:
         read_configuration(str(path), KINDS)
 
 
+def test_the_lineages_that_it_remembers_have_a_limit(tmp_path: Path) -> None:
+    configuration = configured(tmp_path, 'consumer = "central"').sources[0]
+    asked: list[int] = []
+
+    def lineages_max() -> int:
+        asked.append(1)
+        return 100
+
+    source = build_source(configuration, lineages_max=lineages_max)
+    source._reader.sieve.lineages.sift([], 0)
+    assert asked
+
+
 def test_the_source_is_not_ready_before_it_reads(tmp_path: Path) -> None:
     configuration = configured(tmp_path, 'consumer = "central"').sources[0]
     source = build_source(configuration)

@@ -26,13 +26,14 @@ class Setup:
         self.remarks: list[str] = []
         self.publishers: list[KafkaPublisher] = []
 
-    def publisher(self) -> KafkaPublisher:
+    def publisher(self, *, has_numbers_in_text: bool = False) -> KafkaPublisher:
         options = ProducerOptions(
             settings=dict,
             placing=Placing("logs"),
             care=Care(),
             connect_seconds_max=0.1,
             replicas_min=2,
+            has_numbers_in_text=has_numbers_in_text,
         )
         events = PublisherEvents(lambda *state: self.states.append(state), self.remarks.append)
         publisher = KafkaPublisher(options, name="bus", reactor=self.reactor, events=events)
@@ -71,6 +72,13 @@ def test_a_run_fires_when_it_is_acknowledged(setup: Setup) -> None:
     setup.settle(publisher.publish(a_run(b"a", b"b")))
     assert [sent.value for sent in setup.cluster.sent] == [b"a", b"b"]
     assert fired(publisher.publish(Run([]))) == [None]
+
+
+def test_numbers_are_in_the_text_as_well(setup: Setup) -> None:
+    publisher = setup.publisher(has_numbers_in_text=True)
+    setup.settle(publisher.publish(Run([b"<13>1 - - - - - - m"], LINEAGE, [3])))
+    element = b'[syslogrelay@32473 lineage="%b" seq="3"]' % LINEAGE.encode()
+    assert [sent.value for sent in setup.cluster.sent] == [b"<13>1 - - - - - %b m" % element]
 
 
 def test_an_error_fails_all_runs_and_every_one_after(setup: Setup) -> None:
