@@ -102,8 +102,9 @@ else
 	    SMALL_DISK_STEP=4096 SMALL_DISK_MAX=$${SMALL_DISK_MAX:-2097152} \
 	    RELAY_DISK_SIZES="131072 196608 262144 524288 1048576 2097152" TORTURE=1 \
 	    KILL_ROUNDS=$${KILL_ROUNDS:-200} BUNDLE_CYCLES=1 RESTARTS=$${RESTARTS:-100} \
-	    RELOADS=$${RELOADS:-200} \
+	    RELOADS=$${RELOADS:-200} NATS_KILLS=$${NATS_KILLS:-10} \
 	    $(BIN)/python -m pytest --quiet --durations=10 tests/crash tests/end_to_end/test_kill.py \
+	    tests/end_to_end/test_nats.py tests/end_to_end/test_nats_failures.py \
 	    tests/end_to_end/test_bundle.py tests/end_to_end/test_upgrade.py \
 	    tests/end_to_end/test_reload.py $(ARGS)
 endif

@@ -218,6 +218,10 @@ class NatsLink(LocalLink):
         except (UpstreamError, QueueError) as error:
             await publisher.close()
             raise OSError(str(error)) from None
+        except Exception:
+            publisher.close()
+            on_failure(f"{state.target}: a session failed unexpectedly; the log says more")
+            raise
         self._opening = None
         is_begun = True
         state.exactly_once = bool(beginning.lineage)

@@ -22,6 +22,10 @@ Take = Callable[[bytes, bytes, bytes, bytes], None]
 MISSING = "nats-py is not installed; pip install 'syslogrelay[nats]' brings it"
 
 
+_MISREADINGS = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""With these nats-py fails at a greeting that is cut off or that no server of NATS sends."""
+
+
 def library_problem() -> str:
     """Why there can be no client; empty = there can."""
     try:
@@ -39,7 +43,7 @@ def new_library_client() -> LibraryClient:
     except ImportError:
         raise UpstreamError(MISSING) from None
     made: LibraryClient = type("Client", (LibraryClient, client), {})()
-    made.failures = (OSError, TimeoutError, UpstreamError, failure)
+    made.failures = (OSError, UpstreamError, failure, *_MISREADINGS)
     return made
 
 

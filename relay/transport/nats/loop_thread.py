@@ -107,10 +107,12 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()  # until `close`
-        self._loop.run_until_complete(self._finish())
-        self._loop.close()
-        self._reactor.callFromThread(self._end)
+        try:
+            self._loop.run_forever()  # until `close`
+            self._loop.run_until_complete(self._finish())
+            self._loop.close()
+        finally:
+            self._reactor.callFromThread(self._end)
 
     async def _finish(self) -> None:
         if self._last is not None:

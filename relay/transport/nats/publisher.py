@@ -326,6 +326,5 @@ class DirectPublisher(NatsPublisher):
         return self
 
     def _not_opened(self, failure: Failure) -> None:
-        error = failure.trap(UpstreamError)
-        assert error is not None
-        self._fail(str(failure.value))
+        self._fail(failure.getErrorMessage())
+        failure.trap(UpstreamError)  # anything else is a defect, for the log

@@ -123,6 +123,27 @@ def test_all_servers_are_named_that_refuse() -> None:
         assert f"127.0.0.1:{port}: refused" in str(caught.value)
 
 
+def test_a_greeting_that_is_cut_off_is_a_failure_as_others() -> None:
+    async def run(greeting: bytes) -> str:
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(greeting)
+            writer.close()
+
+        other = await asyncio.start_server(greet, "127.0.0.1", 0)
+        port = other.sockets[0].getsockname()[1]
+        try:
+            await Connection(login(port), on_lost=lambda why: None).open()
+        except UpstreamError as error:
+            return str(error)
+        finally:
+            other.close()
+        return ""
+
+    whole = b'INFO {"server_id":"x","version":"2.12.0","max_payload":1000}\r\n'
+    for length in (0, 3, 4, 5, 6, 7, 20):
+        assert asyncio.run(run(whole[:length])), length
+
+
 def test_a_lost_connection_is_told_and_fails_what_waits(programs: Programs, tmp_path: Path) -> None:
     own = NatsCluster.started(programs, tmp_path, size=1)
 
