@@ -154,6 +154,12 @@ class Answers(Struct, forbid_unknown_fields=True):
     failures: Count
 
 
+class ReadPartition(Struct, forbid_unknown_fields=True):
+    """A partition that a source reads: its records that are not on disk here; null = not known."""
+
+    lag_records: Count | None
+
+
 class Source(Struct, forbid_unknown_fields=True):
     """A source.  `state` and `ready` are missing where it just listens, the keys of files and of
     the journal where it reads none."""
@@ -205,6 +211,8 @@ class Source(Struct, forbid_unknown_fields=True):
     gaps: Count | UnsetType = UNSET
     lag_records: Count | UnsetType | None = UNSET
     held_back_records: Count | UnsetType = UNSET
+    consumers: Count | UnsetType = UNSET
+    partitions: dict[str, ReadPartition] | UnsetType = UNSET
 
 
 class RefusesEverything(Struct, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from relay.service.destinations import local, sematext
 from relay.service.destinations import streams as streams_out
 from relay.service.destinations.kind import DestinationKind
 from relay.service.kafka import destination as kafka_out
+from relay.service.kafka import source as kafka_in
 from relay.service.nats import destination as nats_out
 from relay.service.nats import source as nats_in
 from relay.service.sources import datagrams, files, http, journal, kernel, streams, system, systemd
@@ -33,6 +34,8 @@ KINDS: RelayKinds = Kinds(
         streams.RELP_TLS,
         http.HTTP,
         http.HTTPS,
+        kafka_in.KAFKA,
+        kafka_in.KAFKA_TLS,
         datagrams.UNIXGRAM,
         streams.UNIX,
         files.FILE,

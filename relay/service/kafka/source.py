@@ -1,0 +1,276 @@
+"""A topic of Kafka as a source that starts and stops with the relay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+from twisted.application.internet import backoffPolicy
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+
+from relay.flow.exactly_once.reading import ReadLineages
+from relay.model.origin import Origin, Transport
+from relay.model.text import Document
+from relay.service.configuration.keys import group as keys
+from relay.service.configuration.keys import key
+from relay.service.configuration.model import Retry, SourceConfiguration, TlsConfiguration, Where
+from relay.service.configuration.table import Text, shown
+from relay.service.kafka.keys import (
+    BROKERS,
+    TLS_BROKERS,
+    TLS_WITHOUT,
+    BrokerTls,
+    ClientKeys,
+    client_settings,
+    keep_certificates,
+    sasl_warnings,
+)
+from relay.service.prerequisite import Prerequisite
+from relay.service.sources.kind import Positions, SourceKind, SourceParts
+from relay.service.sources.listening import read_from_key, split_problems
+from relay.service.sources.service import Receiving, SourceService
+from relay.transport.kafka.consumer import Plan
+from relay.transport.kafka.reader import KafkaReader
+from relay.transport.kafka.taking import Taking
+from relay.transport.reception import ConvertedIntake, OversizePolicy, Reception
+from relay.wire.framing.charset import Charset
+
+_PARTITION_MAX = 99_999
+_NAME = ("a name of 1 to 200 ASCII letters, digits, '.', '_' and '-'", r"[A-Za-z0-9._-]{1,200}")
+_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """Numbers and ranges of numbers: ``0-5,8``."""
+
+    allowed: ClassVar[str] = 'numbers of partitions from 0 on, such as "0-11" or "0,3,8-11"'
+
+    def read(self, value: object) -> tuple[int, ...]:
+        if not isinstance(value, str):
+            raise ValueError(f"expected {self.allowed}, found {shown(value)}")
+        numbers: set[int] = set()
+        for part in value.split(","):
+            found = _RANGE.fullmatch(part.strip())
+            first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+            if first > last:
+                raise ValueError(f"expected {self.allowed}, found {shown(value)}")
+            both = numbers & set(range(first, last + 1))
+            if both:
+                raise ValueError(f"partition {min(both)} is there twice in {shown(value)}")
+            numbers |= set(range(first, last + 1))
+        return tuple(sorted(numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSourceConfiguration(SourceConfiguration):
+    transport: ClassVar = Transport.TCP
+
+    partitions: tuple[int, ...] = key(
+        Partitions(),
+        (),
+        "partitions that this source reads, and nobody else for it: each record once",
+        default_text="those that `group` gives",
+    )
+    group: str = key(
+        Text(*_NAME),
+        "",
+        "consumer group that shares the partitions; records may come twice when one changes hands",
+    )
+    group_instance: str = key(
+        Text(*_NAME),
+        "",
+        "name of this member of the group, which keeps its partitions over a short restart",
+        default_text="name of the relay",
+    )
+    client_rack: str = key(
+        Text("a name of a rack or zone", r"[!-~]{1,200}"),
+        "",
+        "zone of this relay, so that it reads from brokers there (KIP-392)",
+    )
+    read_from: str = read_from_key("beginning")
+    client: ClientKeys = keys(ClientKeys)
+    retry: Retry = keys(Retry)
+
+    @property
+    def topic(self) -> str:
+        return self.listen.path.removeprefix("/")
+
+    def problems(self, where: Where, given: Collection[str]) -> Iterable[str]:
+        yield from split_problems(self, where)
+        if not self.topic:
+            yield (
+                f"{where('listen')}: has no topic; write it behind the hosts, as in "
+                f"{self.listen}/logs"
+            )
+        if bool(self.partitions) == bool(self.group):
+            found = "both" if self.group else "neither"
+            yield (
+                f"{where('partitions')}: expected either `partitions` (exactly once) or `group` "
+                f"(shared with other relays), found {found}"
+            )
+        if self.group_instance and not self.group:
+            yield f"{where('group_instance')}: has no meaning without group; remove it"
+
+    def warnings(self, where: Where) -> Iterable[str]:
+        return sasl_warnings(self.listen, self.client, self.tls, where("sasl"))
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaTlsSourceConfiguration(KafkaSourceConfiguration):
+    tls: TlsConfiguration = keys(BrokerTls, without=TLS_WITHOUT)
+
+
+class KafkaSource(SourceService):
+    """Reads a topic.  There is nothing to bind: it connects to the brokers.
+
+    Args:
+        positions: How far a source has read, by name; the queue knows once it is open.
+        files: The files of TLS, which it waits for.
+    """
+
+    def __init__(
+        self,
+        configuration: SourceConfiguration,
+        receiving: Receiving,
+        *,
+        reader: KafkaReader,
+        positions: Positions,
+        files: Prerequisite,
+    ) -> None:
+        super().__init__(configuration, receiving)
+        self._reader = reader
+        self._positions = positions
+        self._files = files
+        self._is_begun = False
+        files.when_fulfilled(self._begin)
+
+    def startService(self) -> None:
+        Service.startService(self)
+        if not self._files.trouble:
+            self._begin()
+
+    def _begin(self) -> None:
+        # New files are for the next consumer; one that reads goes on.
+        if self.running and not self._is_begun:
+            self._is_begun = True
+            self._reader.start(self._positions(self.id))
+            self._log.info("source {id}: reads {address}", id=self.id, address=self.address)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return self._reader.stop() if self._is_begun else succeed(None)
+
+    def report(self) -> Document:
+        reader, lags = self._reader, self._reader.lags()
+        return {
+            **super().report(),
+            "state": self._files.state or reader.state,
+            "ready": reader.is_reading,
+            "consumers": reader.consumers,
+            "partitions": {
+                str(number): {"lag_records": lags.get(number)} for number in reader.assigned
+            },
+            "lag_records": sum(lags.values()) if lags else None,
+            "held_back_records": reader.taking.held_back,
+        }
+
+
+def _settings(
+    configuration: KafkaSourceConfiguration, parts: SourceParts, files: Prerequisite
+) -> Callable[[], Mapping[str, str]]:
+    """librdkafka's settings, for each consumer anew."""
+    listen, client = configuration.listen, configuration.client
+    certificates = keep_certificates(
+        f"source {configuration.id}", configuration.tls, parts.certificates, files
+    )
+    own = {}
+    if configuration.client_rack:
+        own["client.rack"] = configuration.client_rack
+    if configuration.group:
+        own["group.instance.id"] = configuration.group_instance or parts.relay_name
+    return lambda: {**client_settings(listen, client, certificates), **own}
+
+
+def _plan(configuration: KafkaSourceConfiguration, parts: SourceParts, files: Prerequisite) -> Plan:
+    options = dict(configuration.client.options)
+    return Plan(
+        topic=configuration.topic,
+        brokers=configuration.listen.authority,
+        partitions=configuration.partitions,
+        group=configuration.group,
+        from_beginning=configuration.read_from == "beginning",
+        settings=_settings(configuration, parts, files),
+        is_incremental=options.get("group.protocol") == "consumer"
+        or options.get("partition.assignment.strategy", "").startswith("cooperative"),
+    )
+
+
+def _in_utf8(
+    configuration: KafkaSourceConfiguration, reception: Reception
+) -> tuple[Reception, int]:
+    """Where records go, and how long they may be before they are UTF-8."""
+    longest = configuration.frame_bytes_max
+    if configuration.parse.encoding is None:
+        return reception, longest
+    charset = Charset(configuration.parse.encoding)
+    intake = ConvertedIntake(
+        reception, charset=charset, frame_bytes_max=longest, oversize=configuration.oversize
+    )
+    return replace(reception, intake=intake), longest * charset.shrinkage_max
+
+
+def _make(
+    configuration: KafkaSourceConfiguration, receiving: Receiving, parts: SourceParts
+) -> KafkaSource:
+    files = Prerequisite("it does not read until the files are right")
+    reception, frame_bytes_max = _in_utf8(configuration, receiving.reception)
+    listen, retry = configuration.listen, configuration.retry
+    taking = Taking(
+        reception,
+        topic=configuration.topic,
+        origin=Origin(configuration.id, configuration.transport, listen.host, listen.port),
+        lineages=ReadLineages(
+            configuration.id,
+            load=partial(parts.positions, configuration.id),
+            now=parts.wall.now,
+            lineages_max=parts.lineages_max,
+        ),
+        oversize=OversizePolicy(
+            configuration.oversize, frame_bytes_max=frame_bytes_max, counters=reception.counters
+        ),
+    )
+    reader = KafkaReader(
+        reception,
+        _plan(configuration, parts, files),
+        taking=taking,
+        retry_seconds=backoffPolicy(
+            initialDelay=retry.retry_seconds_min, maxDelay=retry.retry_seconds_max, factor=2.0
+        ),
+        reactor=receiving.reactor,
+    )
+    return KafkaSource(
+        configuration, receiving, reader=reader, positions=parts.positions, files=files
+    )
+
+
+KAFKA = SourceKind(
+    scheme="kafka",
+    address=BROKERS,
+    configuration=KafkaSourceConfiguration,
+    delivered="reads a topic of Kafka; relays at both ends make it exactly once",
+    medium="kafka",
+    shared=True,  # with other partitions, or another group
+    make=_make,
+)
+KAFKA_TLS = replace(
+    KAFKA,
+    scheme="kafka+tls",
+    address=TLS_BROKERS,
+    configuration=KafkaTlsSourceConfiguration,
+    delivered="the same, encrypted",
+)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from relay.model.errors import ConfigurationError
+from relay.service.configuration.file import read_configuration
+from relay.service.kafka.source import KafkaSource, Partitions
+from relay.service.kinds import KINDS
+from relay.service.prerequisite import Prerequisite
+from tests.configurations import build_source, new_source, receiving
+from tests.connections import fired
+
+
+class Reader:
+    def __init__(self) -> None:
+        self.started: list[dict[str, bytes]] = []
+        self.stopped: Deferred[None] = Deferred()
+        self.state = "reads 2 partitions of 4"
+        self.is_reading = True
+        self.consumers = 3
+        self.assigned = (1, 3)
+        self.taking = SimpleNamespace(held_back=5)
+
+    def start(self, positions: dict[str, bytes]) -> None:
+        self.started.append(positions)
+
+    def stop(self) -> Deferred[None]:
+        return self.stopped
+
+    def lags(self) -> dict[int, int]:
+        return {1: 7}
+
+
+def url(text: str = "kafka://k1:9092/logs") -> Any:
+    scheme, _, rest = text.partition(":")
+    return KINDS.source(scheme).address.read(scheme, rest, "listen", "/")
+
+
+def source_with(positions: dict[str, bytes], trouble: str = "") -> tuple[KafkaSource, Any, Any]:
+    reader: Any = Reader()
+    files = Prerequisite("it waits")
+    files.trouble = trouble
+    source = KafkaSource(
+        new_source("bus", url()),
+        receiving(Clock()),
+        reader=reader,
+        positions={"bus": positions}.__getitem__,
+        files=files,
+    )
+    return source, reader, files
+
+
+def test_it_begins_where_it_stopped() -> None:
+    source, reader, _ = source_with({"offset/0": b"5 logs"})
+    source.privilegedStartService()
+    assert reader.started == []  # the queue is not open yet
+    source.startService()
+    assert reader.started == [{"offset/0": b"5 logs"}]
+
+
+def test_it_has_stopped_when_its_reader_has() -> None:
+    source, reader, _ = source_with({})
+    source.startService()
+    results = fired(source.stopService())
+    assert results == []
+    reader.stopped.callback(None)
+    assert results == [None]
+
+
+def test_it_waits_for_the_files_of_tls() -> None:
+    source, reader, files = source_with({}, "no certificate")
+    source.startService()
+    assert reader.started == []
+    assert source.report()["state"] == "no certificate; it waits"
+    files.fulfil()
+    files.fulfil()  # new files do not begin it again
+    assert reader.started == [{}]
+
+
+def test_it_can_stop_before_it_has_begun() -> None:
+    source, _, files = source_with({}, "no certificate")
+    source.startService()
+    assert fired(source.stopService()) == [None]
+    files.fulfil()
+
+
+def test_its_report() -> None:
+    source, _, _ = source_with({})
+    report = source.report()
+    assert (report["state"], report["ready"]) == ("reads 2 partitions of 4", True)
+    assert report["partitions"] == {"1": {"lag_records": 7}, "3": {"lag_records": None}}
+    assert (report["lag_records"], report["consumers"]) == (7, 3)
+    assert report["held_back_records"] == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("0-3", (0, 1, 2, 3)), ("7", (7,)), ("8-9,0, 3", (0, 3, 8, 9))]
+)
+def test_numbers_of_partitions(text: str, numbers: tuple[int, ...]) -> None:
+    assert Partitions().read(text) == numbers
+
+
+@pytest.mark.parametrize("value", ["", "a", "3-1", "1,,2", "-1", "1-", "123456", 3, "0-3,2"])
+def test_what_is_no_list_of_partitions(value: object) -> None:
+    with pytest.raises(ValueError, match=r"expected numbers of partitions|partition 2 is there"):
+        Partitions().read(value)
+
+
+def problems(tmp_path: Path, listen: str, *lines: str) -> str:
+    path = tmp_path / "relay.toml"
+    out = f'[destinations.out]\nconnect = "file://{tmp_path}/out"\n'
+    path.write_text("\n".join(["[sources.bus]", f'listen = "{listen}"', *lines, out]))
+    with pytest.raises(ConfigurationError) as found:
+        read_configuration(str(path), KINDS)
+    return str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("listen", "lines", "text"),
+    [
+        ("kafka://k1:9092/logs", [], "expected either `partitions` (exactly once) or `group`"),
+        ("kafka://k1:9092/logs", ['partitions = "0"', 'group = "g"'], "found both"),
+        ("kafka://k1:9092", ['group = "g"'], "has no topic; write it behind the hosts"),
+        ("kafka://k1:9092/logs", ['partitions = "0"', 'group_instance = "a"'], "without group"),
+        ("kafka://k1:9092/logs", ['group = "g"', 'oversize = "split"'], "cannot be split"),
+        ("kafka://k1:9092/logs", ['group = "g g"'], "a name of 1 to 200"),
+        ("kafka://k1:9092/logs", ['group = "g"', 'options = { "group.id" = "x" }'], "key group"),
+        ("kafka://k1:9092/logs", ['group = "g"', 'trusted_ca = "/ca.pem"'], "trusted_ca"),
+    ],
+)
+def test_what_does_not_fit_together(
+    tmp_path: Path, listen: str, lines: list[str], text: str
+) -> None:
+    assert text in problems(tmp_path, listen, *lines)
+
+
+def plan_of(**values: object) -> Any:
+    listen = url(str(values.pop("listen", "kafka://k1:9092,k2:9093/logs")))
+    client = KINDS.source("kafka").configured(listen, values)
+    source: Any = build_source(client)
+    return source._reader._plan
+
+
+def test_the_plan_follows_from_the_keys() -> None:
+    plan = plan_of(id="bus", partitions=(0, 3), read_from="end", client_rack="zone-a")
+    assert (plan.topic, plan.brokers) == ("logs", "k1:9092,k2:9093")
+    assert (plan.partitions, plan.group, plan.from_beginning) == ((0, 3), "", False)
+    settings = plan.settings()
+    assert settings["bootstrap.servers"] == "k1:9092,k2:9093"
+    assert settings["client.rack"] == "zone-a"
+    assert "group.instance.id" not in settings
+
+
+def test_a_member_of_a_group_is_known_by_the_name_of_the_relay() -> None:
+    plan = plan_of(id="bus", group="central")
+    assert (plan.group, plan.from_beginning) == ("central", True)
+    assert plan.settings()["group.instance.id"] == "web-1"
+    plan = plan_of(id="bus", group="central", group_instance="reader-2")
+    assert plan.settings()["group.instance.id"] == "reader-2"
