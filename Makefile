@@ -103,10 +103,11 @@ else
 	    RELAY_DISK_SIZES="131072 196608 262144 524288 1048576 2097152" TORTURE=1 \
 	    KILL_ROUNDS=$${KILL_ROUNDS:-200} BUNDLE_CYCLES=1 RESTARTS=$${RESTARTS:-100} \
 	    RELOADS=$${RELOADS:-200} NATS_KILLS=$${NATS_KILLS:-10} \
+	    TIER_SENDERS=$${TIER_SENDERS:-12} TIER_SECONDS=$${TIER_SECONDS:-180} \
 	    $(BIN)/python -m pytest --quiet --durations=10 tests/crash tests/end_to_end/test_kill.py \
 	    tests/end_to_end/test_nats.py tests/end_to_end/test_nats_failures.py \
 	    tests/end_to_end/test_bundle.py tests/end_to_end/test_upgrade.py \
-	    tests/end_to_end/test_reload.py $(ARGS)
+	    tests/end_to_end/test_reload.py tests/end_to_end/test_receiver_tier.py $(ARGS)
 endif
 
 bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,e --kinds mixed,devices -r 1 --corpus FILE", BENCH_QUEUED=20)

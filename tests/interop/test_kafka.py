@@ -7,7 +7,7 @@ first request.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -33,6 +33,14 @@ def cluster() -> Iterator[MockCluster]:
         yield mock
 
 
+def source(cluster: MockCluster) -> dict[str, Any]:
+    return {
+        "listen": f"kafka://{cluster.address}/logs",
+        "partitions": "0",
+        "read_from": "beginning",
+    }
+
+
 def destination(cluster: MockCluster) -> dict[str, Any]:
     """The mock does not answer when it is asked for a topic's configuration."""
     return {"connect": f"kafka://{cluster.address}/logs", "connect_seconds_max": 1.0}
@@ -53,6 +61,27 @@ def kcat(
     return done.stdout
 
 
+def lines_of(sent: Sequence[bytes]) -> list[bytes]:
+    """Without messages of several lines, which kcat would take for several records."""
+    return [each for each in sent if b"\n" not in each]
+
+
+def test_rsyslogs_omkafka_to_the_relay(lab: Lab, cluster: MockCluster) -> None:
+    port = free_port()
+    lab.rsyslog(
+        f"""
+        module(load="imtcp") module(load="omkafka")
+        input(type="imtcp" port="{port}" address="127.0.0.1")
+        action(type="omkafka" broker=["{cluster.address}"] topic="logs" template="raw-frame"
+               confParam=["queue.buffering.max.ms=5"] resubmitOnFailure="on")
+        """,
+        tcp=[port],
+    )
+    lab.relay_from(source(cluster))
+    feed_stream(port, messages(COUNT))
+    assert_exactly(lab.arrived, messages(COUNT))
+
+
 def test_the_relay_to_rsyslogs_imkafka(lab: Lab, cluster: MockCluster) -> None:
     feed = free_port()
     lab.rsyslog(
@@ -65,6 +94,26 @@ def test_the_relay_to_rsyslogs_imkafka(lab: Lab, cluster: MockCluster) -> None:
     )
     lab.relay_to(feed, destination(cluster))
     feed_stream(feed, messages(COUNT))
+    assert_exactly(lab.arrived, messages(COUNT))
+
+
+def test_syslog_ngs_kafka_c_to_the_relay(lab: Lab, cluster: MockCluster) -> None:
+    port = free_port()
+    lab.syslog_ng(
+        f"""
+        source tcp {{
+          syslog(ip("127.0.0.1") port({port}) transport("tcp") flags(store-raw-message));
+        }};
+        destination topic {{
+          kafka-c(bootstrap-servers("{cluster.address}") topic("logs") message("$RAWMSG")
+                  config(queue.buffering.max.ms("5")) flush-timeout-on-shutdown(5000));
+        }};
+        log {{ source(tcp); destination(topic); flags(flow-control); }};
+        """,
+        tcp=[port],
+    )
+    lab.relay_from(source(cluster))
+    feed_stream(port, messages(COUNT))
     assert_exactly(lab.arrived, messages(COUNT))
 
 
@@ -86,3 +135,13 @@ def test_kcat_shows_the_records_of_the_relay_and_their_numbers(
     assert None not in numbers
     assert [number.seq for number in numbers if number] == list(range(1, COUNT + 1))
     assert len({number.lineage for number in numbers if number}) == 1
+
+
+def test_records_of_kcat_to_the_relay(
+    lab: Lab, packages: PackagesRoot, cluster: MockCluster
+) -> None:
+    """With a header of theirs, which is none of the relay's."""
+    sent = lines_of(messages(COUNT))
+    kcat(packages, cluster, "-P", "-H", "trace=abc", given=b"\n".join(sent) + b"\n")
+    lab.relay_from(source(cluster))
+    assert_exactly(lab.arrived, sent)
