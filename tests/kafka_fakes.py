@@ -64,11 +64,11 @@ class FakeClient:
         self._assigned: list[Any] = []
         self._rest: Sequence[Any] = []
 
-    def list_topics(self, topic: str, timeout: float) -> Any:
+    def list_topics(self, *, timeout: float) -> Any:
         found = SimpleNamespace(
             error=self.topic_error, partitions=dict.fromkeys(range(self.partitions))
         )
-        return SimpleNamespace(topics={topic: found})
+        return SimpleNamespace(topics={"logs": found})
 
     def subscribe(self, topics: list[str], **callbacks: Callable[..., object]) -> None:
         self.calls.append(("subscribe", topics))

@@ -92,6 +92,8 @@ _SOURCE_ROWS: tuple[_Row, ...] = (
     ("unparsed_messages_total", "parse_failures", "Messages that are whole in MSG."),
     ("duplicate_messages_total", "duplicate_records", "Messages relays sent twice, dropped."),
     ("missing_messages_total", "missing_records", "Messages of relays that never came here."),
+    ("held_back_messages_total", "held_back_records", "Records behind one that is missing."),
+    ("lag_messages", "lag_records", "Records of the log that are not on disk here."),
     ("protocol_errors_total", "protocol_errors", "Connections that broke RELP or TLS."),
     ("framing_errors_total", "framing_errors", "Wrong octet counts."),
     ("refused_requests_total", "requests_refused", "HTTP requests refused.", "reason"),

@@ -11,7 +11,7 @@ from typing import ClassVar
 from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.publishing import PublisherEvents, PublisherFailed
 from relay.model.clock import Reactor
-from relay.model.errors import QueueError, UpstreamError
+from relay.model.errors import QueueError
 from relay.model.output import KeyTemplate
 from relay.model.template import macros_of
 from relay.service.configuration.keys import group, key
@@ -31,17 +31,16 @@ from relay.service.kafka.keys import (
     ClientKeys,
     client_settings,
     keep_certificates,
-    read_certificates,
     sasl_warnings,
 )
+from relay.service.kafka.probing import probe_topic
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
-from relay.transport.kafka.library import load_library
 from relay.transport.kafka.producer import KafkaPublisher
 from relay.transport.kafka.producing import Care, ProducerOptions
 from relay.transport.kafka.records import SEPARATOR, Placing
 from relay.transport.kafka.session import KafkaSession, SessionParts
-from relay.transport.kafka.topics import TopicFacts, look_up, weak_topic
+from relay.transport.kafka.topics import TopicFacts, weak_topic
 
 LINEAGE = "lineage"
 """The value of `key` that means the lineage of the queue, and exactly once."""
@@ -343,20 +342,11 @@ class _Opening:
 
 def _probe(configuration: KafkaConfiguration, probe: Probe) -> None:
     topic = configuration.placing.topic
-    try:
-        load_library()
-        certificates = read_certificates(configuration.tls)
-        settings = client_settings(configuration.connect, configuration.client, certificates)
-    except (ImportError, UpstreamError, ValueError) as error:
-        probe.fail("kafka", "kafka-settings", str(error), "correct the configuration")
+    facts = probe_topic(
+        probe, configuration.connect, configuration.client, configuration.tls, topic
+    )
+    if facts is None:
         return
-    try:
-        (facts,) = look_up(settings, [topic], probe.seconds_max)
-    except UpstreamError as error:
-        remedy = "compare hosts, ports, TLS and sasl with the brokers' listeners, and the topic"
-        probe.fail("kafka", "kafka-no-topic", str(error), remedy)
-        return
-    probe.passed("kafka", facts.text)
     if problem := weak_topic(facts, configuration.replicas_min):
         remedy = "change the topic, or replicas_min"
         probe.fail("topic", "kafka-weak-topic", problem, remedy)

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from relay.flow.exactly_once.reading import ReadLineages
 from relay.model.origin import Origin, Transport
-from relay.model.text import Document
+from relay.model.text import Document, counted
 from relay.service.configuration.keys import group as keys
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import Retry, SourceConfiguration, TlsConfiguration, Where
@@ -29,7 +29,9 @@ from relay.service.kafka.keys import (
     keep_certificates,
     sasl_warnings,
 )
+from relay.service.kafka.probing import probe_topic
 from relay.service.prerequisite import Prerequisite
+from relay.service.probes.probe import Probe
 from relay.service.sources.kind import Positions, SourceKind, SourceParts
 from relay.service.sources.listening import read_from_key, split_problems
 from relay.service.sources.service import Receiving, SourceService
@@ -39,7 +41,7 @@ from relay.transport.kafka.taking import Taking
 from relay.transport.reception import ConvertedIntake, OversizePolicy, Reception
 from relay.wire.framing.charset import Charset
 
-_PARTITION_MAX = 99_999
+_SHOWN_MAX = 10
 _NAME = ("a name of 1 to 200 ASCII letters, digits, '.', '_' and '-'", r"[A-Za-z0-9._-]{1,200}")
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
@@ -258,6 +260,25 @@ def _make(
     )
 
 
+def _probe(configuration: KafkaSourceConfiguration, probe: Probe) -> None:
+    topic, numbers = configuration.topic, configuration.partitions
+    facts = probe_topic(probe, configuration.listen, configuration.client, configuration.tls, topic)
+    if facts is None or not numbers:
+        return
+    if missing := [number for number in numbers if number >= facts.partitions]:
+        probe.fail(
+            "topic",
+            "kafka-no-partition",
+            f"topic {topic} has {counted(facts.partitions, 'partition')}, and not number "
+            f"{', '.join(map(str, missing[:_SHOWN_MAX]))}",
+            f"write partitions from 0 to {facts.partitions - 1}",
+        )
+        return
+    others = facts.partitions - len(numbers)
+    text = f"; {counted(others, 'partition')} left to other sources" if others else ""
+    probe.passed("topic", f"reads {counted(len(numbers), 'partition')} of {topic}{text}")
+
+
 KAFKA = SourceKind(
     scheme="kafka",
     address=BROKERS,
@@ -266,6 +287,7 @@ KAFKA = SourceKind(
     medium="kafka",
     shared=True,  # with other partitions, or another group
     make=_make,
+    probe=_probe,
 )
 KAFKA_TLS = replace(
     KAFKA,

@@ -68,7 +68,7 @@ Rebalanced = Callable[["Client", Partitions], object]
 class Client(Protocol):
     """A consumer.  What may block has a limit in seconds."""
 
-    def list_topics(self, topic: str, timeout: float) -> ClusterMetadata: ...
+    def list_topics(self, *, timeout: float) -> ClusterMetadata: ...
 
     def subscribe(
         self, topics: list[str], on_assign: Rebalanced, on_revoke: Rebalanced, on_lost: Rebalanced

@@ -132,7 +132,8 @@ class ConsumerWatch:
             KafkaException: No broker has answered.
         """
         errors = self._library.KafkaError
-        topics = self._client.list_topics(self._topic, timeout=ANSWER_SECONDS_MAX).topics
+        # All topics: some brokers make one that they are asked for.
+        topics = self._client.list_topics(timeout=ANSWER_SECONDS_MAX).topics
         found = topics.get(self._topic)
         if found is None or (
             found.error is not None

@@ -13,8 +13,10 @@ from relay.service.configuration.file import read_configuration
 from relay.service.kafka.source import KafkaSource, Partitions
 from relay.service.kinds import KINDS
 from relay.service.prerequisite import Prerequisite
+from relay.service.probes.probe import Probe
 from tests.configurations import build_source, new_source, receiving
 from tests.connections import fired
+from tests.fake_kafka import Cluster, replace_library
 
 
 class Reader:
@@ -163,3 +165,26 @@ def test_a_member_of_a_group_is_known_by_the_name_of_the_relay() -> None:
     assert plan.settings()["group.instance.id"] == "web-1"
     plan = plan_of(id="bus", group="central", group_instance="reader-2")
     assert plan.settings()["group.instance.id"] == "reader-2"
+
+
+def probed(**values: Any) -> list[str]:
+    probe = Probe("source bus", 1.0)
+    kind = KINDS.source("kafka")
+    assert kind.probe is not None
+    kind.probe(kind.configured(url(), {"id": "bus", **values}), probe)
+    return [f"{each.step} {each.fault}: {each.text}" for each in probe.findings]
+
+
+def test_a_probe_tells_which_partitions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_library(monkeypatch, Cluster({"logs": 4}))
+    found = probed(partitions=(0, 3))
+    assert "topic logs: 4 partitions" in found[0]
+    assert found[1:] == ["topic : reads 2 partitions of logs; 2 partitions left to other sources"]
+    assert len(probed(group="central")) == 1
+
+
+def test_a_probe_finds_partitions_that_do_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_library(monkeypatch, Cluster({"logs": 4}))
+    assert probed(partitions=(3, 4))[1] == (
+        "topic kafka-no-partition: topic logs has 4 partitions, and not number 4"
+    )

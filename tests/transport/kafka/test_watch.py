@@ -92,7 +92,7 @@ def test_brokers_that_do_not_answer_are_in_the_state_until_they_do() -> None:
     watched = Watched()
     client = watched.client
 
-    def fail(topic: str, timeout: float) -> None:
+    def fail(*, timeout: float) -> None:
         raise KafkaException(library_error(KafkaError._TRANSPORT, "refused"))
 
     client.list_topics, answer = fail, client.list_topics  # type: ignore[method-assign]

@@ -1,0 +1,30 @@
+"""What `check --connect` does for Kafka, with a source as with a destination."""
+
+from __future__ import annotations
+
+from relay.model.errors import UpstreamError
+from relay.service.configuration.model import TlsConfiguration, Url
+from relay.service.kafka.keys import ClientKeys, client_settings, read_certificates
+from relay.service.probes.probe import Probe
+from relay.transport.kafka.library import load_library
+from relay.transport.kafka.topics import TopicFacts, look_up
+
+
+def probe_topic(
+    probe: Probe, url: Url, keys: ClientKeys, tls: TlsConfiguration | None, topic: str
+) -> TopicFacts | None:
+    """Ask the brokers of `url` for a topic; None = something has failed, which was told."""
+    try:
+        load_library()
+        settings = client_settings(url, keys, read_certificates(tls))
+    except (ImportError, UpstreamError, ValueError) as error:
+        probe.fail("kafka", "kafka-settings", str(error), "correct the configuration")
+        return None
+    try:
+        (facts,) = look_up(settings, [topic], probe.seconds_max)
+    except UpstreamError as error:
+        remedy = "compare hosts, ports, TLS and sasl with the brokers' listeners, and the topic"
+        probe.fail("kafka", "kafka-no-topic", str(error), remedy)
+        return None
+    probe.passed("kafka", facts.text)
+    return facts
