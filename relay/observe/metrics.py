@@ -106,6 +106,15 @@ _SOURCE_ROWS: tuple[_Row, ...] = (
     ("waiting_lines", "waiting_lines", "Lines that wait for the rest of their message."),
     ("pauses_total", "pauses", "Times that reading stopped because the queue was full."),
     ("peers", "peers", "Peers that are counted apart."),
+    (
+        "answers_in_flight_messages",
+        "answers.in_flight_records",
+        "Messages that wait for the log that answers.",
+    ),
+    ("answers_in_flight_bytes", "answers.in_flight_bytes", "Memory that these take, about."),
+    ("answers_oldest_seconds", "answers.oldest_seconds", "Time that the oldest of these waits."),
+    ("answers_resent_messages_total", "answers.resent_records", "Messages published again."),
+    ("answers_failures_total", "answers.failures", "Publishers that failed or could not be made."),
 )
 SOURCES = (
     *_scoped("source", _SOURCE_ROWS),

@@ -27,8 +27,15 @@ from relay.flow.direct.sessions import DirectSession, Flight, GivenUp
 from relay.flow.publishing import Publisher, PublisherFailed, RecordRefused, Run
 from relay.model.clock import Now
 
-RECORD_BYTES = 384
+RECORD_BYTES = 640
 """What a record in flight takes beside its bytes, about: here, and in the library of the log."""
+_COPIES = 2
+"""Of its bytes: that library has its own."""
+
+
+def memory_of(payloads: Sequence[bytes]) -> int:
+    """The memory that records in flight take, in bytes, about."""
+    return _COPIES * total_bytes(payloads) + RECORD_BYTES * len(payloads)
 
 
 class SetAside(Protocol):
@@ -48,7 +55,8 @@ class RunsInFlight:
         on_failed: Called with the reason when the publisher is of no more use.
 
     Attributes:
-        records, bytes: What is in flight, record overhead included.
+        records: In flight.
+        bytes: The memory that these take.
         answers: How often the log has acknowledged a run, or refused a record.
         acknowledged_records, refused_records, resent_records: Since the start.
     """
@@ -86,7 +94,7 @@ class RunsInFlight:
         Fires when they and all before them are acknowledged or set aside, with how many of them
         were set aside.  Fails with QueueError if one could not be, and with GivenUp.
         """
-        size = total_bytes(payloads) + RECORD_BYTES * len(payloads)
+        size = memory_of(payloads)
         done: Deferred[int] = Deferred()
         flight = Flight(payloads, seqs, size=size, since=self._seconds(), done=done)
         session.flights.append(flight)
@@ -195,10 +203,9 @@ class RunsInFlight:
         refused = flight.payloads[at]
         if at:
             first, seqs = flight.payloads[:at], flight.seqs[:at]
-            size = total_bytes(first) + RECORD_BYTES * at
-            before = Flight(first, seqs, size=size, since=flight.since)
+            before = Flight(first, seqs, size=memory_of(first), since=flight.since)
             before.acknowledged, before.attempt = True, flight.attempt
-            flight.size -= size
+            flight.size -= before.size
             session.flights.insert(session.flights.index(flight), before)
         flight.payloads, flight.seqs = flight.payloads[at + 1 :], flight.seqs[at + 1 :]
         flight.refused += 1
@@ -226,9 +233,6 @@ class RunsInFlight:
                 over.append(session.flights.popleft())
             self._end(session, over)
             if not (session.holds and session.flights and self._publisher):
-                return
-            if session.is_over:
-                self._drop(session)
                 return
             session.holds = False
             self._send_again(session)

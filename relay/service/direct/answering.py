@@ -36,6 +36,7 @@ from relay.transport.upstream import UpstreamState
 _log = Logger(namespace="relay")
 
 _CLOSE_SECONDS_MAX = 1.0
+_WAIT_SECONDS_MAX = 10.0  # of a record; an election takes less
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +171,23 @@ class Answering:
     @property
     def is_ready(self) -> bool:
         """Whether records are answered now."""
-        return self._state.ready and self._is_well and self.progress.stalled_seconds is None
+        return self._state.ready and self._is_well and not self._waits
 
     @property
     def state_text(self) -> str:
         """The state, for people."""
-        seconds = self.progress.stalled_seconds
-        stall = "" if seconds is None else f"nothing acknowledged for {seconds:.0f} s; "
-        return stall + (self._told if self._publisher and self._told else self._state.text)
+        told = self._told if self._publisher and self._told else self._state.text
+        return "; ".join(filter(None, (self._waits, told)))
+
+    @property
+    def _waits(self) -> str:
+        """What says that records wait for too long; empty = they do not."""
+        if (seconds := self.progress.stalled_seconds) is not None:
+            return f"nothing acknowledged for {seconds:.0f} s"
+        oldest = self._runs.oldest_seconds
+        if oldest is not None and oldest >= _WAIT_SECONDS_MAX:
+            return f"a record waits for {oldest:.0f} s"
+        return ""
 
     def report(self) -> Document:
         """For status."""

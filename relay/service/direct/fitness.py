@@ -8,6 +8,7 @@ from relay.service.configuration.kinds import AnyKinds, Places
 from relay.service.configuration.model import (
     Configuration,
     DestinationConfiguration,
+    Sending,
     SourceConfiguration,
 )
 from relay.service.configuration.table import join_path, unknown_name
@@ -44,6 +45,7 @@ def direct_problems(configuration: Configuration, places: Places, kinds: AnyKind
                 *_source_problems(source),
                 *_route_problems(source, destination, configuration),
                 *_destination_problems(destination),
+                *_queue_problems(destination, configuration),
             ]
         yield from (f"{where}: {problem}" for problem in problems)
 
@@ -82,6 +84,28 @@ def _route_problems(
         )
     if destination.id not in fed:
         yield f"{destination.id} does not take from {source.id}; add it to its `sources`"
+
+
+def _queue_problems(
+    destination: DestinationConfiguration, configuration: Configuration
+) -> Iterator[str]:
+    """Keys that are about a queue in which nothing is, because all of its sources are direct."""
+    sources = [each for each in configuration.sources if each.id in destination.sources]
+    if not all(each.answered_by == destination.id for each in sources):
+        return
+    sending, limits = destination.sending, destination.limits
+    given = {
+        "order": sending.order != Sending().order,
+        "drain_rate": sending.drain_rate is not None,
+        "queue_bytes_max": bool(limits.queue_bytes_max),
+        "queue_seconds_max": bool(limits.queue_seconds_max),
+        "history": bool(destination.kept.history),
+    }
+    if useless := [name for name, is_given in given.items() if is_given]:
+        yield (
+            f"{', '.join(useless)} of {destination.id} would have no effect, for nothing is queued "
+            "there: all of its sources are answered by it; remove that"
+        )
 
 
 def _destination_problems(destination: DestinationConfiguration) -> Iterator[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from relay.flow.direct.runs import RECORD_BYTES, RunsInFlight
+from relay.flow.direct.runs import RunsInFlight, memory_of
 from relay.flow.direct.sessions import DirectSession, GivenUp
 from relay.flow.publishing import Run
 from relay.model.errors import QueueError
@@ -72,7 +72,7 @@ def test_a_run_is_answered_when_the_log_has_it(sending: Sending, session: Direct
     assert answer == []
     publisher.store()
     assert answer == [0]
-    assert sending.bytes == [2 + 2 * RECORD_BYTES, 0]
+    assert sending.bytes == [memory_of([b"a", b"b"]), 0]
 
 
 def test_prev_is_the_last_number_that_this_session_has_put_in(

@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
 
-from relay.flow.direct.runs import RECORD_BYTES
+from relay.flow.direct.runs import memory_of
 from relay.flow.direct.sessions import DirectSession
 from relay.flow.publishing import PublisherEvents
 from relay.model.counters.kept import KeptCounters
@@ -138,6 +138,16 @@ def test_a_publisher_that_cannot_be_made_is_tried_again() -> None:
     assert len(source.publishers) == 1
 
 
+def test_a_record_that_waits_for_long_is_not_well(source: Source) -> None:
+    source.events[0].on_state("3 brokers", True)
+    source.publish(b"x")
+    source.clock.advance(9)
+    assert source.answering.is_ready
+    source.clock.advance(1)
+    assert not source.answering.is_ready
+    assert source.answering.state_text == "a record waits for 10 s; 3 brokers"
+
+
 def test_a_stall_ends_the_publisher(source: Source) -> None:
     answer = source.publish(b"x")
     assert source.answering.standing().in_flight == 1
@@ -160,7 +170,7 @@ def test_a_stall_is_not_well(source: Source) -> None:
 def test_the_source_pauses_at_its_limit_and_goes_on_at_half(source: Source) -> None:
     watermark = source.answering.watermark
     for _ in range(3):
-        source.publish(b"x" * 1000)
+        source.publish(b"x" * 500)
     assert watermark.full
     assert "wait for bus" in watermark.text
     source.publishers[0].store()
@@ -171,8 +181,8 @@ def test_the_source_pauses_at_its_limit_and_goes_on_at_half(source: Source) -> N
 
 def test_incomplete_messages_count_as_well_up_to_a_quarter(source: Source) -> None:
     source.answering.unfinished_bytes = lambda: 10**9
-    source.publish(b"x" * 1000)
-    assert source.answering.watermark.size == 1000 + RECORD_BYTES + 1000
+    source.publish(b"x" * 500)
+    assert source.answering.watermark.size == memory_of([b"x" * 500]) + 1000
     source.publishers[0].store()
     assert source.answering.watermark.size == 1000
 

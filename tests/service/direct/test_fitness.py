@@ -55,6 +55,8 @@ def test_a_source_may_be_answered_by_a_log(tmp_path: Path) -> None:
         ({"source": 'oversize = "split"'}, "the pieces of a message that is split"),
         ({"of_file": '["net", "other"]'}, "net also leads to file"),
         ({"bus": "rewrite = [{suppress_repeats = 10}]"}, "the step suppress_repeats of bus"),
+        ({"bus": 'order = "live-first"'}, "order of bus would have no effect"),
+        ({"bus": 'history = "1d"\nqueue_bytes_max = "9 MiB"'}, "queue_bytes_max, history of bus"),
         ({"bus": "rewrite = [{group_by = '$HOST', seconds_max = 1}]"}, "the step group_by of bus"),
         ({"bus": 'rewrite = {mode = "cee", token_file = "never"}'}, "writes a token"),
     ],
