@@ -262,8 +262,8 @@ class Requests:
         text = printable(fields.get(b"description", b""))
         pending = fields.get(b"nats-pending-messages", b"")
         self.asked = max(0, self.asked - int(pending)) if pending.isdigit() else 0
-        if status in _TIMEOUTS:
-            return ""
+        if status in _TIMEOUTS or (status == _CONFLICT and "Completed" in text):
+            return ""  # the end of a request, early or as it was meant
         if status == _CONFLICT and "MaxBytes" in text:
             self._is_alone = True
             return ""

@@ -195,6 +195,16 @@ def test_what_a_request_does_not_bring_is_asked_for_again() -> None:
     assert requests.asked == 0
 
 
+def test_a_request_that_has_brought_everything_is_no_trouble() -> None:
+    requests = opened()
+    list(requests.due())
+    requests.received(1000, 1000)
+    list(requests.due())
+    fields = {b"nats-pending-messages": b"0", b"description": b"Batch Completed"}
+    assert requests.answered(409, fields) == ""
+    assert requests.asked == 1000
+
+
 def test_a_heartbeat_means_nothing() -> None:
     requests = opened()
     list(requests.due())
