@@ -10,7 +10,10 @@ import pytest
 
 from relay.cli.control_client import ask
 from relay.wire.record_number import parse_record_number
+from tests.bench.tls_proxy import TlsProxy
+from tests.certificate_files import CertificateFiles, make_certificate_files
 from tests.end_to_end.central import numbered
+from tests.end_to_end.test_check_connect import check
 from tests.engines.answer_losing_proxy import tansu_behind_proxy
 from tests.engines.tansu import Tansu
 from tests.engines.topics import TopicRecord, read_topic
@@ -85,6 +88,30 @@ def test_messages_become_numbered_records_of_one_partition(
     assert f"sending to {tansu.address}/logs" in bus.report["state"]
     assert "topic logs: 4 partitions, 1 replica" in str(bus.report["details"])
     bus.relay.stop()
+
+
+def test_tls_to_brokers(programs: Programs, tmp_path: Path, certificates: CertificateFiles) -> None:
+    port = free_port()
+    tansu = Tansu(tmp_path, topics={"logs": 1}, advertised_port=port)
+    programs.add(tansu)
+    with TlsProxy(port, tansu.port, certificates, takes_tls=True):
+        tansu.start()
+        address, url = f"127.0.0.1:{port}", f"kafka+tls://127.0.0.1:{port}/logs"
+        bus = Bus(programs, tmp_path, address, connect=url, trusted_ca=certificates.ca)
+        bus.send(numbered("a", 20))
+        bus.wait_delivered(20)
+        other = make_certificate_files(tmp_path / "other").ca
+        bus = Bus(programs, tmp_path / "b", address, connect=url, trusted_ca=other)
+        bus.wait_state("certificate verify failed")
+
+
+def test_check_connect_tells_of_brokers_and_topic(programs: Programs, tmp_path: Path) -> None:
+    tansu = Tansu.started(programs, tmp_path, topics={"logs": 3})
+    bus = Bus(programs, tmp_path, tansu.address)
+    found = check(bus.relay.config_path)
+    assert "topic logs: 3 partitions, 1 replica" in found.texts("destination bus")
+    tansu.kill()
+    assert "kafka-no-topic" in check(bus.relay.config_path).faults("destination bus")
 
 
 def test_topics_of_messages_and_the_one_for_others(programs: Programs, tmp_path: Path) -> None:

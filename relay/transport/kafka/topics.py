@@ -18,6 +18,7 @@ _IN_SYNC = "min.insync.replicas"
 _UNCLEAN = "unclean.leader.election.enable"
 _BYTES_MAX = "max.message.bytes"
 _QUESTION_SECONDS_MIN = 0.5
+_SETTINGS_SECONDS_MAX = 2.0  # what the brokers do not tell is no reason to wait
 
 
 class TopicFacts(NamedTuple):
@@ -111,7 +112,7 @@ def look_up(
         text = text_of(error.args[0])
         raise UpstreamError(f"{text}: {said[-1]}" if said else text) from None
     found = [facts_of(metadata, name) for name in names]
-    configured = _configured(client, metadata, names, seconds_max)
+    configured = _configured(client, metadata, names, min(seconds_max, _SETTINGS_SECONDS_MAX))
     return [_with_settings(each, configured.get(each.name, {})) for each in found]
 
 
