@@ -78,6 +78,8 @@ class Cluster:
     producers: list[FakeProducer] = field(default_factory=list)
     judge: Callable[[Sent], FakeError | None] = lambda sent: None
     """What becomes of a record."""
+    client_errors: list[FakeError] = field(default_factory=list)
+    """Told whenever a client asks in vain."""
     holds: bool = False
     """Nothing is reported."""
 
@@ -98,6 +100,10 @@ class FakeClient:
 
     def list_topics(self, timeout: float) -> Metadata:
         return self.cluster.metadata()
+
+    def poll(self, timeout: float) -> None:
+        for error in self.cluster.client_errors:
+            self.settings["error_cb"](error)
 
     def describe_configs(self, topics: list[Any], request_timeout: float) -> dict[Any, Answer]:
         entries = {name: Setting(value) for name, value in self.cluster.settings.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,12 +12,14 @@ from relay.model.text import counted, printable
 from relay.transport.kafka.library import LibraryLog, load_library, text_of
 
 if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.admin._metadata import ClusterMetadata, TopicMetadata
 
 _IN_SYNC = "min.insync.replicas"
 _UNCLEAN = "unclean.leader.election.enable"
 _BYTES_MAX = "max.message.bytes"
+_THREAD = re.compile(r"\A\[thrd:[^\]]*\]: ")
 _QUESTION_SECONDS_MIN = 0.5
 _SETTINGS_SECONDS_MAX = 2.0  # what the brokers do not tell is no reason to wait
 
@@ -103,17 +106,41 @@ def look_up(
     """
     from confluent_kafka.admin import AdminClient
 
-    library = load_library()
-    said: list[str] = []
+    library, told = load_library(), _Told()
     try:
-        client = AdminClient(dict(settings), logger=LibraryLog(said.append))
-        metadata = _metadata(client, library, seconds_max, is_wanted)
+        client = AdminClient(
+            {**settings, "error_cb": told.error},  # type: ignore[dict-item]  # its own way
+            logger=LibraryLog(told.texts.append),
+        )
+        metadata = _metadata(client, library, seconds_max, lambda: is_wanted() and not told.is_vain)
     except library.KafkaException as error:
-        text = text_of(error.args[0])
-        raise UpstreamError(f"{text}: {said[-1]}" if said else text) from None
+        raise UpstreamError(told.last or text_of(error.args[0])) from None
     found = [facts_of(metadata, name) for name in names]
     configured = _configured(client, metadata, names, min(seconds_max, _SETTINGS_SECONDS_MAX))
     return [_with_settings(each, configured.get(each.name, {})) for each in found]
+
+
+class _Told:
+    """What a client tells while it asks: why there is no answer.
+
+    Attributes:
+        is_vain: None of the brokers can be reached.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.is_vain = False
+
+    def error(self, error: KafkaError) -> None:
+        if error.name() == "_ALL_BROKERS_DOWN":
+            self.is_vain = True
+        else:
+            self.texts.append(text_of(error))
+
+    @property
+    def last(self) -> str:
+        """In its words, without the name of its thread."""
+        return _THREAD.sub("", self.texts[-1]) if self.texts else ""
 
 
 def _metadata(
@@ -127,6 +154,7 @@ def _metadata(
         try:
             return client.list_topics(timeout=min(seconds, seconds_max))
         except library.KafkaException:
+            client.poll(0)  # it tells why
             seconds_max -= seconds
             if seconds_max <= 0 or not is_wanted():
                 raise

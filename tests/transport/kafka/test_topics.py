@@ -4,7 +4,7 @@ import pytest
 
 from relay.model.errors import UpstreamError
 from relay.transport.kafka.topics import TopicFacts, look_up, weak_topic
-from tests.fake_kafka import Cluster, replace_library
+from tests.fake_kafka import Cluster, FakeError, replace_library
 
 
 def test_what_brokers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,22 @@ def test_it_asks_until_the_time_is_over_or_nobody_wants_to_know(
     asked: list[None] = []
     with pytest.raises(UpstreamError):
         look_up({}, ["logs"], 10, lambda: asked.append(None))  # type: ignore[func-returns-value, arg-type, return-value]
+    assert len(asked) == 1
+
+
+def test_brokers_that_cannot_be_reached_are_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = [FakeError("_SSL"), FakeError("_ALL_BROKERS_DOWN")]
+    replace_library(monkeypatch, Cluster(is_away=True, client_errors=errors))
+    asked: list[bool] = []
+
+    def is_wanted() -> bool:
+        asked.append(True)
+        return True
+
+    with pytest.raises(UpstreamError, match="Broker: _SSL"):
+        look_up({}, ["logs"], 10, is_wanted)
     assert len(asked) == 1
 
 
