@@ -22,6 +22,9 @@ from tests.processes import Program, free_port
 __all__ = [
     "IDLE_SECONDS",
     "LATENCY_RATE",
+    "LATENCY_SECONDS",
+    "MIB",
+    "RUN_SECONDS_MAX",
     "UDP_SECONDS",
     "Bench",
     "Choice",
@@ -32,9 +35,11 @@ __all__ = [
     "latency",
     "latenesses",
     "paced",
+    "per_message",
     "steady",
     "syncs",
     "verified",
+    "wait_all",
 ]
 
 Numbers = dict[str, float]
@@ -139,10 +144,10 @@ def steady(
         with Watch(program.pid) as watch:
             with bench.tools.generator(protocol, entry, count, bytes=size, **options) as generator:
                 sent = generator.wait_report(RUN_SECONDS_MAX)
-            _wait_all(sink, subject, program)
+            wait_all(sink, subject, program)
         found = sink.end_and_report()
     seconds = (found["last_us"] - sent["began_us"]) / 1e6
-    numbers = {"messages/s": count / seconds, **_per_message(watch.usage, count)}
+    numbers = {"messages/s": count / seconds, **per_message(watch.usage, count)}
     return {**numbers, **verified(subject, found, sent if corpus else None)}
 
 
@@ -172,7 +177,7 @@ def backlog(
             Watch(program.pid) as draining,
             bench.sink(subject, upstream, count, **options) as sink,
         ):
-            _wait_all(sink, subject, program, _seconds_max(count))
+            wait_all(sink, subject, program, _seconds_max(count))
             found = sink.end_and_report()
     twice = verified(subject, found)
     numbers["drain/s"] = count / max(1e-6, (found["last_us"] - found["first_us"]) / 1e6)
@@ -199,7 +204,7 @@ def latency(bench: Bench, subject: Subject, *, kind: str, feed: str) -> Numbers:
             paces: dict[str, Any] = {"corpus": corpus, "rate": LATENCY_RATE}
             with bench.tools.generator(protocol, listen, count, **paces) as generator:
                 sent = generator.wait_report(RUN_SECONDS_MAX)
-            _wait_all(sink, subject, program)
+            wait_all(sink, subject, program)
         found = sink.end_and_report()
     numbers = verified(subject, found, sent)
     if sent["latency_us"]["count"]:
@@ -240,10 +245,10 @@ def paced(bench: Bench, subject: Subject, *, kind: str, rate: int, connections: 
         time.sleep(ACCEPT_SECONDS)
         with Watch(program.pid) as watch:
             sent = generator.wait_report(RUN_SECONDS_MAX)
-            _wait_all(sink, subject, program)
+            wait_all(sink, subject, program)
         found = sink.end_and_report()
     return {
-        **_per_message(watch.usage, count),
+        **per_message(watch.usage, count),
         **verified(subject, found, sent),
         **_sent_too_slowly(sent, rate),
     }
@@ -290,7 +295,7 @@ def idle(bench: Bench, subject: Subject) -> Numbers:
     with bench.sink(subject, upstream, 1000) as sink, bench.running(subject, ports) as program:
         with bench.tools.generator("lines", listen, 1000) as generator:
             generator.wait_report(RUN_SECONDS_MAX)
-        _wait_all(sink, subject, program)
+        wait_all(sink, subject, program)
         time.sleep(1)
         with Watch(program.pid) as watch:
             time.sleep(IDLE_SECONDS)
@@ -314,7 +319,7 @@ def syncs(bench: Bench, subject: Subject) -> float | None:
         try:
             with bench.tools.generator("lines", listen, count) as generator:
                 generator.wait_report(RUN_SECONDS_MAX)
-            _wait_all(sink, subject, traced.program)
+            wait_all(sink, subject, traced.program)
         finally:
             traced.end()
         found = traced.syncs() * 1000 / count
@@ -322,7 +327,7 @@ def syncs(bench: Bench, subject: Subject) -> float | None:
     return found
 
 
-def _per_message(usage: Usage, count: int) -> Numbers:
+def per_message(usage: Usage, count: int) -> Numbers:
     return {
         "CPU µs": usage.cpu_seconds / count * 1e6,
         "peak MiB": usage.peak_bytes / MIB,
@@ -335,7 +340,7 @@ def _seconds_max(count: int) -> float:
     return max(RUN_SECONDS_MAX, count / RATE_MIN)
 
 
-def _wait_all(
+def wait_all(
     sink: Sink, subject: Subject, program: Program, seconds_max: float = RUN_SECONDS_MAX
 ) -> None:
     deadline = time.monotonic() + seconds_max

@@ -22,6 +22,7 @@ from tests.relay_process import FOREGROUND, RelayProcess
 
 __all__ = [
     "FORMS",
+    "QUEUED_MESSAGES_MAX",
     "Ports",
     "Subject",
     "Traced",

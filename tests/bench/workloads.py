@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
+from tests.bench.kafka_measuring import AWAY_SECONDS, answered, away, published, read
+from tests.bench.kafka_subjects import (
+    direct_relay,
+    reading_relay,
+    reading_rsyslog,
+    sending_relay,
+    sending_rsyslog,
+    sending_syslog_ng,
+)
 from tests.bench.measuring import (
     IDLE_SECONDS,
     LATENCY_RATE,
@@ -29,6 +38,8 @@ PEERS = (1, 500)
 CONNECTIONS = (1, 50)
 MANY = 1000
 MANY_RATES = (5_000, 30_000, 100_000)
+COMPRESSIONS = ("none", "lz4")
+DIRECT_LINGER = 0.005
 START_SECONDS = 1.5
 """Of a subject and the sink, and the end of both."""
 
@@ -44,6 +55,9 @@ WORKLOADS = {
     "i": "idle",
     "j": "TCP in, queue, RELP or TCP out, steady: beside queues on disk",
     "k": f"TCP in from {MANY:,} connections, a message a write, mixed traffic",
+    "l": "TCP in, a topic of Kafka out, mixed traffic",
+    "m": "a topic of Kafka in, RELP out, mixed traffic",
+    "n": "RELP in, answered by a topic of Kafka (direct mode), mixed traffic",
 }
 
 
@@ -184,6 +198,35 @@ def _k(bench: Bench) -> Iterator[Case]:
             yield Case("k", f"{rate:,}/s", subject, measure, START_SECONDS + 5)
 
 
+def _l(bench: Bench) -> Iterator[Case]:
+    seconds = START_SECONDS + 3 + bench.count / 80_000
+    for compression in COMPRESSIONS:
+        subjects = [sending_relay(compression)]
+        if bench.packages is not None:
+            for queue in ("memory", "disk"):
+                subjects.append(sending_rsyslog(bench.packages, queue, compression))
+            for on_disk in (False, True):
+                found = sending_syslog_ng(bench.packages, compression, on_disk=on_disk)
+                subjects.append(found)
+        for subject in subjects:
+            yield Case("l", compression, subject, published, seconds)
+
+
+def _m(bench: Bench) -> Iterator[Case]:
+    subjects = [reading_relay()]
+    if bench.packages is not None:
+        subjects.append(reading_rsyslog(bench.packages))
+    for subject in subjects:
+        yield Case("m", "1 partition", subject, read, START_SECONDS + 6 + bench.count / 80_000)
+
+
+def _n(bench: Bench) -> Iterator[Case]:
+    subject = direct_relay(DIRECT_LINGER)
+    yield Case("n", f"{LATENCY_RATE:,}/s", subject, answered, START_SECONDS + 5)
+    name = f"broker away for {AWAY_SECONDS:g} s"
+    yield Case("n", name, subject, away, START_SECONDS + AWAY_SECONDS + 8)
+
+
 _CASES: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "a": _a,
     "b": _b,
@@ -196,4 +239,7 @@ _CASES: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "i": _i,
     "j": _j,
     "k": _k,
+    "l": _l,
+    "m": _m,
+    "n": _n,
 }

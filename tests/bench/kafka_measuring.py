@@ -1,0 +1,146 @@
+"""Measures subjects that send to a topic, or read one."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.bench.kafka_topic import Topic
+from tests.bench.load import BenchError, Generator
+from tests.bench.measuring import (
+    LATENCY_RATE,
+    LATENCY_SECONDS,
+    MIB,
+    RUN_SECONDS_MAX,
+    Bench,
+    Numbers,
+    per_message,
+    verified,
+    wait_all,
+)
+from tests.bench.subjects import Ports, Subject, ensure_running
+from tests.bench.usage import Watch
+from tests.processes import Program, free_port
+
+__all__ = ["AWAY_SECONDS", "answered", "away", "compared", "published", "read"]
+
+MIXED = "mixed"
+AWAY_SECONDS = 8.0
+"""As long as an election and a little."""
+AWAY_RATE = 100_000
+AWAY_CONNECTIONS = 50
+
+
+def published(bench: Bench, subject: Subject) -> Numbers:
+    """Mixed traffic over TCP into the topic, from the first octet to the last record."""
+    corpus = bench.corpus(MIXED)
+    assert corpus is not None
+    listen = free_port()
+    with Topic.running(bench.folder) as topic:
+        ports = Ports(("tcp", listen), ("kafka", topic.broker.port))
+        with bench.running(subject, ports) as program, Watch(program.pid) as watch:
+            options = {"corpus": corpus}
+            with bench.tools.generator("lines", listen, bench.count, **options) as generator:
+                sent = generator.wait_report(RUN_SECONDS_MAX)
+            arrived = topic.wait_count(
+                bench.count, RUN_SECONDS_MAX, lambda: ensure_running(subject, program)
+            )
+        seconds = arrived - sent["began_us"] / 1e6
+        twice = compared(subject, corpus, topic.payloads())
+    return {"messages/s": bench.count / seconds, **per_message(watch.usage, bench.count), **twice}
+
+
+def compared(subject: Subject, corpus: Path, found: Counter[bytes]) -> Numbers:
+    """That each message is in the topic; how many are there once more."""
+    expected = Counter(corpus.read_bytes().splitlines())
+    missing, more = expected - found, found - expected
+    strange = sum(number for payload, number in more.items() if payload not in expected)
+    if missing or strange:
+        raise BenchError(
+            f"{subject.name}: {sum(missing.values()):,} messages missing, {strange:,} strange:"
+            f" {next(iter(missing), b'')[:200]!r}, {next(iter(more), b'')[:200]!r}"
+        )
+    return {"came twice": more.total()} if more else {}
+
+
+def read(bench: Bench, subject: Subject) -> Numbers:
+    """A full topic to RELP, from the first message that arrives to the last one."""
+    corpus = bench.corpus(MIXED)
+    assert corpus is not None
+    payloads = corpus.read_bytes().splitlines()
+    upstream = free_port()
+    with Topic.running(bench.folder) as topic:
+        topic.fill(payloads)
+        options = {"corpus": corpus, "is_ordered": True}
+        with bench.sink(subject, upstream, len(payloads), **options) as sink:
+            ports = Ports(("kafka", topic.broker.port), (subject.output, upstream))
+            with bench.running(subject, ports) as program:
+                with Watch(program.pid) as watch:
+                    wait_all(sink, subject, program)
+                found = sink.end_and_report()
+    seconds = (found["last_us"] - found["first_us"]) / 1e6
+    numbers = {"messages/s": len(payloads) / seconds, **per_message(watch.usage, len(payloads))}
+    return {**numbers, **verified(subject, found)}
+
+
+def answered(bench: Bench, subject: Subject) -> Numbers:
+    """Milliseconds from when a message was due to its answer, LATENCY_RATE of mixed a second."""
+    count = LATENCY_RATE * LATENCY_SECONDS
+    listen = free_port()
+    with Topic.running(bench.folder) as topic:
+        ports = Ports(("relp", listen), ("kafka", topic.broker.port))
+        with bench.running(subject, ports) as program:
+            _warm_up(bench, listen)
+            with Watch(program.pid) as watch:
+                paces = {"corpus": bench.corpus(MIXED), "rate": LATENCY_RATE}
+                with bench.tools.generator("relp", listen, count, **paces) as generator:
+                    sent = generator.wait_report(RUN_SECONDS_MAX)
+    names = (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"))
+    numbers = {f"answered {shown} ms": sent["latency_us"][name] / 1000 for name, shown in names}
+    return {**numbers, "CPU µs": watch.usage.cpu_seconds / count * 1e6}
+
+
+def _warm_up(bench: Bench, listen: int) -> None:
+    """The first answer of an idempotent producer waits for its id."""
+    with bench.tools.generator("relp", listen, 100, corpus=bench.corpus(MIXED)) as generator:
+        generator.wait_report(RUN_SECONDS_MAX)
+
+
+def away(bench: Bench, subject: Subject) -> Numbers:
+    """The broker stands still for AWAY_SECONDS under load; then everything is answered."""
+    count = int(AWAY_RATE * (AWAY_SECONDS + 1))
+    listen = free_port()
+    with Topic.running(bench.folder) as topic:
+        ports = Ports(("relp", listen), ("kafka", topic.broker.port))
+        with bench.running(subject, ports) as program:
+            _warm_up(bench, listen)
+            with Watch(program.pid) as before:
+                time.sleep(1.0)
+            paces = {"rate": AWAY_RATE, "connections": AWAY_CONNECTIONS}
+            generator = bench.tools.generator(
+                "relp", listen, count, corpus=bench.corpus(MIXED), **paces
+            )
+            with generator, Watch(program.pid) as watch:
+                sent = _paused(topic, generator, subject, program)
+    grown = watch.usage.anonymous_bytes - before.usage.anonymous_bytes
+    return {
+        "own MiB before": before.usage.anonymous_bytes / MIB,
+        "own MiB at most": watch.usage.anonymous_bytes / MIB,
+        "grown MiB": grown / MIB,
+        "longest answer ms": sent["latency_us"]["max"] / 1000,
+    }
+
+
+def _paused(
+    topic: Topic, generator: Generator, subject: Subject, program: Program
+) -> dict[str, dict[str, float]]:
+    time.sleep(0.5)
+    topic.broker.pause()
+    try:
+        time.sleep(AWAY_SECONDS)
+        ensure_running(subject, program)
+        assert generator.is_running, generator.log()
+    finally:
+        topic.broker.resume()
+    return generator.wait_report(RUN_SECONDS_MAX)
