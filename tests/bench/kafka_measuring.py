@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from tests.bench.kafka_topic import Topic
 from tests.bench.load import BenchError, Generator
@@ -28,6 +30,8 @@ __all__ = ["AWAY_SECONDS", "WARM_UP", "answered", "away", "compared", "published
 MIXED = "mixed"
 WARM_UP = 1000
 """Messages that are sent before: an idempotent producer waits half a second for its id."""
+JOIN_SECONDS = 5.0
+"""More than it takes to join a group."""
 AWAY_SECONDS = 8.0
 """As long as an election and a little."""
 AWAY_RATE = 100_000
@@ -74,22 +78,32 @@ def compared(subject: Subject, corpus: Path, found: Counter[bytes]) -> Numbers:
 
 
 def read(bench: Bench, subject: Subject) -> Numbers:
-    """A full topic to RELP, from the first message that arrives to the last one."""
+    """A full topic to RELP, from when the subject may run to the last message that arrives.
+
+    It has joined its group, and read WARM_UP of the messages, before it is stopped and the topic
+    is filled.
+    """
     corpus = bench.corpus(MIXED)
     assert corpus is not None
     payloads = corpus.read_bytes().splitlines()
-    upstream = free_port()
+    count, upstream = len(payloads) - WARM_UP, free_port()
     with Topic.running(bench.folder) as topic:
-        topic.fill(payloads)
-        options = {"corpus": corpus, "is_ordered": True}
+        topic.fill(payloads[:WARM_UP])
+        options: dict[str, Any] = {"corpus": corpus, "is_ordered": True}
         with bench.sink(subject, upstream, len(payloads), **options) as sink:
             ports = Ports(("kafka", topic.broker.port), (subject.output, upstream))
             with bench.running(subject, ports) as program:
+                time.sleep(JOIN_SECONDS)
+                ensure_running(subject, program)
+                program.signal(signal.SIGSTOP)
+                topic.fill(payloads[WARM_UP:])
                 with Watch(program.pid) as watch:
+                    began = time.monotonic()
+                    program.signal(signal.SIGCONT)
                     wait_all(sink, subject, program)
                 found = sink.end_and_report()
-    seconds = (found["last_us"] - found["first_us"]) / 1e6
-    numbers = {"messages/s": len(payloads) / seconds, **per_message(watch.usage, len(payloads))}
+    seconds = found["last_us"] / 1e6 - began
+    numbers = {"messages/s": count / seconds, **per_message(watch.usage, count)}
     return {**numbers, **verified(subject, found)}
 
 

@@ -217,7 +217,7 @@ def _m(bench: Bench) -> Iterator[Case]:
     if bench.packages is not None:
         subjects.append(reading_rsyslog(bench.packages))
     for subject in subjects:
-        yield Case("m", "1 partition", subject, read, START_SECONDS + 6 + bench.count / 80_000)
+        yield Case("m", "1 partition", subject, read, START_SECONDS + 8 + bench.count / 80_000)
 
 
 def _n(bench: Bench) -> Iterator[Case]:
