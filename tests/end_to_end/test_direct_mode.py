@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.relay_process import RelayProcess
 from tests.relp_sender import RelpSender
 
 pytestmark = pytest.mark.slow
+
+ROUNDS = int(os.environ.get("DIRECT_ROUNDS", "2"))
+"""Kills of a receiver, and of a sender; `make torture` asks for more."""
 
 
 @pytest.fixture(params=["kafka", "nats"])
@@ -72,15 +76,19 @@ def test_receivers_that_are_killed_lose_nothing_and_double_nothing(
     senders = [
         Sender(programs, tmp_path / f"sender{n}", ports[::-1] if n % 2 else ports) for n in range(3)
     ]
-    for round_ in range(3):
+    for round_ in range(ROUNDS):
         for n, sender in enumerate(senders):
             sender.send(f"s{n}", 3000)
         killed = receivers[round_ % 2]
         killed.kill()
         killed.start()
+        sender = senders[round_ % len(senders)]
+        wait_until(lambda s=sender: s.received == len(s.sent), "it is in the queue", 60.0)
+        sender.relay.kill()
+        sender.relay.start()
     for sender in senders:
         count = len(sender.sent)
-        wait_until(lambda s=sender, c=count: s.received == c and not s.queued, "all is sent", 60.0)
+        wait_until(lambda s=sender, c=count: s.received == c and not s.queued, "all is sent", 90.0)
     log = engine.records()
     taken = take_by_the_rule(log)
     for sender in senders:
