@@ -29,6 +29,8 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("NATS_KILLS", "0"))  # `make torture` has the time for elections
 CUTS = 3 * KILLS or 10
 
+RETRY = {"retry_seconds_min": 0.1, "retry_seconds_max": 1.0}
+
 _SECONDS_MAX = 90.0  # several elections
 
 
@@ -43,8 +45,7 @@ class Sender:
         hosts = keys.pop("hosts", cluster.hosts)
         destination = {
             "connect": f"nats://{hosts}/LOGS",
-            "retry_seconds_min": 0.1,
-            "retry_seconds_max": 1.0,
+            **RETRY,
             **keys,
         }
         self.relay = RelayProcess.started(
@@ -152,6 +153,39 @@ def test_leaders_are_killed(programs: Programs, tmp_path: Path, keys: dict[str, 
             leader.start()
     sender.wait_delivered()
     check_stream(cluster, sender.count)
+
+
+def test_leaders_are_killed_while_a_relay_reads(programs: Programs, tmp_path: Path) -> None:
+    cluster = NatsCluster.started(programs, tmp_path / "nats")
+    cluster.add_stream("LOGS", ["logs.>"])
+    sender = Sender(programs, tmp_path / "sender", cluster)
+    source = {"listen": f"nats://{cluster.hosts}/LOGS", "consumer": "central", **RETRY}
+    reader = RelayProcess.started(
+        programs,
+        tmp_path / "reader",
+        name="reader",
+        sources={"bus": source},
+        destinations={"file": {"connect": f"file://{tmp_path}/out.log"}},
+    )
+
+    def taken() -> int:
+        return int(ask(str(reader.state_dir), "status")["destinations"][0]["received_records"])
+
+    def wait_taken() -> None:
+        before = taken()
+        wait_until(lambda: taken() > before, "more is read", seconds_max=_SECONDS_MAX)
+
+    with sender.sending():
+        for _ in range(KILLS or 1):
+            wait_taken()
+            leader = cluster.leader("LOGS")
+            leader.kill()
+            wait_taken()
+            leader.start()
+    sender.wait_delivered()
+    wait_until(lambda: taken() >= sender.count, "all is read", seconds_max=_SECONDS_MAX)
+    found = ask(str(reader.state_dir), "status")["sources"][0]
+    assert (taken(), found["held_back_records"]) == (sender.count, 0)
 
 
 def test_answers_are_lost(programs: Programs, tmp_path: Path) -> None:

@@ -62,15 +62,15 @@ def probe_consumer(login: Login, plan: ConsumerPlan, probe: Probe) -> None:
     if (found := probe_stream(login, plan.stream, probe)) is None:
         return
     _, info = found
-    if plan.subject and not any(
-        is_covered(*pair) or is_covered(pair[1][0], [pair[0]])
-        for pair in ((plan.subject, [each]) for each in info.subjects)
+    subject, subjects = plan.subject, [*info.subjects]
+    if subject and not (
+        is_covered(subject, subjects) or any(is_covered(each, [subject]) for each in subjects)
     ):
         probe.fail(
             "stream",
             "nats-stream",
-            f"stream {plan.stream} has no subject that {plan.subject} matches, only "
-            f"{', '.join(info.subjects)}",
+            f"stream {plan.stream} has no subject that {subject} matches, only "
+            f"{', '.join(subjects)}",
             "change subject",
         )
         return

@@ -45,7 +45,7 @@ PLACE = "place"
 """Name of the stored position of a source."""
 
 _BATCHES_MAX = 64  # that wait for their commit
-_SILENCE_SECONDS = 15.0  # three heartbeats
+_SILENCE_SECONDS = 9.0  # three heartbeats
 
 Arrived = tuple[bytes, bytes, bytes, bytes]
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay.service.nats.probe import probe_demands
+from relay.service.nats.probe import probe_consumer, probe_demands
 from relay.service.probes.probe import Finding, Probe, Severity
 from relay.transport.nats.client import Login
+from relay.transport.nats.consumer import ConsumerPlan
 from relay.transport.nats.stream import Demands
 from tests.engines.nats import NatsCluster
 from tests.processes import free_port, running_programs
@@ -21,6 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
     with running_programs() as programs:
         cluster = NatsCluster.started(programs, tmp_path_factory.mktemp("nats"), size=1)
         cluster.add_stream("LOGS", ["logs.>"], storage="memory")
+        cluster.add_stream("TOPICS", ["topics.>"], retention="interest")
         yield cluster
 
 
@@ -54,3 +56,21 @@ def test_no_server() -> None:
     (found,) = probed(free_port())
     assert found.fault == "nats-unreachable"
     assert "refused" in found.text
+
+
+@pytest.mark.parametrize(
+    ("stream", "subject", "text"),
+    [
+        ("LOGS", "", "stream LOGS: 1 replica, memory"),
+        ("LOGS", "logs.a", "stream LOGS: 1 replica, memory"),
+        ("LOGS", ">", "stream LOGS: 1 replica, memory"),
+        ("LOGS", "other.>", "has no subject that other.> matches, only logs.>"),
+        ("TOPICS", "", "has the retention interest"),
+    ],
+)
+def test_what_a_source_reads(server: NatsCluster, stream: str, subject: str, text: str) -> None:
+    login = Login([("127.0.0.1", server.ports[0])], "check", connect_seconds_max=5)
+    probe = Probe("source bus", 5.0)
+    probe_consumer(login, ConsumerPlan("n1", stream, "central", subject), probe)
+    assert text in probe.findings[-1].text
+    assert not server.api(f"CONSUMER.NAMES.{stream}")["consumers"]

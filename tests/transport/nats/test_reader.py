@@ -255,11 +255,11 @@ def test_nothing_is_asked_for_while_too_much_waits_for_its_commit() -> None:
 
 def test_a_consumer_without_a_sign_of_life_is_left() -> None:
     bench = Bench()
-    bench.clock.advance(10.0)
+    bench.clock.advance(8.0)
     bench.come((b"inbox", b"", b"NATS/1.0 100 Idle Heartbeat\r\n\r\n", b""))
-    bench.clock.advance(10.0)
+    bench.clock.advance(8.0)
     assert bench.reader.is_reading
-    bench.clock.advance(10.0)
+    bench.clock.advance(2.0)
     assert "no sign of life" in bench.reader.state
 
 
