@@ -1,8 +1,8 @@
 """The history of a queue's numbers, as the sending relay keeps it.
 
-One for each queue of a destination, a position named `SENT` + "/" + the queue's id, as
-JSON: {"id": …, "epochs": [[epoch, seq of the first record stored in it], …], "place": …}.  Each
-start of the relay begins an epoch.  Their purpose is explained in
+One for each queue of a destination, a position named `SENT` + "/" + the queue's id, as JSON:
+{"id": …, "epochs": [[epoch, seq of the first record stored in it], …], "place": …, "is_copy": …}.
+Each start of the relay begins an epoch.  Their purpose is explained in
 `relay/wire/relp/lineage.py`.
 
 An epoch whose records have all left the queue tells nothing any more and is
@@ -29,6 +29,8 @@ class Lineage(msgspec.Struct, frozen=True):
     epochs: list[tuple[str, int]]
     place: str = ""
     """Where a log keeps its records, such as a topic and its partitions; empty = it is not said."""
+    is_copy: bool = False
+    """The queue was restored from a backup, so other records of its numbers may have been sent."""
 
     @classmethod
     def new(cls, next_seq: int) -> Lineage:
@@ -65,7 +67,7 @@ class Lineage(msgspec.Struct, frozen=True):
         """With one more epoch, which begins at `next_seq`."""
         epochs = [*self.epochs, (_new_epoch(), next_seq)]
         kept = [epoch for epoch, (_, stop) in pairwise(epochs) if stop > acknowledged_seq]
-        return Lineage(self.id, [*kept[1 - EPOCHS_MAX :], epochs[-1]], self.place)
+        return Lineage(self.id, [*kept[1 - EPOCHS_MAX :], epochs[-1]], self.place, self.is_copy)
 
     def contains(self, seq: int, *, epoch: str, next_seq: int) -> bool:
         """Whether record `seq` can have been sent in `epoch`, one of this history.

@@ -22,6 +22,11 @@ from relay.wire.relp.lineage import (
     is_refused,
 )
 
+_OF_A_COPY = (
+    "this queue was restored from a backup, and the receiver cannot say what has come from it "
+    "since: its records get other numbers, and messages may come twice, this once"
+)
+
 
 class Numbering:
     """The lineage of one queue: the producer id and epoch of its records.
@@ -83,10 +88,13 @@ class Numbering:
         """
         if is_refused(answer):
             return self._refused()
+        have = high_water_mark_in(answer)
+        knows_nothing = is_passed(answer) or (have is not None and not have.seq)
+        if knows_nothing and self._lineage is not None and self._lineage.is_copy:
+            return self._renew(_OF_A_COPY)
         if is_passed(answer):
             self._is_new = False
             return offer.first
-        have = high_water_mark_in(answer)
         if have is None:
             return None
         if have.seq < offer.first:
@@ -117,13 +125,18 @@ class Numbering:
     async def keep_place(self, place: str) -> None:
         """Note where a log keeps the records, between two sessions; fails with QueueError.
 
-        Where that has changed, what is there and what comes next are no longer in one order, so a
-        reader could take the older records for duplicates: they get another lineage.
+        To be called before each session with a log that does not tell what it has.  Where the
+        place has changed, what is there and what comes next are no longer in one order, so a reader
+        could take the older records for duplicates: they get another lineage.  So do those of a
+        queue that was restored, as readers may have later records of the same numbers.
         """
         lineage = self._lineage
-        if lineage is None or lineage.place == place:
+        if lineage is None or (lineage.place == place and not lineage.is_copy):
             return
-        if lineage.place:
+        if lineage.is_copy:
+            self._on_trouble(_OF_A_COPY)
+            lineage = Lineage.new(self._drain.stored_seq)
+        elif lineage.place:
             self._on_trouble(
                 f"records go to {place} now, and went to {lineage.place} before: they get other "
                 "numbers, and messages that were in flight may come twice, this once"

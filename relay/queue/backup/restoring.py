@@ -5,7 +5,8 @@ a receiver of another relay which records it has already (`relay/wire/relp/linea
 has from before the backup is not sent again; if it has more than the backup, or knows another
 epoch, the relay notices, takes a new lineage, and sends what waits once more.  The id by which
 relays recognise their own messages is not restored: a copy must not take those of the original
-for its own.
+for its own.  The lineages are marked as those of a copy, since a log answers nothing: what reads it
+would drop new records that have numbers of old ones, so for a log the relay takes a new lineage.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from relay.model.text import size
 from relay.queue.backup.writing import NOTE, BackupNote
 from relay.queue.files.environment import open_environment, our_errors
 from relay.queue.files.ownership import sync_names, take_ownership
+from relay.queue.lineage import SENT, Lineage
+from relay.queue.positions import sealed, unsealed
 from relay.queue.repair.compatibility import examine
 from relay.queue.repair.verify import verify
 
@@ -28,6 +31,7 @@ _PIECE_BYTES = 1024 * 1024
 _MAP_SLACK_BYTES = 1024**3
 _NOTE_BYTES_MAX = 16 * 1024 * 1024
 _OWN_ID = b"/relay/id"
+_LINEAGES = f"{SENT}/".encode()
 _MAY_BE_THERE = {"owner.lock", "lock.mdb", "headroom", "new", "given-up"}
 
 
@@ -120,15 +124,29 @@ def _copy(source: str, target: str) -> int:
 
 
 def _begin_anew(folder: str, file_bytes: int) -> None:
-    """Forget who the relay was."""
+    """Forget who the relay was, and mark the lineages."""
     with our_errors("the queue cannot be restored", folder):
         environment = open_environment(folder, file_bytes + _MAP_SLACK_BYTES)
         try:
             positions = environment.open_db(b"positions")
             with environment.begin(write=True) as txn:
                 txn.delete(_OWN_ID, db=positions)
+                cursor = txn.cursor(db=positions)
+                more = cursor.set_range(_LINEAGES)
+                while more and (key := bytes(cursor.key())).startswith(_LINEAGES):
+                    if (marked := _marked(key, bytes(cursor.value()))) is not None:
+                        cursor.put(key, marked)
+                    more = cursor.next()
         finally:
             environment.close()
+
+
+def _marked(key: bytes, value: bytes) -> bytes | None:
+    """The history of a queue, with a note that the original has sent other records since."""
+    lineage = Lineage.decode(unsealed(key, value))
+    if lineage is None:
+        return None
+    return sealed(key, msgspec.structs.replace(lineage, is_copy=True).encode())
 
 
 def _give_to_owner(path: str, new: str) -> None:

@@ -334,8 +334,8 @@ class _Opening:
         placing = self._configuration.placing
         if numbering is None or placing.has_keys:
             return ""
-        if not placing.has_topics:
-            await numbering.keep_place(f"topic {facts.name} of {facts.partitions} partitions")
+        place = f"topic {facts.name} of {facts.partitions} partitions"
+        await numbering.keep_place("" if placing.has_topics else place)
         offer = numbering.offer()
         return "" if offer is None else offer.id
 

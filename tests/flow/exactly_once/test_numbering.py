@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
 
@@ -74,6 +75,31 @@ def test_who_does_not_answer_gets_it_at_least_once(setup: Setup, line: bytes) ->
 def test_who_passes_the_numbers_on_gets_what_waits(setup: Setup) -> None:
     assert setup.begin(PASSED) == FIRST
     assert (setup.texts, setup.drain.skips) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "answer", [PASSED, format_high_water_mark(HighWaterMark(0, "0" * 16)), None]
+)
+def test_a_restored_queue_becomes_somebody_new_for_a_log(
+    setup: Setup, answer: bytes | None
+) -> None:
+    copy = msgspec.structs.replace(setup.lineage, is_copy=True, place="logs")
+    numbering = setup.numbering = Numbering(
+        copy, drain=setup.drain, save=setup.save, on_trouble=setup.texts.append
+    )
+    begun = setup.begin(answer) if answer else ensureDeferred(numbering.keep_place("logs"))
+    assert isinstance(begun, Deferred)
+    assert "this queue was restored from a backup" in setup.texts[0]
+    ((renewed, saved),) = setup.saved
+    saved.callback(None)
+    assert renewed.id != copy.id and not renewed.is_copy
+    offer = numbering.offer()
+    assert offer is not None and offer.id == renewed.id
+    if answer:
+        assert setup.begin(answer) == FIRST
+    else:
+        ensureDeferred(numbering.keep_place("logs"))
+    assert (len(setup.texts), len(setup.saved)) == (1, 1)
 
 
 def test_who_does_not_know_the_lineage_gets_what_waits(setup: Setup) -> None:
