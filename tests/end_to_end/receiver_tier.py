@@ -36,7 +36,6 @@ RECEIVERS = 3
 MAP_BYTES = 2**30
 DOWN_SECONDS_MAX = 1.0
 CALM_SECONDS_MAX = 1.0
-ARRIVE_SECONDS_MAX = 90.0
 SHOWN_MAX = 12  # runs of numbers that a failure names
 QUICK = {"retry_seconds_min": 0.05, "retry_seconds_max": 0.3}
 
@@ -152,11 +151,11 @@ class Tier:
         for program in (balancer, *self.relays):
             program.wait_ready()
 
-    def wait_for_all(self) -> None:
+    def wait_for_all(self, seconds_max: float) -> None:
         """Wait until the reader has as many messages as were written; say where the rest is."""
         total = sum(self.files.counts)
         try:
-            wait_until(lambda: self._read() >= total, f"{total} messages read", ARRIVE_SECONDS_MAX)
+            wait_until(lambda: self._read() >= total, f"{total} messages read", seconds_max)
         except AssertionError as error:
             print(f"{error}: {self._read()}")
             for relay in self.relays:

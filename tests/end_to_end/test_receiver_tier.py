@@ -32,6 +32,7 @@ pytestmark = pytest.mark.slow
 
 SENDERS = int(os.environ.get("TIER_SENDERS", "3"))
 SECONDS = float(os.environ.get("TIER_SECONDS", "6"))
+ARRIVE_SECONDS_MAX = 60.0 + SECONDS
 PAUSE_SECONDS = 0.05
 PARTITIONS = 6
 
@@ -130,7 +131,7 @@ def test_every_message_once_and_in_order(engine: str, programs: Programs, tmp_pa
     happened = trouble(tier, random.Random(seed), SECONDS)
     files.finish()
     print(dict(sorted(Counter(happened).items())))
-    tier.wait_for_all()
+    tier.wait_for_all(ARRIVE_SECONDS_MAX)
     tier.stop()
     tier.assert_exactly_once()
 
