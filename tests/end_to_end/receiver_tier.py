@@ -14,6 +14,7 @@ import random
 import re
 import signal
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -272,9 +273,11 @@ def trouble(tier: Tier, chance: random.Random, seconds: float) -> list[str]:
     """
     happened: list[str] = []
     moments = threading.Event()
-    spent = 0.0
-    while spent < seconds:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         stopped: list[RelayProcess] = []
+        if not happened or chance.random() < 0.4:  # the engine has its share in a short run, too
+            happened.append(tier.engine.disturb(chance))
         for victim in chance.sample(tier.relays, chance.choice((1, 1, 2, 3))):
             if not victim.is_running:
                 continue
@@ -285,8 +288,6 @@ def trouble(tier: Tier, chance: random.Random, seconds: float) -> list[str]:
                 victim.signal(signal.SIGSTOP)
                 stopped.append(victim)
                 happened.append(f"stop {victim.name}")
-        if not spent or chance.random() < 0.4:  # the engine has its share in a short run, too
-            happened.append(tier.engine.disturb(chance))
         down, calm = chance.uniform(0, DOWN_SECONDS_MAX), chance.uniform(0, CALM_SECONDS_MAX)
         moments.wait(down)
         for relay in stopped:
@@ -296,7 +297,6 @@ def trouble(tier: Tier, chance: random.Random, seconds: float) -> list[str]:
             if not relay.is_running:
                 relay.start(wait=chance.random() < 0.5)
         moments.wait(calm)
-        spent += down + calm
     for relay in tier.relays:
         relay.wait_ready()
     return happened
