@@ -121,6 +121,7 @@ class Answering:
         self._told = ""  # the state, as the publisher says it
         self._is_well = True
         self._retry: DelayedCall | None = None
+        self._look: DelayedCall | None = None  # while trouble lasts and nothing is in flight
         self._closing: list[Deferred[None]] = []
 
     def use(self, limits: DirectLimits, *, one_by_one: bool) -> None:
@@ -231,6 +232,14 @@ class Answering:
         self._told, self._is_well = text, is_well
         if is_well and not self._state.ready:
             self._state.became_ready(text)
+        # It may be dead, and only a record that it fails would say so.
+        if not is_well and not self._runs.records and self._look is None:
+            self._look = self._parts.clock.callLater(_WAIT_SECONDS_MAX, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        if not self._is_well and not self._runs.records:
+            self._failed(self._told)
 
     def _progressed(self) -> None:
         if not self._state.ready and self._is_well and self._publisher is not None:
@@ -249,6 +258,9 @@ class Answering:
     def _end_publisher(self) -> None:
         publisher, self._publisher = self._publisher, None
         self._starts += 1
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self._runs.detach()
         if publisher is not None:
             closed = publisher.close()

@@ -138,6 +138,32 @@ def test_a_publisher_that_cannot_be_made_is_tried_again() -> None:
     assert len(source.publishers) == 1
 
 
+def test_trouble_with_nothing_in_flight_makes_another_publisher_after_a_while(
+    source: Source,
+) -> None:
+    source.events[0].on_state("topic logs is missing", False)
+    source.clock.advance(10)
+    assert source.publishers[0].closed
+    assert "topic logs is missing, next try in" in source.answering.state_text
+    source.clock.advance(2)
+    source.events[1].on_state("3 brokers", True)
+    assert source.answering.is_ready
+
+
+def test_trouble_that_is_over_ends_no_publisher(source: Source) -> None:
+    source.events[0].on_state("brokers away", False)
+    source.events[0].on_state("3 brokers", True)
+    source.clock.advance(11)
+    assert not source.publishers[0].closed
+
+
+def test_trouble_while_records_wait_is_for_the_publisher_to_retry(source: Source) -> None:
+    source.events[0].on_state("brokers away", False)
+    source.publish(b"x")
+    source.clock.advance(11)
+    assert not source.publishers[0].closed
+
+
 def test_a_record_that_waits_for_long_is_not_well(source: Source) -> None:
     source.events[0].on_state("3 brokers", True)
     source.publish(b"x")
