@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,6 +22,7 @@ RECORDS_MAX = 65_536
 """Records in flight."""
 BYTES_MAX = 64 * 2**20
 """The same in bytes, give or take a batch of the drain."""
+CLOSE_SECONDS_MAX = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +69,7 @@ class KafkaSession:
         self._publisher = publisher
         self._parts = parts
         self._drain = parts.drain
+        self._clock = clock
         self._timers = Timers(clock)
         self._waiting: deque[_Part] = deque()
         self._records = self._bytes = 0  # in flight
@@ -94,12 +96,16 @@ class KafkaSession:
         self._settle()
 
     def close(self) -> Deferred[None]:
-        """End it; fires when its thread has ended."""
+        """End it; fires when its thread has ended, or after `CLOSE_SECONDS_MAX`."""
         if not self._closed:
             self._closed = True
             self._timers.cancel_all()
             self._drain.detach(self)
-        return self._publisher.close()
+        closed = self._publisher.close()
+        # A name server that does not answer may keep the thread: it ends by itself then.
+        closed.addTimeout(CLOSE_SECONDS_MAX, self._clock)  # type: ignore[arg-type]  # zope
+        closed.addErrback(_is_late)
+        return closed
 
     def cut(self, why: str) -> None:
         """End it although brokers are there."""
@@ -193,3 +199,7 @@ class KafkaSession:
         if not self._closed:
             self.close()
             self._parts.on_failure(f"{self._parts.state.target}: {reason}")
+
+
+def _is_late(failure: Failure) -> None:
+    failure.trap(TimeoutError)

@@ -127,7 +127,6 @@ class Wired:
 
     def stop(self, service: Any) -> None:
         stopped: Deferred[None] = service.stopService()
-        self.reactor.advance(2)  # what is in flight is awaited for a second
         self.reactor.settle(stopped)
 
 

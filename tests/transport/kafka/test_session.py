@@ -11,6 +11,7 @@ from relay.flow.publishing import PublisherFailed, RecordRefused, Run
 from relay.transport.kafka import session as session_module
 from relay.transport.kafka.session import KafkaSession, SessionParts
 from relay.transport.upstream import UpstreamState
+from tests.connections import fired
 
 
 class Publisher:
@@ -203,6 +204,17 @@ def test_a_cut(setup: Setup) -> None:
     assert setup.failures == ["k1:9092/logs: stalled"]
     setup.session.cut("again")
     assert len(setup.failures) == 1
+
+
+def test_a_close_does_not_wait_for_ever(setup: Setup) -> None:
+    held: Deferred[None] = Deferred()
+    setup.publisher.close = lambda: held
+    closed = setup.session.close()
+    setup.clock.advance(0.9)
+    assert not closed.called
+    setup.clock.advance(0.2)
+    assert fired(closed) == [None]
+    held.callback(None)  # late, and no error
 
 
 def test_a_close_is_no_failure(setup: Setup) -> None:
