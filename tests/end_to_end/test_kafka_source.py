@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from relay.cli.control_client import ask
+from tests.engines.mock_cluster import MockCluster
 from tests.engines.tansu import GROUP_OPTIONS, Tansu
 from tests.engines.topics import produce
-from tests.processes import Programs, running_programs, wait_until
+from tests.processes import Programs, free_port, running_programs, wait_until
 from tests.relay_process import RelayProcess
 
 pytestmark = pytest.mark.slow
@@ -39,12 +41,18 @@ def numbers(lineage: uuid.UUID, start: int, stop: int) -> list[dict[str, bytes]]
     ]
 
 
-def reader(programs: Programs, folder: Path, tansu: Tansu, **keys: Any) -> RelayProcess:
-    source = {"listen": f"kafka://{tansu.address}/logs", "retry_seconds_max": 1, **keys}
+def reader(
+    programs: Programs, folder: Path, brokers: Tansu | MockCluster, **keys: Any
+) -> RelayProcess:
+    """A relay that reads the topic and writes a file, or to `connect`."""
+    out = {"connect": keys.pop("connect", f"file://{folder}/out"), "format": "raw"}
     relay = RelayProcess(
         folder,
-        sources={"bus": source},
-        destinations={"out": {"connect": f"file://{folder}/out", "format": "raw"}},
+        relay=keys.pop("relay", {}),
+        sources={
+            "bus": {"listen": f"kafka://{brokers.address}/logs", "retry_seconds_max": 1, **keys}
+        },
+        destinations={"out": out},
     )
     programs.add(relay)
     relay.start()
@@ -92,25 +100,24 @@ def status_of(relay: RelayProcess) -> dict[str, Any]:
 def test_a_group_loses_nothing_when_partitions_move(programs: Programs, tmp_path: Path) -> None:
     tansu = Tansu.started(programs, tmp_path, topics={"logs": 2})
     keys = {"group": "central", "options": GROUP_OPTIONS}
+    expected: list[bytes] = []
+
+    def produce_to_both(start: int, stop: int) -> None:
+        for partition in (0, 1):
+            values = [b"%b p%d" % (text, partition) for text in texts(start, stop)]
+            produce(tansu.address, "logs", values, partition=partition)
+            expected.extend(values)
+
     first = reader(programs, tmp_path / "a", tansu, group_instance="a", **keys)
     wait_until(lambda: len(status_of(first)["partitions"]) == 2, "two partitions", SECONDS_MAX)
-    for partition in (0, 1):
-        produce(tansu.address, "logs", texts(0, 500), partition=partition)
-    wait_for(texts(0, 500), first)
+    produce_to_both(0, 500)
+    wait_for(expected, first)
     second = reader(programs, tmp_path / "b", tansu, group_instance="b", **keys)
     wait_until(lambda: len(status_of(second)["partitions"]) == 1, "one partition", SECONDS_MAX)
-    for partition in (0, 1):
-        produce(tansu.address, "logs", texts(500, 1000), partition=partition)
-    wait_for(texts(500, 1000), first, second)
-    second.stop()
-    for partition in (0, 1):
-        produce(tansu.address, "logs", texts(1000, 1500), partition=partition)
-    second.start()  # a static member: its partition has waited for it
-    wait_for(texts(1000, 1500), first, second)
-    wait_until(lambda: lines(first, second).count(texts(1499, 1500)[0]) >= 2, "both", SECONDS_MAX)
-    got = lines(first, second)
-    assert set(got) == set(texts(0, 1500))
-    assert len(got) >= 3000
+    produce_to_both(500, 1000)
+    wait_for(expected, first, second)
+    assert set(lines(first, second)) == set(expected)
+    assert any(line in lines(second) for line in expected[1000:])
 
 
 def test_a_topic_that_comes_later(programs: Programs, tmp_path: Path) -> None:
@@ -146,3 +153,48 @@ def test_a_stop_is_quick_and_takes_all_threads_along(programs: Programs, tmp_pat
     relay.stop()
     assert "has not ended" not in relay.log()
     tansu.resume()
+
+
+def test_records_that_retention_has_removed_are_counted(programs: Programs, tmp_path: Path) -> None:
+    with MockCluster(brokers=1, topics={"logs": 1}) as mock:
+        relay = reader(programs, tmp_path / "relay", mock, partitions="0")
+        produce(mock.address, "logs", texts(0, 10), headers=numbers(uuid.uuid4(), 0, 10))
+        wait_for(texts(0, 10), relay)
+        relay.stop()
+        lineage = uuid.uuid4()
+        # One batch each: the cluster removes whole ones.
+        for start in (10, 20):
+            headers = numbers(lineage, start, start + 10)
+            produce(mock.address, "logs", texts(start, start + 10), headers=headers)
+        mock.delete_records("logs", 0, 20)
+        relay.start()
+        wait_for(texts(20, 30), relay)
+        assert lines(relay) == texts(0, 10) + texts(20, 30)
+        assert status_of(relay)["missing_records"] == 10
+        assert "10 records were removed before they were read, 10 to 19" in relay.log()
+
+
+def test_a_full_queue_pauses_and_the_group_keeps_its_member(
+    programs: Programs, tmp_path: Path
+) -> None:
+    tansu = Tansu.started(programs, tmp_path, topics={"logs": 1})
+    values = [
+        b"<13>1 2026-01-01T00:00:00Z h a - - - %d %b" % (at, b"x" * 1000) for at in range(6000)
+    ]
+    produce(tansu.address, "logs", values)
+    relay = reader(
+        *(programs, tmp_path / "relay", tansu),
+        group="central",
+        options=GROUP_OPTIONS,
+        connect=f"relp://127.0.0.1:{free_port()}",
+        relay={"queue_bytes_max": "2 MiB"},
+    )
+    wait_until(lambda: "paused" in status_of(relay)["state"], "a pause", SECONDS_MAX)
+    # The broker throws out who has not polled for six seconds; a moment more than that.
+    since = time.monotonic()
+    wait_until(lambda: time.monotonic() > since + 8, "eight seconds", SECONDS_MAX)
+    report = status_of(relay)
+    assert report["consumers"] == 1
+    assert report["stored_records"] < len(values)
+    assert list(report["partitions"]) == ["0"]
+    assert "max.poll.interval" not in relay.log()
