@@ -25,7 +25,17 @@ from tests.bench.subjects import Ports, Subject, ensure_running
 from tests.bench.usage import Watch
 from tests.processes import Program, free_port
 
-__all__ = ["AWAY_SECONDS", "WARM_UP", "answered", "away", "compared", "published", "read"]
+__all__ = [
+    "AWAY_CONNECTIONS",
+    "AWAY_SECONDS",
+    "WARM_UP",
+    "answered",
+    "away",
+    "compared",
+    "hurried",
+    "published",
+    "read",
+]
 
 MIXED = "mixed"
 WARM_UP = 1000
@@ -122,6 +132,22 @@ def answered(bench: Bench, subject: Subject) -> Numbers:
     names = (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"))
     numbers = {f"answered {shown} ms": sent["latency_us"][name] / 1000 for name, shown in names}
     return {**numbers, "CPU µs": watch.usage.cpu_seconds / count * 1e6}
+
+
+def hurried(bench: Bench, subject: Subject) -> Numbers:
+    """As fast as AWAY_CONNECTIONS are answered."""
+    listen = free_port()
+    with Topic.running(bench.folder) as topic:
+        ports = Ports(("relp", listen), ("kafka", topic.broker.port))
+        with bench.running(subject, ports) as program:
+            _warm_up(bench, listen)
+            options: dict[str, Any] = {"corpus": bench.corpus(MIXED)}
+            options["connections"] = AWAY_CONNECTIONS
+            generator = bench.tools.generator("relp", listen, bench.count, **options)
+            with Watch(program.pid) as watch, generator:
+                sent = generator.wait_report(RUN_SECONDS_MAX)
+    seconds = (sent["ended_us"] - sent["began_us"]) / 1e6
+    return {"messages/s": bench.count / seconds, **per_message(watch.usage, bench.count)}
 
 
 def _warm_up(bench: Bench, listen: int) -> None:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from tests.bench.kafka_measuring import AWAY_SECONDS, answered, away, published, read
+from tests.bench.kafka_measuring import (
+    AWAY_CONNECTIONS,
+    AWAY_SECONDS,
+    answered,
+    away,
+    hurried,
+    published,
+    read,
+)
 from tests.bench.kafka_subjects import (
     direct_relay,
     reading_relay,
@@ -223,6 +231,8 @@ def _m(bench: Bench) -> Iterator[Case]:
 def _n(bench: Bench) -> Iterator[Case]:
     subject = direct_relay(DIRECT_LINGER)
     yield Case("n", f"{LATENCY_RATE:,}/s", subject, answered, START_SECONDS + 5)
+    seconds = START_SECONDS + bench.count / 100_000
+    yield Case("n", f"{AWAY_CONNECTIONS} connections", subject, hurried, seconds)
     name = f"broker away for {AWAY_SECONDS:g} s"
     yield Case("n", name, subject, away, START_SECONDS + AWAY_SECONDS + 8)
 

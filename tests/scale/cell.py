@@ -19,7 +19,7 @@ from random import Random
 
 from tests.scale.arithmetic import Site
 from tests.scale.events import Clock, Histogram, Server, poisson
-from tests.scale.figures import PAYLOAD_OCTETS, figure, octets_of_a_record
+from tests.scale.figures import PENDING_OCTETS, figure, octets_of_a_record
 from tests.scale.parts import Batch, Broker, Cohort, Link, Partition, Receiver, Stream, taken
 
 __all__ = ["Cell", "Plan", "Second"]
@@ -55,7 +55,7 @@ class Plan:
     site: Site
     compression: str = "zstd"
     readers: int = 12
-    pending: int = int(figure("pending") * 2**20 / PAYLOAD_OCTETS)
+    pending: int = int(figure("pending") * 2**20 / PENDING_OCTETS)
     copies: int = 1
 
 
