@@ -216,7 +216,9 @@ def main(arguments: list[str]) -> int:
         return 1
     bill = json.dumps(bill_of(parts, own_name), indent=1, ensure_ascii=False)
     (folder / "sbom.cdx.json").write_text(bill + "\n")
-    (folder / "copyright").write_text(copyright_of(parts, own.texts[0][1]))
+    # Debian has the texts of common licences, and wants no copies of them in this file.
+    head = own.texts[0][1] if own_name == OWN else f"{own.name}: {own.licence}\n"
+    (folder / "copyright").write_text(copyright_of(parts, head))
     (folder / "licences.txt").write_text(licences_of(parts))
     return 0
 

@@ -126,6 +126,9 @@ def install_add_on(version: str, moment: datetime) -> None:
     main_part = re.split("[<>=~! ]", needed[0])[0]
     if write_bill_of_materials([str(site), str(documents), main_part]):
         raise BuildFailed(f"there is no bill of materials of {ADD_ON}, so there is no package")
+    overrides = ADD_ON_STAGE / "usr/share/lintian/overrides" / ADD_ON
+    overrides.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy/package/lintian-overrides-kafka", overrides)
     entry = changelog_entry(ADD_ON, version, moment)
     (documents / "changelog.Debian.gz").write_bytes(gzip.compress(entry, 9, mtime=0))
 

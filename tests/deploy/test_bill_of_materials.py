@@ -102,4 +102,4 @@ def test_a_package_beside_ours_has_a_bill_of_its_own(tmp_path: Path) -> None:
     bill = json.loads((tmp_path / "sbom.cdx.json").read_text())
     assert bill["metadata"]["component"]["name"] == "client"
     assert [part["name"] for part in bill["components"]] == ["codec"]
-    assert (tmp_path / "copyright").read_text().startswith("The licence of client.\n")
+    assert (tmp_path / "copyright").read_text().startswith("client: Apache-2.0\n")
