@@ -30,7 +30,7 @@ SUB_PACKAGES = {
     "queue": ["admission", "files", "repair", "history", "compaction", "inspect", "backup"],
     "service": [
         *("configuration", "tables", "checks", "probes", "routes", "process", "tls", "queue"),
-        *("destinations", "sources", "direct", "kafka", "nats", "alerts", "web", "handover"),
+        *("destinations", "sources", "direct", "kafka", "log", "nats", "alerts", "web", "handover"),
         "reloading",
     ],
     "observe": ["alerts", "web", "page"],

@@ -5,16 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import ClassVar
 
-from twisted.application.internet import backoffPolicy
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
-
-from relay.flow.exactly_once.reading import ReadLineages
 from relay.model.origin import Origin, Transport
-from relay.model.text import Document, counted
+from relay.model.text import counted
 from relay.service.configuration.keys import group as keys
 from relay.service.configuration.keys import key
 from relay.service.configuration.model import Retry, SourceConfiguration, TlsConfiguration, Where
@@ -30,16 +24,15 @@ from relay.service.kafka.keys import (
     sasl_warnings,
 )
 from relay.service.kafka.probing import probe_topic
+from relay.service.log.source import LogSource, new_sieve, retry_policy
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
-from relay.service.sources.kind import Positions, SourceKind, SourceParts
+from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import read_from_key, split_problems
-from relay.service.sources.service import Receiving, SourceService
+from relay.service.sources.service import Receiving
 from relay.transport.kafka.consumer import Plan
 from relay.transport.kafka.reader import KafkaReader
 from relay.transport.kafka.taking import Taking
-from relay.transport.reception import ConvertedIntake, OversizePolicy, Reception
-from relay.wire.framing.charset import Charset
 
 _SHOWN_MAX = 10
 _NAME = ("a name of 1 to 200 ASCII letters, digits, '.', '_' and '-'", r"[A-Za-z0-9._-]{1,200}")
@@ -127,61 +120,6 @@ class KafkaTlsSourceConfiguration(KafkaSourceConfiguration):
     tls: TlsConfiguration = keys(BrokerTls, without=TLS_WITHOUT)
 
 
-class KafkaSource(SourceService):
-    """Reads a topic.  There is nothing to bind: it connects to the brokers.
-
-    Args:
-        positions: How far a source has read, by name; the queue knows once it is open.
-        files: The files of TLS, which it waits for.
-    """
-
-    def __init__(
-        self,
-        configuration: SourceConfiguration,
-        receiving: Receiving,
-        *,
-        reader: KafkaReader,
-        positions: Positions,
-        files: Prerequisite,
-    ) -> None:
-        super().__init__(configuration, receiving)
-        self._reader = reader
-        self._positions = positions
-        self._files = files
-        self._is_begun = False
-        files.when_fulfilled(self._begin)
-
-    def startService(self) -> None:
-        Service.startService(self)
-        if not self._files.trouble:
-            self._begin()
-
-    def _begin(self) -> None:
-        # New files are for the next consumer; one that reads goes on.
-        if self.running and not self._is_begun:
-            self._is_begun = True
-            self._reader.start(self._positions(self.id))
-            self._log.info("source {id}: reads {address}", id=self.id, address=self.address)
-
-    def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
-        return self._reader.stop() if self._is_begun else succeed(None)
-
-    def report(self) -> Document:
-        reader, lags = self._reader, self._reader.lags()
-        return {
-            **super().report(),
-            "state": self._files.state or reader.state,
-            "ready": reader.is_reading,
-            "consumers": reader.consumers,
-            "partitions": {
-                str(number): {"lag_records": lags.get(number)} for number in reader.assigned
-            },
-            "lag_records": sum(lags.values()) if lags else None,
-            "held_back_records": reader.taking.held_back,
-        }
-
-
 def _settings(
     configuration: KafkaSourceConfiguration, parts: SourceParts, files: Prerequisite
 ) -> Callable[[], Mapping[str, str]]:
@@ -212,50 +150,21 @@ def _plan(configuration: KafkaSourceConfiguration, parts: SourceParts, files: Pr
     )
 
 
-def _in_utf8(
-    configuration: KafkaSourceConfiguration, reception: Reception
-) -> tuple[Reception, int]:
-    """Where records go, and how long they may be before they are UTF-8."""
-    longest = configuration.frame_bytes_max
-    if configuration.parse.encoding is None:
-        return reception, longest
-    charset = Charset(configuration.parse.encoding)
-    intake = ConvertedIntake(
-        reception, charset=charset, frame_bytes_max=longest, oversize=configuration.oversize
-    )
-    return replace(reception, intake=intake), longest * charset.shrinkage_max
-
-
 def _make(
     configuration: KafkaSourceConfiguration, receiving: Receiving, parts: SourceParts
-) -> KafkaSource:
+) -> LogSource:
     files = Prerequisite("it does not read until the files are right")
-    reception, frame_bytes_max = _in_utf8(configuration, receiving.reception)
-    listen, retry = configuration.listen, configuration.retry
-    taking = Taking(
-        reception,
-        topic=configuration.topic,
-        origin=Origin(configuration.id, configuration.transport, listen.host, listen.port),
-        lineages=ReadLineages(
-            configuration.id,
-            load=partial(parts.positions, configuration.id),
-            now=parts.wall.now,
-            lineages_max=parts.lineages_max,
-        ),
-        oversize=OversizePolicy(
-            configuration.oversize, frame_bytes_max=frame_bytes_max, counters=reception.counters
-        ),
-    )
+    listen = configuration.listen
+    origin = Origin(configuration.id, configuration.transport, listen.host, listen.port)
+    reception, sieve = new_sieve(configuration, receiving, parts, origin)
     reader = KafkaReader(
         reception,
         _plan(configuration, parts, files),
-        taking=taking,
-        retry_seconds=backoffPolicy(
-            initialDelay=retry.retry_seconds_min, maxDelay=retry.retry_seconds_max, factor=2.0
-        ),
+        taking=Taking(reception, topic=configuration.topic, sieve=sieve),
+        retry_seconds=retry_policy(configuration.retry),
         reactor=receiving.reactor,
     )
-    return KafkaSource(
+    return LogSource(
         configuration, receiving, reader=reader, positions=parts.positions, files=files
     )
 

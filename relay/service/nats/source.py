@@ -6,12 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from twisted.application.internet import backoffPolicy
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-
-from relay.flow.exactly_once.reading import ReadLineages
-from relay.model.text import Document
+from relay.model.origin import Origin
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import (
     Retry,
@@ -20,6 +15,7 @@ from relay.service.configuration.model import (
     Where,
 )
 from relay.service.configuration.table import Seconds, Text, shown
+from relay.service.log.source import LogSource, new_sieve, retry_policy
 from relay.service.nats.keys import (
     SERVERS,
     TLS_WITHOUT,
@@ -36,14 +32,12 @@ from relay.service.nats.keys import (
 from relay.service.nats.probe import probe_consumer
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
-from relay.service.sources.kind import Positions, SourceKind, SourceParts
+from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import read_from_key, split_problems
-from relay.service.sources.service import Receiving, SourceService
+from relay.service.sources.service import Receiving
 from relay.transport.nats.client import Login, NatsClient
 from relay.transport.nats.consumer import ConsumerPlan
-from relay.transport.nats.reader import PLACE, StreamReader
-from relay.transport.nats.sieve import Sieve
-from relay.transport.reception import OversizePolicy
+from relay.transport.nats.reader import StreamReader
 from relay.wire.nats.subjects import is_filter
 
 _ANSWER_SECONDS_MAX = 10.0
@@ -110,58 +104,9 @@ class NatsTlsSourceConfiguration(NatsSourceConfiguration):
     tls: TlsConfiguration = group(ServerTls, without=TLS_WITHOUT)
 
 
-class NatsSource(SourceService):
-    """Reads a stream.  There is nothing to bind.
-
-    Args:
-        files: Has trouble as long as those of TLS cannot be used.
-        positions: How far a source has read, by name; the queue knows once it is open.
-    """
-
-    def __init__(
-        self,
-        configuration: NatsSourceConfiguration,
-        receiving: Receiving,
-        *,
-        reader: StreamReader,
-        files: Prerequisite,
-        positions: Positions,
-    ) -> None:
-        super().__init__(configuration, receiving)
-        self._reader = reader
-        self._files = files
-        self._positions = positions
-        self._is_begun = False
-        files.when_fulfilled(self._begin)
-
-    def startService(self) -> None:
-        Service.startService(self)
-        self._begin()
-
-    def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
-        return self._reader.stop()
-
-    def report(self) -> Document:
-        reader = self._reader
-        return {
-            **super().report(),
-            "state": self._files.state or reader.state,
-            "ready": reader.is_reading,
-            "lag_records": reader.lag,
-            "held_back_records": reader.sieve.held_back,
-        }
-
-    def _begin(self) -> None:
-        if self.running and not self._files.trouble and not self._is_begun:
-            self._is_begun = True
-            self._reader.start(lambda: self._positions(self.id).get(PLACE))
-            self._log.info("source {id}: reads {address}", id=self.id, address=self.address)
-
-
 def _make(
     configuration: NatsSourceConfiguration, receiving: Receiving, parts: SourceParts
-) -> NatsSource:
+) -> LogSource:
     files = Prerequisite("nothing is read until the files are right")
     subject = f"source {configuration.id}"
     certificates = keep_certificates(subject, configuration.tls, parts.certificates, files)
@@ -170,33 +115,18 @@ def _make(
     def new_client(on_lost: Callable[[str], None]) -> NatsClient:
         return NatsClient(login, reactor=receiving.reactor, on_lost=on_lost)
 
+    origin = Origin(configuration.id, configuration.transport)
+    reception, sieve = new_sieve(configuration, receiving, parts, origin)
     reader = StreamReader(
-        receiving.reception,
+        reception,
         configuration.plan,
-        sieve=Sieve(
-            receiving.reception,
-            lineages=ReadLineages(
-                configuration.id,
-                load=lambda: parts.positions(configuration.id),
-                now=parts.wall.now,
-                lineages_max=parts.lineages_max,
-            ),
-            oversize=OversizePolicy(
-                configuration.oversize,
-                frame_bytes_max=configuration.frame_bytes_max,
-                counters=receiving.reception.counters,
-            ),
-        ),
+        sieve=sieve,
         new_client=new_client,
-        retry_seconds=backoffPolicy(
-            initialDelay=configuration.retry.retry_seconds_min,
-            maxDelay=configuration.retry.retry_seconds_max,
-            factor=2.0,
-        ),
+        retry_seconds=retry_policy(configuration.retry),
         reactor=receiving.reactor,
     )
-    return NatsSource(
-        configuration, receiving, reader=reader, files=files, positions=parts.positions
+    return LogSource(
+        configuration, receiving, reader=reader, positions=parts.positions, files=files
     )
 
 

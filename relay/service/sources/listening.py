@@ -288,16 +288,22 @@ def prepared(
             clock=receiving.reactor,
         )
         reception = replace(reception, intake=joined, joining=joined)
-    encoding = source.parse.encoding
-    if encoding is None:
-        return reception, source.frame_bytes_max
-    if problem := source.encoding_problem():  # of a socket whose kind is only known now
+    if source.parse.encoding is not None and (problem := source.encoding_problem()):
+        # Of a socket whose kind is only known now.
         raise StartRefused(f"source {source.id}: parse.encoding: {problem}")
+    return in_utf8(source, reception)
+
+
+def in_utf8(source: SourceConfiguration, reception: Reception) -> tuple[Reception, int]:
+    """What converts the messages of `source`, and how long they may be before that."""
+    longest, encoding = source.frame_bytes_max, source.parse.encoding
+    if encoding is None:
+        return reception, longest
     charset = Charset(encoding)
     intake = ConvertedIntake(
-        reception, charset=charset, frame_bytes_max=source.frame_bytes_max, oversize=source.oversize
+        reception, charset=charset, frame_bytes_max=longest, oversize=source.oversize
     )
-    return replace(reception, intake=intake), source.frame_bytes_max * charset.shrinkage_max
+    return replace(reception, intake=intake), longest * charset.shrinkage_max
 
 
 def new_stream_source(

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from relay.model.clock import Reactor
-from relay.model.text import counted
+from relay.model.text import Document, counted
 from relay.transport.connections import Timers
 from relay.transport.kafka.consumer import ConsumerThread, Plan
 from relay.transport.kafka.fetched import Fetched, lags
@@ -57,7 +57,7 @@ class KafkaReader:
         self._reception = reception
         self._intake: Intake = reception.intake
         self._plan = plan
-        self.taking = taking
+        self._taking = taking
         self._retry_seconds = retry_seconds
         self._reactor = reactor
         self._new_thread = new_thread
@@ -103,22 +103,23 @@ class KafkaReader:
         numbers = counted(len(handover.assigned), "partition")
         return f"reads {numbers} of {handover.partitions}{paused}"
 
-    def lags(self) -> dict[int, int]:
-        """How many records of each partition that is read are not on disk here, where known."""
-        handover = self._handover
-        if handover is None or not handover.assigned:
-            return {}
-        stored = handover.stored
-        return lags({at: stored.get(at, 0) for at in handover.assigned}, handover.ends)
+    def report(self) -> Document:
+        """For status; lags are the records of partitions that are not on disk here."""
+        behind: Mapping[int, int] = {}
+        assigned: Sequence[int] = ()
+        if self._handover is not None and self._handover.assigned:
+            assigned, stored = self._handover.assigned, self._handover.stored
+            behind = lags({at: stored.get(at, 0) for at in assigned}, self._handover.ends)
+        return {
+            "consumers": self.consumers,
+            "partitions": {str(at): {"lag_records": behind.get(at)} for at in assigned},
+            "lag_records": sum(behind.values()) if behind else None,
+            "held_back_records": self._taking.sieve.held_back,
+        }
 
-    @property
-    def assigned(self) -> Sequence[int]:
-        """The partitions that are read."""
-        return (self._handover.assigned or ()) if self._handover is not None else ()
-
-    def start(self, positions: Mapping[str, bytes]) -> None:
-        """Begin where the positions of the source say."""
-        self._offsets = offsets_of(positions, self._plan.topic)
+    def start(self, load: Callable[[], Mapping[str, bytes]]) -> None:
+        """Begin where the stored positions of the source say."""
+        self._offsets = offsets_of(load(), self._plan.topic)
         self._reception.admission.register(self)
         self._timers.set("begin", 0, self._begin)
 
@@ -184,17 +185,17 @@ class KafkaReader:
             handover.done(sum(run.octets for run in runs))  # read again by the next consumer
         elif runs:
             self._trouble = ""
-            self._store(handover, self.taking.take(runs))
+            self._store(handover, self._taking.take(runs))
         if events:
             self._reactor.callLater(0, self._deliver, handover)
 
     def _note(self, handover: Handover, event: object) -> None:
         if isinstance(event, Began):
             if not event.is_own:
-                self._store(handover, self.taking.begin(event.partition, event.offset))
+                self._store(handover, self._taking.begin(event.partition, event.offset))
         elif isinstance(event, Gap):
-            self.taking.warn_of_gap(event)
-            self._store(handover, self.taking.begin(event.partition, event.low))
+            self._taking.warn_of_gap(event)
+            self._store(handover, self._taking.begin(event.partition, event.low))
         elif isinstance(event, Warned):
             self._reception.warn(event.kind, event.text)
         elif isinstance(event, Ended):
@@ -223,7 +224,7 @@ class KafkaReader:
         if self._waiting:
             self._timers.set("begin", 0.1, self._begin_when_settled)
             return
-        self.taking.rewind()
+        self._taking.sieve.rewind()
         self._begin()
 
     def _leave_thread(self) -> None:

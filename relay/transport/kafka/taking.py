@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from relay.flow.exactly_once.reading import ReadLineages
-from relay.model.origin import Origin, Received
+from relay.model.origin import Received
 from relay.model.text import counted
 from relay.transport.kafka.fetched import Fetched
 from relay.transport.kafka.handover import Gap
-from relay.transport.reception import OversizePolicy, Reception
+from relay.transport.log.sieve import Sieve
+from relay.transport.reception import Reception
 
 OFFSET = "offset"
 """Positions of a Kafka source are named `OFFSET` + "/" + the number of the partition."""
@@ -43,58 +43,36 @@ class Taken:
 
 
 class Taking:
-    """Decides which records of one source are taken.
+    """Decides which records of one source are taken, and where reading goes on after them.
 
     Args:
-        origin: Of all records.
-        lineages: The numbers that the source has read.
-
-    Attributes:
-        held_back: Records that were not taken because one before them is missing.
+        sieve: Of the source.
     """
 
-    def __init__(
-        self,
-        reception: Reception,
-        *,
-        topic: str,
-        origin: Origin,
-        lineages: ReadLineages,
-        oversize: OversizePolicy,
-    ) -> None:
-        self.held_back = 0
+    def __init__(self, reception: Reception, *, topic: str, sieve: Sieve) -> None:
+        self.sieve = sieve
         self._reception = reception
         self._topic = topic
-        self._origin = origin
-        self._lineages = lineages
-        self._oversize = oversize
 
     def take(self, runs: Sequence[Fetched]) -> Taken:
         """What to store of records that came together."""
         taken = Taken()
         for run in runs:
-            sifted = self._lineages.sift(run.numbers, run.partition)
-            taken.positions |= sifted.positions
+            where = f"partition {run.partition}, before offset {run.next_offset}"
+            received, positions = self.sieve.sift(
+                run.frames, run.numbers, run.partition, where=where
+            )
+            taken.positions |= positions
             self._note_offset(taken, run.partition, run.next_offset)
             taken.octets += run.octets
-            frames = run.frames
-            if len(sifted.taken) != len(frames):
-                frames = [frames[index] for index in sifted.taken]
-                self._count_left_out(run, sifted.duplicates, sifted.held)
-            if sifted.malformed:
-                self._reception.warn(
-                    "malformed-number",
-                    f"partition {run.partition}: {counted(sifted.malformed, 'record')} with a "
-                    "header syslogrelay that no relay writes; taken as if without it",
-                )
-            if frames:
-                taken.batches.append(self._within_size(frames))
+            if received is not None:
+                taken.batches.append(received)
         return taken
 
     def begin(self, partition: int, offset: int) -> Taken:
         """What to store where a partition begins that was not read up to there."""
-        self._lineages.forget(partition)
-        taken = Taken(positions=dict(self._lineages.sift((), partition).positions))
+        self.sieve.forget(partition)
+        taken = Taken(positions=dict(self.sieve.sift((), (), partition)[1]))
         self._note_offset(taken, partition, offset)
         return taken
 
@@ -116,32 +94,7 @@ class Taking:
             f"{gap.offset} to {gap.low - 1}; keep records longer (retention.ms, retention.bytes)",
         )
 
-    def rewind(self) -> None:
-        """Go back to what is on disk; nothing may be on its way there."""
-        self._lineages.rewind()
-
     def _note_offset(self, taken: Taken, partition: int, offset: int) -> None:
         name = f"{self._reception.source}/{OFFSET}/{partition}"
         taken.positions[name] = b"%d %b" % (offset, self._topic.encode())
         taken.offsets[partition] = offset
-
-    def _count_left_out(self, run: Fetched, duplicates: int, held: int) -> None:
-        self._reception.counters.duplicate_records += duplicates
-        if not held:
-            return
-        self.held_back += held
-        self._reception.warn(
-            "held-back",
-            f"partition {run.partition}: {counted(held, 'record')} before offset "
-            f"{run.next_offset} held back: one before them is missing; their sender comes again "
-            "with all of them, unless it has lost its queue",
-        )
-
-    def _within_size(self, frames: Sequence[bytes]) -> Received:
-        limit = self._oversize.frame_bytes_max
-        if max(map(len, frames)) <= limit:
-            return Received(frames, self._origin)
-        cut = {index: len(frame) for index, frame in enumerate(frames) if len(frame) > limit}
-        settled = self._oversize.settle([frame[:limit] for frame in frames], cut, {}, self._origin)
-        self._reception.warn(settled.kind, settled.text)
-        return Received(settled.frames, self._origin, settled.cut)

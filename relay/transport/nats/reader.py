@@ -15,17 +15,17 @@ While admission is closed, and while too much waits for its commit, nothing is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.python.failure import Failure
 
-from relay.flow.intake import Intake
 from relay.model.clock import Reactor
 from relay.model.errors import QueueError, UpstreamError
-from relay.model.origin import Origin
+from relay.model.text import Document, counted
 from relay.transport.connections import Timers
+from relay.transport.log.sieve import Sieve
 from relay.transport.nats.client import ServerInfo
 from relay.transport.nats.consumer import (
     ConsumerPlan,
@@ -36,8 +36,8 @@ from relay.transport.nats.consumer import (
 )
 from relay.transport.nats.fetched import Fetched, fetched
 from relay.transport.nats.publisher import look_at_stream
-from relay.transport.nats.sieve import Sieve
 from relay.transport.reception import Reception
+from relay.transport.turn_batch import Intake
 from relay.wire.nats.answers import StreamError
 from relay.wire.nats.messages import split_headers
 
@@ -72,7 +72,7 @@ class StreamReader:
     """Reads a stream for one source.
 
     Args:
-        sieve: Chooses what is new.
+        sieve: Of the source.
         new_client: Makes a connection, given what to call with the reason when it is lost.
         retry_seconds: The pause after the n-th failure in a row, n from 0 on.
     """
@@ -87,17 +87,15 @@ class StreamReader:
         retry_seconds: Callable[[int], float],
         reactor: Reactor,
     ) -> None:
-        self.sieve = sieve
-        self.lag: int | None = None
-        """Messages that wait in the stream; None = it is not known."""
+        self._sieve = sieve
+        self._lag: int | None = None  # messages that wait in the stream, where known
         self._reception = reception
         self._intake: Intake = reception.intake
         self._plan = plan
         self._new_client = new_client
         self._retry_seconds = retry_seconds
         self._reactor = reactor
-        self._origin = Origin(source=reception.source, transport=reception.transport)
-        self._load: Callable[[], bytes | None] = lambda: None
+        self._load: Callable[[], Mapping[str, bytes]] = dict
         self._client: ReaderClient | None = None
         self._session = 0  # what comes from an earlier one counts no more
         self._place: Place | None = None  # of the last message that was handed on
@@ -126,14 +124,18 @@ class StreamReader:
             return f"{self._state}; next try in {seconds:.0f} s"
         return self._state + (", paused" if self._pauses and self.is_reading else "")
 
-    def start(self, load: Callable[[], bytes | None]) -> None:
+    def report(self) -> Document:
+        """For status."""
+        return {"lag_records": self._lag, "held_back_records": self._sieve.held_back}
+
+    def start(self, load: Callable[[], Mapping[str, bytes]]) -> None:
         """Begin behind the stored place.
 
         Args:
-            load: The stored place; None = there is none.
+            load: The stored positions of the source.
         """
         self._load = load
-        self._place = read_place(load())
+        self._place = read_place(load().get(PLACE))
         self._reception.admission.register(self)
         self._timers.set("begin", 0, self._begin)
 
@@ -163,8 +165,8 @@ class StreamReader:
             return
         if self._is_lost:
             self._is_lost = False
-            self.sieve.rewind()
-            self._place = read_place(self._load())
+            self._sieve.rewind()
+            self._place = read_place(self._load().get(PLACE))
         self._session += 1
         session = self._session
         ensureDeferred(self._open(session)).addErrback(self._not_opened, session)
@@ -182,7 +184,9 @@ class StreamReader:
         if session != self._session:
             return
         if placed.gap:
-            self.sieve.forget(placed.gap, placed.missing)
+            self._reception.counters.missing_records += placed.missing
+            self._reception.warn("gap", placed.gap)
+            self._sieve.forget()
         self._place = placed.place
         self._is_explicit = placed.is_explicit
         inbox = client.new_inbox()
@@ -190,7 +194,7 @@ class StreamReader:
         if session != self._session:
             return
         self._requests.open(self._plan.next_subject, inbox.encode("ascii"), placed.deliveries)
-        self.lag = placed.pending
+        self._lag = placed.pending
         self._state = (
             f"reads stream {self._plan.stream} as consumer {self._plan.consumer} "
             f"from {server.place}"
@@ -219,7 +223,7 @@ class StreamReader:
     def _close(self) -> Deferred[None]:
         self._requests.close()
         self._timers.cancel("silence")
-        self.lag = None
+        self._lag = None
         client, self._client = self._client, None
         return succeed(None) if client is None else client.close()
 
@@ -273,14 +277,24 @@ class StreamReader:
             self._ask()
 
     def _hand_on(self, come: Fetched) -> None:
-        self._place, self.lag = come.place, come.pending
-        frames, cut, positions = self.sieve.sift(come)
+        self._place, self._lag = come.place, come.pending
+        if come.dropped:
+            self._count_dropped(come.dropped)
+        received, positions = self._sieve.sift(come.records, come.numbers)
         source = self._reception.source
         positions = {**positions, f"{source}/{PLACE}": come.place.encode()}
         self._waiting += 1
-        stored = self._intake.accept(frames, self._origin, cut=cut, positions=positions)
+        stored = self._intake.accept_all([] if received is None else [received], positions)
         replies = come.replies if self._is_explicit else come.replies[-1:]
         stored.addCallbacks(self._stored, self._not_stored, callbackArgs=(self._session, replies))
+
+    def _count_dropped(self, count: int) -> None:
+        counters = self._reception.counters
+        counters.received_records += count
+        counters.protocol_errors += count
+        counters.dropped["malformed-pack"] += count
+        text = f"{counted(count, 'message')} with a pack of records that cannot be read: dropped"
+        self._reception.warn("pack", text)
 
     def _stored(self, _: None, session: int, replies: Sequence[bytes]) -> None:
         self._waiting -= 1

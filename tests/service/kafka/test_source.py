@@ -1,104 +1,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
 from relay.model.errors import ConfigurationError
 from relay.service.configuration.file import read_configuration
-from relay.service.kafka.source import KafkaSource, Partitions
+from relay.service.kafka.source import Partitions
 from relay.service.kinds import KINDS
-from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
-from tests.configurations import build_source, new_source, receiving
-from tests.connections import fired
+from tests.configurations import build_source
 from tests.fake_kafka import Cluster, replace_library
-
-
-class Reader:
-    def __init__(self) -> None:
-        self.started: list[dict[str, bytes]] = []
-        self.stopped: Deferred[None] = Deferred()
-        self.state = "reads 2 partitions of 4"
-        self.is_reading = True
-        self.consumers = 3
-        self.assigned = (1, 3)
-        self.taking = SimpleNamespace(held_back=5)
-
-    def start(self, positions: dict[str, bytes]) -> None:
-        self.started.append(positions)
-
-    def stop(self) -> Deferred[None]:
-        return self.stopped
-
-    def lags(self) -> dict[int, int]:
-        return {1: 7}
 
 
 def url(text: str = "kafka://k1:9092/logs") -> Any:
     scheme, _, rest = text.partition(":")
     return KINDS.source(scheme).address.read(scheme, rest, "listen", "/")
-
-
-def source_with(positions: dict[str, bytes], trouble: str = "") -> tuple[KafkaSource, Any, Any]:
-    reader: Any = Reader()
-    files = Prerequisite("it waits")
-    files.trouble = trouble
-    source = KafkaSource(
-        new_source("bus", url()),
-        receiving(Clock()),
-        reader=reader,
-        positions={"bus": positions}.__getitem__,
-        files=files,
-    )
-    return source, reader, files
-
-
-def test_it_begins_where_it_stopped() -> None:
-    source, reader, _ = source_with({"offset/0": b"5 logs"})
-    source.privilegedStartService()
-    assert reader.started == []  # the queue is not open yet
-    source.startService()
-    assert reader.started == [{"offset/0": b"5 logs"}]
-
-
-def test_it_has_stopped_when_its_reader_has() -> None:
-    source, reader, _ = source_with({})
-    source.startService()
-    results = fired(source.stopService())
-    assert results == []
-    reader.stopped.callback(None)
-    assert results == [None]
-
-
-def test_it_waits_for_the_files_of_tls() -> None:
-    source, reader, files = source_with({}, "no certificate")
-    source.startService()
-    assert reader.started == []
-    assert source.report()["state"] == "no certificate; it waits"
-    files.fulfil()
-    files.fulfil()  # new files do not begin it again
-    assert reader.started == [{}]
-
-
-def test_it_can_stop_before_it_has_begun() -> None:
-    source, _, files = source_with({}, "no certificate")
-    source.startService()
-    assert fired(source.stopService()) == [None]
-    files.fulfil()
-
-
-def test_its_report() -> None:
-    source, _, _ = source_with({})
-    report = source.report()
-    assert (report["state"], report["ready"]) == ("reads 2 partitions of 4", True)
-    assert report["partitions"] == {"1": {"lag_records": 7}, "3": {"lag_records": None}}
-    assert (report["lag_records"], report["consumers"]) == (7, 3)
-    assert report["held_back_records"] == 5
 
 
 @pytest.mark.parametrize(

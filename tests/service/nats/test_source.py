@@ -10,7 +10,7 @@ import pytest
 from relay.model.errors import ConfigurationError
 from relay.service.configuration.file import read_configuration
 from relay.service.kinds import KINDS
-from relay.service.nats.source import NatsSource
+from relay.service.log.source import LogSource
 from tests.configurations import build_source
 
 
@@ -72,14 +72,14 @@ def test_the_lineages_that_it_remembers_have_a_limit(tmp_path: Path) -> None:
         return 100
 
     source = build_source(configuration, lineages_max=lineages_max)
-    source._reader.sieve.lineages.sift([], 0)
+    source._reader._sieve.sift([], [])
     assert asked
 
 
 def test_the_source_is_not_ready_before_it_reads(tmp_path: Path) -> None:
     configuration = configured(tmp_path, 'consumer = "central"').sources[0]
     source = build_source(configuration)
-    assert isinstance(source, NatsSource)
+    assert isinstance(source, LogSource)
     report = source.report()
     assert report["ready"] is False
     assert report["state"] == "starting"

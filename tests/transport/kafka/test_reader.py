@@ -18,6 +18,7 @@ from relay.transport.kafka.fetched import Fetched
 from relay.transport.kafka.handover import Began, Ended, Gap, Handover, Warned
 from relay.transport.kafka.reader import STOP_SECONDS_MAX, TURN_RECORDS, KafkaReader
 from relay.transport.kafka.taking import Taking
+from relay.transport.log.sieve import Sieve
 from relay.transport.reception import OversizePolicy, Reception
 from relay.wire.record_number import RecordNumber, format_record_number
 from tests.connections import RecordingNotices, fired
@@ -89,9 +90,8 @@ class Reading:
         self.admission = Admission(pending_bytes_max=1000, queue_bytes_max=1000)
         self.threads: list[Thread] = []
         reception = Reception("bus", self.intake, self.admission, self.counters, self.notices)
-        taking = Taking(
+        sieve = Sieve(
             reception,
-            topic="logs",
             origin=Origin("bus", Transport.TCP, "k1", 9092),
             lineages=ReadLineages("bus", load=lambda: self.on_disk, now=lambda: 0.0),
             oversize=OversizePolicy(oversize, frame_bytes_max=10, counters=self.counters),
@@ -99,12 +99,12 @@ class Reading:
         self.reader = KafkaReader(
             reception,
             Plan("logs", "k1:9092", () if group else (0, 1), group),
-            taking=taking,
+            taking=Taking(reception, topic="logs", sieve=sieve),
             retry_seconds=lambda failures: 2.0**failures,
             reactor=self.reactor,
             new_thread=self.new_thread,
         )
-        self.reader.start(positions)
+        self.reader.start(lambda: positions)
         self.reactor.advance(0)
 
     def new_thread(self, plan: Plan, handover: Handover) -> Any:
@@ -166,9 +166,9 @@ def test_records_behind_a_missing_one_are_held_back() -> None:
     reading.put(run(0, 1, b"a", numbers=[number(1, 0)]))
     reading.put(run(0, 3, b"c", b"d", numbers=[number(3, 2), number(4, 3)]))
     assert reading.intake.frames == [b"a"]
-    assert reading.reader.taking.held_back == 2
+    assert reading.reader.report()["held_back_records"] == 2
     (text,) = reading.warnings()
-    assert "partition 0: 2 records before offset 3 held back" in text
+    assert "partition 0, before offset 3: 2 records held back" in text
     # Their sender comes again with all of it.
     numbers = [number(2, 0), number(3, 2), number(4, 3)]
     reading.put(run(0, 6, b"b", b"c", b"d", numbers=numbers))
@@ -339,7 +339,7 @@ def test_its_state() -> None:
     assert "has no partition: other members of the group central have all 4" in reader.state
     handover.assigned, handover.stored, handover.ends = (1, 3), {1: 5}, {1: 9}
     assert (reader.state, reader.is_reading) == ("reads 2 partitions of 4", True)
-    assert (reader.assigned, reader.lags()) == ((1, 3), {1: 4})
+    assert reader.report()["partitions"] == {"1": {"lag_records": 4}, "3": {"lag_records": None}}
     handover.pause()
     assert reader.state == "reads 2 partitions of 4, paused"
     handover.trouble = "brokers k1:9092: refused"

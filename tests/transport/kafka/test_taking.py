@@ -10,6 +10,7 @@ from relay.model.counters.source import SourceCounters
 from relay.model.origin import Origin, Transport
 from relay.transport.kafka.fetched import Fetched
 from relay.transport.kafka.taking import Taking, offsets_of
+from relay.transport.log.sieve import Sieve
 from relay.transport.reception import OversizePolicy
 from tests.connections import RecordingIntake, RecordingNotices, open_reception
 
@@ -28,13 +29,14 @@ def test_positions_of_another_topic_say_nothing() -> None:
 @given(st.dictionaries(st.integers(0, 9), st.integers(0, 10**12)))
 def test_stored_offsets_are_found_again(offsets: dict[int, int]) -> None:
     counters = SourceCounters()
-    taking = Taking(
-        open_reception(RecordingIntake(), counters, RecordingNotices()),
-        topic="logs.a-b",
+    reception = open_reception(RecordingIntake(), counters, RecordingNotices())
+    sieve = Sieve(
+        reception,
         origin=Origin("in", Transport.TCP, "k1", 9092),
         lineages=ReadLineages("in", load=dict, now=lambda: 0.0),
         oversize=OversizePolicy("truncate", frame_bytes_max=10, counters=counters),
     )
+    taking = Taking(reception, topic="logs.a-b", sieve=sieve)
     taken = taking.take([Fetched(at, offset, [b"a"], [None]) for at, offset in offsets.items()])
     on_disk = {name.removeprefix("in/"): value for name, value in taken.positions.items()}
     assert offsets_of(on_disk, "logs.a-b") == offsets == taken.offsets

@@ -11,10 +11,11 @@ from twisted.internet.task import Clock
 from relay.flow.exactly_once.reading import ReadLineages
 from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
+from relay.model.origin import Origin, Received, Transport
+from relay.transport.log.sieve import Sieve
 from relay.transport.nats.client import ServerInfo
 from relay.transport.nats.consumer import ConsumerPlan
 from relay.transport.nats.reader import PLACE, Arrived, StreamReader
-from relay.transport.nats.sieve import Sieve
 from relay.transport.reception import OversizePolicy
 from relay.wire.nats.answers import StreamError
 from relay.wire.record_number import RecordNumber, format_record_number
@@ -33,15 +34,11 @@ class FakeIntake:
         self.frames: list[bytes] = []
         self.positions: dict[str, bytes] = {}
 
-    def accept(
-        self,
-        frames: Sequence[bytes],
-        origin: object,
-        *,
-        cut: Mapping[int, int] | None = None,
-        positions: Mapping[str, bytes] | None = None,
+    def accept_all(
+        self, batches: Sequence[Received], positions: Mapping[str, bytes] | None = None
     ) -> Deferred[None]:
         stored: Deferred[None] = Deferred()
+        frames = [frame for batch in batches for frame in batch.frames]
         self.waiting.append((frames, positions or {}, stored))
         return stored
 
@@ -124,14 +121,15 @@ class Bench:
             ConsumerPlan("n1:4222/LOGS", "LOGS", "central"),
             sieve=Sieve(
                 reception,
-                lineages=ReadLineages("in", load=self._lineages, now=lambda: 0.0),
+                origin=Origin("in", Transport.NONE),
+                lineages=ReadLineages("in", load=self._positions, now=lambda: 0.0),
                 oversize=OversizePolicy("truncate", frame_bytes_max=100, counters=self.counters),
             ),
             new_client=self._connect,
             retry_seconds=lambda failures: 1.0,
             reactor=self.clock,  # type: ignore[arg-type]
         )
-        self.reader.start(lambda: self.intake.positions.get(f"in/{PLACE}"))
+        self.reader.start(self._positions)
         self.clock.advance(0)
 
     @property
@@ -145,7 +143,7 @@ class Bench:
         self.clients.append(FakeClient(self, on_lost))
         return self.clients[-1]
 
-    def _lineages(self) -> Mapping[str, bytes]:
+    def _positions(self) -> Mapping[str, bytes]:
         return {
             name.removeprefix("in/"): value
             for name, value in self.intake.positions.items()
@@ -161,7 +159,7 @@ def numbered(seq: int, number: int, record: int, prev: int) -> Arrived:
 def test_messages_are_stored_with_their_place_and_then_acknowledged() -> None:
     bench = Bench()
     assert bench.reader.is_reading
-    assert bench.reader.lag == 7
+    assert bench.reader.report()["lag_records"] == 7
     bench.come(message(1, 1, b"a"), message(3, 2, b"b"))
     assert not bench.client.acknowledged
     bench.intake.commit()
@@ -169,7 +167,7 @@ def test_messages_are_stored_with_their_place_and_then_acknowledged() -> None:
     assert bench.intake.positions[f"in/{PLACE}"] == b"3,2026"
     (reply,) = bench.client.acknowledged  # of the last one, and so of all before it
     assert b".3.2." in reply
-    assert bench.reader.lag == 9
+    assert bench.reader.report()["lag_records"] == 9
 
 
 def test_what_senders_have_sent_twice_is_taken_once() -> None:
@@ -186,7 +184,7 @@ def test_a_record_whose_predecessor_is_missing_is_held_back_and_told() -> None:
     bench.come(numbered(1, 1, 1, 0), numbered(2, 2, 5, 4))
     bench.intake.commit()
     assert bench.intake.frames == [b"r1"]
-    assert bench.reader.sieve.held_back == 1
+    assert bench.reader.report()["held_back_records"] == 1
     assert any("comes again with all of them" in str(each) for each in bench.notices.said)
 
 
@@ -276,6 +274,7 @@ def test_a_pack_that_cannot_be_read_is_dropped_and_counted() -> None:
     bench.come(message(1, 1, b"junk", b"syslogrelay-pack: -\r\n"))
     bench.intake.commit()
     assert bench.counters.dropped["malformed-pack"] == 1
+    assert "pack" in bench.notices.kinds
     assert bench.intake.positions[f"in/{PLACE}"] == b"1,2026"
 
 

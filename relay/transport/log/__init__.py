@@ -1,0 +1,1 @@
+"""Distributed logs: the parts that readers of Kafka and of NATS JetStream have in common."""
