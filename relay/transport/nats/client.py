@@ -192,6 +192,7 @@ class Connection:
                         name=login.name,
                         allow_reconnect=False,
                         max_reconnect_attempts=1,
+                        reconnect_time_wait=0,  # the pause is for who makes clients
                         connect_timeout=login.connect_seconds_max,
                         ping_interval=_PING_SECONDS,
                         max_outstanding_pings=_PINGS_MAX,
