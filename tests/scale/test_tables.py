@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.documents import ROOT
@@ -19,8 +17,3 @@ def test_the_page_shows_what_the_model_says(name: str) -> None:
 def test_a_table_aligns_numbers() -> None:
     found = table(["Name", "Number", "Why"], [["a", "1", "so"], ["b", "2", ""]])
     assert found.splitlines()[1] == "| --- | ---: | --- |"
-
-
-def test_the_page_is_there() -> None:
-    assert isinstance(PAGE, Path)
-    assert PAGE.exists()
