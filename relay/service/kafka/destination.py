@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import ClassVar
 
 from relay.flow.exactly_once.numbering import Numbering
-from relay.flow.publishing import PublisherEvents, PublisherFailed
-from relay.model.clock import Reactor
-from relay.model.errors import QueueError
+from relay.flow.publishing import PublisherEvents
+from relay.model.clock import Clock
 from relay.model.output import KeyTemplate
 from relay.model.template import macros_of
 from relay.service.configuration.keys import group, key
@@ -20,7 +18,7 @@ from relay.service.configuration.reading import Template
 from relay.service.configuration.table import Choice, Flag, Seconds, Text, Whole, shown
 from relay.service.configuration.tables.format import SD_NUMBER, sd_number_problem
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.link import LocalLink, Outlet
+from relay.service.destinations.link import LocalSession, Outlet
 from relay.service.kafka.keys import (
     BROKERS,
     TLS_BROKERS,
@@ -34,6 +32,7 @@ from relay.service.kafka.keys import (
     sasl_warnings,
 )
 from relay.service.kafka.probing import probe_topic
+from relay.service.log.link import PublisherLink
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.transport.kafka.producer import KafkaPublisher
@@ -203,17 +202,57 @@ def _clean_part(value: bytes) -> bytes:
     return _NOT_IN_PART.sub(b"_", value)
 
 
-class KafkaLink(LocalLink):
-    """To a topic; a session begins when brokers have answered."""
+class KafkaLink(PublisherLink[KafkaPublisher]):
+    """To a topic.
 
-    opening: KafkaPublisher | None = None
-    """Of the session that is being made."""
+    Args:
+        on_topic: Called with the facts of the topic when brokers have answered.
+    """
 
-    async def stop(self) -> None:
-        publisher, self.opening = self.opening, None
-        if publisher is not None:
-            publisher.close()
-        await LocalLink.stop(self)
+    def __init__(
+        self,
+        outlet: Outlet,
+        new_publisher: Callable[[PublisherEvents], KafkaPublisher],
+        configuration: KafkaConfiguration,
+        on_topic: Callable[[TopicFacts], None],
+        clock: Clock,
+    ) -> None:
+        how = f"sending to {outlet.state.target}, delivered when all replicas in sync have it"
+        super().__init__(outlet, new_publisher, how=how, clock=clock)
+        self._configuration = configuration
+        self._on_topic = on_topic
+
+    async def _begin(
+        self, publisher: KafkaPublisher, on_failure: Callable[[str], None]
+    ) -> tuple[KafkaSession, bool]:
+        facts = await publisher.when_opened()
+        lineage = await self._lineage(facts)
+        self._on_topic(facts)
+        parts = SessionParts(
+            drain=self._outlet.drain,
+            state=self._state,
+            lineage=lineage,
+            sender=self._configuration.id,
+            how=self._how,
+            trouble_seconds_max=self._configuration.stall_seconds,
+            on_failure=on_failure,
+        )
+        return KafkaSession(publisher, parts, clock=self._clock), bool(lineage)
+
+    def _follow(self, session: LocalSession, text: str, is_well: bool) -> None:
+        assert isinstance(session, KafkaSession)
+        session.follow(text, is_well)
+
+    async def _lineage(self, facts: TopicFacts) -> str:
+        """The id of the lineage of the records; empty = they are not numbered."""
+        numbering: Numbering | None = self._outlet.numbering
+        placing = self._configuration.placing
+        if numbering is None or placing.has_keys:
+            return ""
+        place = f"topic {facts.name} of {facts.partitions} partitions"
+        await numbering.keep_place("" if placing.has_topics else place)
+        offer = numbering.offer()
+        return "" if offer is None else offer.id
 
 
 class _Topics:
@@ -252,13 +291,13 @@ def _make(configuration: KafkaConfiguration, parts: DestinationParts) -> Deliver
         connect_seconds_max=configuration.connect_seconds_max,
         replicas_min=configuration.replicas_min,
     )
-    new_publisher = partial(_new_publisher, options, configuration.id, reactor)
     topics = _Topics()
 
+    def new_publisher(events: PublisherEvents) -> KafkaPublisher:
+        return KafkaPublisher(options, name=configuration.id, reactor=reactor, events=events)
+
     def new_link(outlet: Outlet) -> KafkaLink:
-        opening = _Opening(configuration, outlet, new_publisher, topics, reactor)
-        opening.link = KafkaLink(outlet, opening.session, how=opening.how, clock=reactor)
-        return opening.link
+        return KafkaLink(outlet, new_publisher, configuration, topics.note, reactor)
 
     topic = configuration.topic or configuration.connect.path[1:]
     return Delivery(
@@ -269,75 +308,6 @@ def _make(configuration: KafkaConfiguration, parts: DestinationParts) -> Deliver
         details=lambda: [*topics.details()],
         new_publisher=new_publisher,
     )
-
-
-def _new_publisher(
-    options: ProducerOptions, name: str, reactor: Reactor, events: PublisherEvents
-) -> KafkaPublisher:
-    return KafkaPublisher(options, name=name, reactor=reactor, events=events)
-
-
-class _Opening:
-    """Makes the sessions of one lane."""
-
-    link: KafkaLink
-
-    def __init__(
-        self,
-        configuration: KafkaConfiguration,
-        outlet: Outlet,
-        new_publisher: Callable[[PublisherEvents], KafkaPublisher],
-        topics: _Topics,
-        reactor: Reactor,
-    ) -> None:
-        self._configuration = configuration
-        self._outlet = outlet
-        self._new_publisher = new_publisher
-        self._topics = topics
-        self._reactor = reactor
-        self.how = f"sending to {outlet.state.target}, delivered when all replicas in sync have it"
-
-    async def session(self, _: Outlet, on_failure: Callable[[str], None]) -> KafkaSession:
-        """A session once brokers have answered; OSError says why there is none."""
-        sessions: list[KafkaSession] = []
-
-        def follow(text: str, is_well: bool) -> None:
-            for session in sessions:
-                session.follow(text, is_well)
-
-        state = self._outlet.state
-        events = PublisherEvents(follow, lambda text: state.remark(f"{state.target}: {text}"))
-        publisher = self.link.opening = self._new_publisher(events)
-        try:
-            facts = await publisher.when_opened()
-            lineage = await self._lineage(facts)
-        except (PublisherFailed, QueueError) as error:
-            publisher.close()
-            raise OSError(0, str(error)) from None
-        self.link.opening = None
-        self._topics.note(facts)
-        parts = SessionParts(
-            drain=self._outlet.drain,
-            state=state,
-            lineage=lineage,
-            sender=self._configuration.id,
-            how=self.how,
-            trouble_seconds_max=self._configuration.stall_seconds,
-            on_failure=on_failure,
-        )
-        sessions.append(KafkaSession(publisher, parts, clock=self._reactor))
-        return sessions[0]
-
-    async def _lineage(self, facts: TopicFacts) -> str:
-        """The id of the lineage of the records; empty = they are not numbered."""
-        numbering: Numbering | None = self._outlet.numbering
-        placing = self._configuration.placing
-        if numbering is None or placing.has_keys:
-            return ""
-        place = f"topic {facts.name} of {facts.partitions} partitions"
-        await numbering.keep_place("" if placing.has_topics else place)
-        offer = numbering.offer()
-        return "" if offer is None else offer.id
 
 
 def _probe(configuration: KafkaConfiguration, probe: Probe) -> None:

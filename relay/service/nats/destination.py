@@ -10,7 +10,6 @@ from twisted.logger import Logger
 
 from relay.flow.publishing import Publisher, PublisherEvents
 from relay.model.clock import Clock
-from relay.model.errors import QueueError, UpstreamError
 from relay.model.output import KeyTemplate
 from relay.model.template import macros_of
 from relay.service.configuration.keys import group, key
@@ -18,7 +17,8 @@ from relay.service.configuration.model import DestinationConfiguration, TlsConfi
 from relay.service.configuration.table import Flag, Seconds, Whole, shown
 from relay.service.configuration.tables.format import SD_NUMBER, sd_number_problem
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
-from relay.service.destinations.link import LocalLink, Outlet
+from relay.service.destinations.link import LocalSession, Outlet
+from relay.service.log.link import PublisherLink
 from relay.service.nats.keys import (
     SERVERS,
     TLS_WITHOUT,
@@ -165,11 +165,10 @@ class NatsTlsConfiguration(NatsConfiguration):
     tls: TlsConfiguration = group(ServerTls, without=TLS_WITHOUT)
 
 
-class NatsLink(LocalLink):
+class NatsLink(PublisherLink[NatsPublisher]):
     """To a stream.
 
     Args:
-        new_publisher: Makes what a session sends through, given what it calls.
         on_stream: Called with what the stream promises.
     """
 
@@ -185,49 +184,21 @@ class NatsLink(LocalLink):
         clock: Clock,
     ) -> None:
         how = f"publishing to {target}, delivered when the stream has stored it"
-        super().__init__(outlet, self._open_session, how=how, clock=clock)
-        self._new_publisher = new_publisher
+        super().__init__(outlet, new_publisher, how=how, clock=clock)
         self._on_stream = on_stream
-        self._opening: NatsPublisher | None = None
 
-    async def stop(self) -> None:
-        opening, self._opening = self._opening, None
-        await super().stop()
-        if opening is not None:
-            await opening.close()
+    async def _begin(
+        self, publisher: NatsPublisher, on_failure: Callable[[str], None]
+    ) -> tuple[NatsSession, bool]:
+        self._on_stream(await publisher.open())
+        lineage = await begin(publisher, self._outlet.numbering)
+        return NatsSession(self._outlet.drain, publisher, lineage, on_failure), bool(lineage)
 
-    async def _open_session(self, outlet: Outlet, on_failure: Callable[[str], None]) -> NatsSession:
-        state = outlet.state
-        is_begun = False
-
-        def changed(text: str, is_well: bool) -> None:
-            if not is_begun:
-                return  # a failure is told by the one who opens
-            if is_well:
-                state.exactly_once = bool(beginning.lineage)
-                state.became_ready(self._how)
-            else:
-                state.held_up(f"{state.target}: {text}", cause=self.cause)
-
-        publisher = self._opening = self._new_publisher(
-            PublisherEvents(changed, lambda text: state.remark(f"{state.target}: {text}"))
-        )
-        try:
-            self._on_stream(await publisher.open())
-            beginning = await begin(publisher, outlet.numbering)
-        except (UpstreamError, QueueError) as error:
-            await publisher.close()
-            raise OSError(str(error)) from None
-        except Exception:
-            publisher.close()
-            on_failure(f"{state.target}: a session failed unexpectedly; the log says more")
-            raise
-        self._opening = None
-        is_begun = True
-        state.exactly_once = bool(beginning.lineage)
-        return NatsSession(
-            outlet.drain, publisher, beginning, lambda why: on_failure(f"{state.target}: {why}")
-        )
+    def _follow(self, session: LocalSession, text: str, is_well: bool) -> None:
+        if is_well:
+            self._state.became_ready(self._how)
+        else:
+            self._state.held_up(f"{self._state.target}: {text}", cause=self.cause)
 
 
 def _new_login(configuration: NatsConfiguration, certificates: ServerCertificates | None) -> Login:

@@ -198,7 +198,7 @@ class KafkaSession:
     def _end(self, reason: str) -> None:
         if not self._closed:
             self.close()
-            self._parts.on_failure(f"{self._parts.state.target}: {reason}")
+            self._parts.on_failure(reason)
 
 
 def _is_late(failure: Failure) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -24,25 +23,21 @@ _WINDOW_OCTETS = 8 * 1024 * 1024
 _NO_EPOCH = b"0" * 16
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """What a session begins with."""
-
-    lineage: str
-    """Empty = at least once."""
-
-
-async def begin(publisher: NatsPublisher, numbering: Numbering | None) -> Beginning:
+async def begin(publisher: NatsPublisher, numbering: Numbering | None) -> str:
     """Learn what the stream has of the queue's lineage, and let the drain skip it.
 
     The last message of the lineage's subject says the number and the epoch of its last record, as
     a receiver of RELP does in its answer to `open`.
 
+    Returns:
+        The id of the lineage of the session's records; empty = at least once.
+
     Raises:
         UpstreamError: The stream cannot say it.
+        QueueError: Another lineage cannot be stored.
     """
     if numbering is None:
-        return Beginning("")
+        return ""
     while (offer := numbering.offer()) is not None:
         last = await publisher.last_of(offer.id)
         begun = numbering.begin(offer, _answer(offer, last))
@@ -50,8 +45,8 @@ async def begin(publisher: NatsPublisher, numbering: Numbering | None) -> Beginn
             await begun  # there is a new lineage now, with another subject
             continue
         publisher.epoch = offer.epoch.encode("ascii")
-        return Beginning(offer.id if begun is not None else "")
-    return Beginning("")
+        return offer.id if begun is not None else ""
+    return ""
 
 
 def _answer(offer: LineageOffer, last: LastMessage | None) -> dict[bytes, Sequence[bytes]]:
@@ -68,6 +63,7 @@ class NatsSession:
     """Sends the records of one drain through a publisher.
 
     Args:
+        lineage: As of `begin`.
         on_failure: Called once with text if the drain wants another session.
     """
 
@@ -75,12 +71,12 @@ class NatsSession:
         self,
         drain: SessionDrain,
         publisher: NatsPublisher,
-        beginning: Beginning,
+        lineage: str,
         on_failure: Callable[[str], None],
     ) -> None:
         self._drain = drain
         self._publisher = publisher
-        self._lineage = beginning.lineage
+        self._lineage = lineage
         self._on_failure = on_failure
         self._prev = 0  # the last one that was sent
         self._records = self._octets = 0  # sent and not answered

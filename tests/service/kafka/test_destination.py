@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 
 from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.publishing import Publisher, PublisherEvents, Run
@@ -144,6 +144,19 @@ def test_records_leave_the_queue_when_brokers_have_them(monkeypatch: pytest.Monk
     assert producer.settings["compression.type"] == "lz4"
     wired.stop(service)
     assert producer.closed
+
+
+def test_numbered_records_are_exactly_once_in_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    wired = Wired(monkeypatch)
+    wired.setup.queue.lineage = lambda destination: Lineage.new(1)
+    wired.setup.queue.keep_lineage = lambda destination, lineage: succeed(None)
+    service = wired.build()
+    service.startService()
+    wired.run_until(lambda: wired.setup.queue.upto == 3)
+    (lane,) = service.lanes
+    assert lane.state.exactly_once
+    wired.stop(service)
+    assert not lane.state.exactly_once
 
 
 def test_a_topic_that_is_missing_is_in_the_state(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_a_refused_record_is_told_behind_those_before_it(setup: Setup) -> None:
     setup.send(b"a", b"b", b"c")
     setup.publisher.published[0].errback(RecordRefused(1, "INVALID_RECORD"))
     assert setup.drain.told == [1, "INVALID_RECORD", "detach"]
-    assert setup.failures == ["k1:9092/logs: refused: INVALID_RECORD"]
+    assert setup.failures == ["refused: INVALID_RECORD"]
     assert setup.publisher.closed
 
 
@@ -159,7 +159,7 @@ def test_a_publisher_that_fails_ends_the_session_once(setup: Setup) -> None:
     setup.send(b"b")
     for published in setup.publisher.published:
         published.errback(PublisherFailed("fatal"))
-    assert setup.failures == ["k1:9092/logs: fatal"]
+    assert setup.failures == ["fatal"]
     assert setup.drain.told == ["detach"]
     assert setup.session.room == 0
 
@@ -167,14 +167,14 @@ def test_a_publisher_that_fails_ends_the_session_once(setup: Setup) -> None:
 def test_one_that_fails_while_nothing_is_in_flight_ends_it_too(setup: Setup) -> None:
     setup.publisher.failure = "fatal"
     setup.session.follow("fatal", False)
-    assert setup.failures == ["k1:9092/logs: fatal"]
+    assert setup.failures == ["fatal"]
 
 
 def test_a_drain_that_wants_another_session_gets_it(setup: Setup) -> None:
     setup.drain.goes_on = False
     setup.send(b"a")
     setup.publisher.published[0].callback(None)
-    assert setup.failures == ["k1:9092/logs: sends again what was refused"]
+    assert setup.failures == ["sends again what was refused"]
 
 
 def test_brokers_that_are_away_are_in_the_state_until_they_are_back(setup: Setup) -> None:
@@ -201,7 +201,7 @@ def test_brokers_that_stay_away_get_a_new_producer(setup: Setup) -> None:
 def test_a_cut(setup: Setup) -> None:
     setup.send(b"a")
     setup.session.cut("stalled")
-    assert setup.failures == ["k1:9092/logs: stalled"]
+    assert setup.failures == ["stalled"]
     setup.session.cut("again")
     assert len(setup.failures) == 1
 

@@ -13,7 +13,7 @@ from relay.model.errors import UpstreamError
 from relay.queue.lineage import Lineage
 from relay.transport.nats.lines import Plan
 from relay.transport.nats.publisher import NatsPublisher
-from relay.transport.nats.session import WINDOW_RECORDS, Beginning, NatsSession, begin
+from relay.transport.nats.session import WINDOW_RECORDS, NatsSession, begin
 from relay.transport.nats.stream import Demands
 from relay.wire.nats.messages import Message
 from tests.transport.nats.fake_stream import FakeClient, FakeStream
@@ -90,7 +90,7 @@ class Bench:
             events=PublisherEvents(lambda text, well: None, lambda text: None),
         )
         Deferred.fromCoroutine(self.publisher.open())
-        begun: list[Beginning] = []
+        begun: list[str] = []
         failed: list[Failure] = []
         beginning = Deferred.fromCoroutine(begin(self.publisher, self.numbering))
         beginning.addCallbacks(begun.append, failed.append)
