@@ -31,7 +31,7 @@ from relay.service.kafka.keys import (
     keep_certificates,
     sasl_warnings,
 )
-from relay.service.kafka.probing import probe_topic
+from relay.service.kafka.probe import probe_topic
 from relay.service.log.link import PublisherLink
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe

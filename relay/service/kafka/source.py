@@ -23,14 +23,14 @@ from relay.service.kafka.keys import (
     keep_certificates,
     sasl_warnings,
 )
-from relay.service.kafka.probing import probe_topic
+from relay.service.kafka.probe import probe_topic
 from relay.service.log.source import LogSource, new_sieve, retry_policy
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import read_from_key, split_problems
 from relay.service.sources.service import Receiving
-from relay.transport.kafka.consumer import Plan
+from relay.transport.kafka.consumer import ConsumerPlan
 from relay.transport.kafka.reader import KafkaReader
 from relay.transport.kafka.taking import Taking
 
@@ -136,9 +136,11 @@ def _settings(
     return lambda: {**client_settings(listen, client, certificates), **own}
 
 
-def _plan(configuration: KafkaSourceConfiguration, parts: SourceParts, files: Prerequisite) -> Plan:
+def _plan(
+    configuration: KafkaSourceConfiguration, parts: SourceParts, files: Prerequisite
+) -> ConsumerPlan:
     options = dict(configuration.client.options)
-    return Plan(
+    return ConsumerPlan(
         topic=configuration.topic,
         brokers=configuration.listen.authority,
         partitions=configuration.partitions,

@@ -35,9 +35,9 @@ from relay.service.nats.probe import probe_demands
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.transport.nats.client import Login, NatsClient
-from relay.transport.nats.line import Encoding
-from relay.transport.nats.lines import Plan
 from relay.transport.nats.publisher import DirectPublisher, NatsPublisher
+from relay.transport.nats.sender import Encoding
+from relay.transport.nats.senders import PublishingPlan
 from relay.transport.nats.session import NatsSession, begin
 from relay.transport.nats.stream import SYNC_REMARK, Demands, StreamInfo
 from relay.wire.nats.subjects import clean_subject, clean_value, is_subject
@@ -125,11 +125,11 @@ class NatsConfiguration(DestinationConfiguration):
         return KeyTemplate(self.subject_text, escape=clean_value, finish=clean_subject)
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> PublishingPlan:
         """What goes where."""
         subject, is_exact = self.subject_text, LINEAGE in self.subject_text
         subjects = () if self._varies else (subject.replace(LINEAGE, "*"),)
-        return Plan(
+        return PublishingPlan(
             stream_of(self.connect),
             f"{stream_of(self.connect).lower()}.unnamed" if self._varies else subject,
             Demands(subjects, self.replicas_min, self.atomic and not self.pack, is_exact),

@@ -48,7 +48,7 @@ Callbacks = Mapping[str, Callable[..., object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ConsumerPlan:
     """What to read, and from where."""
 
     topic: str
@@ -65,7 +65,7 @@ class Plan:
     """The group moves partitions one by one (KIP-429, KIP-848)."""
 
 
-def new_client(plan: Plan, callbacks: Callbacks, on_log: Callable[[str], None]) -> Client:
+def new_client(plan: ConsumerPlan, callbacks: Callbacks, on_log: Callable[[str], None]) -> Client:
     """librdkafka's consumer, which has threads of its own; UpstreamError = it refuses to exist."""
     library = load_library()
     settings = {
@@ -95,10 +95,10 @@ class ConsumerThread:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: ConsumerPlan,
         handover: Handover,
         *,
-        new: Callable[[Plan, Callbacks, Callable[[str], None]], Client] = new_client,
+        new: Callable[[ConsumerPlan, Callbacks, Callable[[str], None]], Client] = new_client,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._library = load_library()

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from relay.model.clock import Reactor
 from relay.model.text import Document, counted
 from relay.transport.connections import Timers
-from relay.transport.kafka.consumer import ConsumerThread, Plan
+from relay.transport.kafka.consumer import ConsumerPlan, ConsumerThread
 from relay.transport.kafka.fetched import Fetched, lags
 from relay.transport.kafka.handover import Began, Ended, Gap, Handover, Warned
 from relay.transport.kafka.taking import Taken, Taking, offsets_of
@@ -45,12 +45,12 @@ class KafkaReader:
     def __init__(
         self,
         reception: Reception,
-        plan: Plan,
+        plan: ConsumerPlan,
         *,
         taking: Taking,
         retry_seconds: Callable[[int], float],
         reactor: Reactor,
-        new_thread: Callable[[Plan, Handover], ConsumerThread] = ConsumerThread,
+        new_thread: Callable[[ConsumerPlan, Handover], ConsumerThread] = ConsumerThread,
     ) -> None:
         self.consumers = 0
         """How many there have been."""

@@ -1,11 +1,11 @@
 """Puts records into a stream: one batch in flight for each lineage, checked and sent again.
 
-    add ─▶ line ─▶ (last message asked for) ─▶ batch of several lines ─▶ stored
-             ▲                ▲                        │
-             └────────────────┴── no answer, mismatch ─┘
+    add ─▶ sender ─▶ (last message asked for) ─▶ batch of several senders ─▶ stored
+              ▲                 ▲                        │
+              └─────────────────┴── no answer, mismatch ─┘
 
-A batch is stored as a whole or not at all, whatever becomes of its answer; see `line.py`.  A stream
-that is full, without a leader, or silent makes the publisher wait and try again; only a lost
+A batch is stored as a whole or not at all, whatever becomes of its answer; see `sender.py`.  A
+stream that is full, without a leader, or silent makes the publisher wait and try again; only a lost
 connection, or what somebody has to change, ends it.
 """
 
@@ -29,8 +29,8 @@ from relay.model.clock import Clock
 from relay.model.errors import UpstreamError
 from relay.transport.connections import Timers
 from relay.transport.nats.client import ServerInfo
-from relay.transport.nats.line import Line, Part
-from relay.transport.nats.lines import Lines, Plan
+from relay.transport.nats.sender import Part, Sender
+from relay.transport.nats.senders import PublishingPlan, Senders
 from relay.transport.nats.stream import StreamInfo, read_stream
 from relay.wire.nats.answers import NO_RESPONDERS, Fate, LastMessage, Stored, StreamError
 from relay.wire.nats.messages import BATCH_MESSAGES_MAX, Message
@@ -38,7 +38,7 @@ from relay.wire.nats.messages import BATCH_MESSAGES_MAX, Message
 _BATCH_OCTETS_MAX = 4 * 1024 * 1024
 _BATCHES_MAX = 4  # at a time; nats-server takes 50 of one stream, of all publishers together
 _SINGLES_MAX = 64  # at a time, where there are no batches
-_ASKED_MAX = 64  # lines whose last message is asked for, at a time
+_ASKED_MAX = 64  # senders whose last message is asked for, at a time
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _MISMATCHES_MAX = 3  # in a row; then somebody else writes to the subject as well
 
@@ -77,7 +77,7 @@ class NatsPublisher:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: PublishingPlan,
         *,
         new_client: Callable[[Callable[[str], None]], StreamClient],
         clock: Clock,
@@ -90,7 +90,7 @@ class NatsPublisher:
         self._events = events
         self._client = new_client(self._fail)
         self._timers = Timers(clock)
-        self._lines = Lines(plan)
+        self._senders = Senders(plan)
         self._in_flight = self._asked = 0
         self._failures = self._mismatches = 0  # in a row
         self._careful = 0  # records that are sent one by one, to see which one is refused
@@ -109,7 +109,7 @@ class NatsPublisher:
         self.stream = stream
         limits = [server.payload_octets_max, stream.message_octets_max]
         limit = min((each for each in limits if each > 0), default=1024 * 1024)
-        self._lines.limit(limit)
+        self._senders.limit(limit)
         self._is_open = True
         self._say("", f"publishing to {server.place}, {stream.text}")
         self._go()
@@ -122,20 +122,20 @@ class NatsPublisher:
             return done
         if self._plan.encoding.has_numbers_in_text:
             run = with_numbers_in_text(run)
-        line = self._lines.of(run, self.epoch)
-        line.add(run, done)
-        self._lines.offer(line)
+        sender = self._senders.of(run, self.epoch)
+        sender.add(run, done)
+        self._senders.offer(sender)
         self._go()
         return done
 
     async def last_of(self, lineage: str) -> LastMessage | None:
         """The last message of a lineage's subject.  Raises UpstreamError."""
-        line = self._lines.of(Run((), lineage), self.epoch)
+        sender = self._senders.of(Run((), lineage), self.epoch)
         try:
-            last = await self._client.last_message(self._plan.stream, line.subject)
+            last = await self._client.last_message(self._plan.stream, sender.subject)
         except StreamError as error:
             raise UpstreamError(f"stream {self._plan.stream}: {error}") from None
-        line.found(last)
+        sender.found(last)
         return last
 
     def close(self) -> Deferred[None]:
@@ -164,27 +164,27 @@ class NatsPublisher:
     @property
     def _may_send(self) -> bool:
         is_waiting = self._failed or "pause" in self._timers
-        return self._is_open and not is_waiting and bool(self._lines.ready)
+        return self._is_open and not is_waiting and bool(self._senders.ready)
 
     def _collect(self) -> list[Part]:
-        """The parts of one batch, of lines that are not on their way."""
+        """The parts of one batch, of senders that are not on their way."""
         parts: list[Part] = []
         messages_max = BATCH_MESSAGES_MAX if self._plan.is_atomic else 1
         records_max = 1 if self._careful else BATCH_MESSAGES_MAX * BATCH_MESSAGES_MAX
         octets = 0
-        for _ in range(len(self._lines.ready)):
+        for _ in range(len(self._senders.ready)):
             if messages_max <= 0 or records_max <= 0 or octets >= _BATCH_OCTETS_MAX:
                 break
-            line = self._lines.next()
-            if line.is_unknown:
-                self._ask(line)
+            sender = self._senders.next()
+            if sender.is_unknown:
+                self._ask(sender)
                 continue
-            part = line.take(messages_max, _BATCH_OCTETS_MAX - octets, records_max)
+            part = sender.take(messages_max, _BATCH_OCTETS_MAX - octets, records_max)
             if isinstance(part, RecordRefused):
-                line.refuse(part)
-                self._lines.offer(line)
+                sender.refuse(part)
+                self._senders.offer(sender)
                 continue
-            line.is_busy = True
+            sender.is_busy = True
             parts.append(part)
             messages_max -= len(part.messages)
             records_max -= part.records
@@ -208,8 +208,8 @@ class NatsPublisher:
         for part in parts:
             seq += len(part.messages)
             self._careful = max(0, self._careful - part.records)
-            part.line.stored(part.records, seq)
-            self._lines.release(part.line)
+            part.sender.stored(part.records, seq)
+            self._senders.release(part.sender)
         self._go()
 
     def _not_stored(self, parts: list[Part], failure: Failure) -> None:
@@ -225,7 +225,7 @@ class NatsPublisher:
             self._fail(text)
         elif error.fate is Fate.TOO_LARGE and sum(part.records for part in parts) == 1:
             (part,) = parts
-            part.line.refuse(RecordRefused(part.line.oldest_at, str(error)))
+            part.sender.refuse(RecordRefused(part.sender.oldest_at, str(error)))
         elif error.fate is Fate.TOO_LARGE:
             self._careful = sum(part.records for part in parts)
         elif error.fate is Fate.MISMATCH and self._mismatches < _MISMATCHES_MAX:
@@ -234,34 +234,34 @@ class NatsPublisher:
             self._wait(text)
         for part in parts:
             if error.fate in (Fate.MISMATCH, Fate.UNKNOWN):
-                part.line.expected = None
-            self._lines.release(part.line)
+                part.sender.expected = None
+            self._senders.release(part.sender)
         self._go()
 
-    def _ask(self, line: Line) -> None:
-        """Learn the last message of a line's subject."""
+    def _ask(self, sender: Sender) -> None:
+        """Learn the last message of a sender's subject."""
         if self._asked >= _ASKED_MAX:
-            self._lines.offer(line)
+            self._senders.offer(sender)
             return
         self._asked += 1
-        line.is_busy = True
-        asked = self._client.last_message(self._plan.stream, line.subject)
-        asked.addCallbacks(partial(self._found, line), partial(self._not_found, line))
+        sender.is_busy = True
+        asked = self._client.last_message(self._plan.stream, sender.subject)
+        asked.addCallbacks(partial(self._found, sender), partial(self._not_found, sender))
 
-    def _found(self, line: Line, last: LastMessage | None) -> None:
+    def _found(self, sender: Sender, last: LastMessage | None) -> None:
         self._asked -= 1
         if self._failed:
             return
-        if not line.found(last):
+        if not sender.found(last):
             self._events.on_remark(
-                f"somebody else has written to the subject {line.subject.decode()} as well"
+                f"somebody else has written to the subject {sender.subject.decode()} as well"
             )
-        if line.is_empty:  # all was stored, and only the answer was lost
+        if sender.is_empty:  # all was stored, and only the answer was lost
             self._went_well()
-        self._lines.release(line)
+        self._senders.release(sender)
         self._go()
 
-    def _not_found(self, line: Line, failure: Failure) -> None:
+    def _not_found(self, sender: Sender, failure: Failure) -> None:
         self._asked -= 1
         error = failure.value
         if not isinstance(error, StreamError):
@@ -273,7 +273,7 @@ class NatsPublisher:
             self._fail(f"stream {self._plan.stream}: {error}")
         else:
             self._wait(f"stream {self._plan.stream}: {error}")
-        self._lines.release(line)
+        self._senders.release(sender)
 
     # How it is.
 
@@ -301,7 +301,7 @@ class NatsPublisher:
         self._failed = why
         self._timers.cancel_all()
         self._events.on_state(why, False)
-        self._lines.fail(why)
+        self._senders.fail(why)
 
 
 async def look_at_stream(client: ApiClient, name: str) -> StreamInfo:

@@ -13,8 +13,8 @@ from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.publishing import PublisherFailed, RecordRefused, Run
 from relay.flow.pump import SessionDrain
 from relay.model.errors import UpstreamError
-from relay.transport.nats.line import epoch_in, number_in
 from relay.transport.nats.publisher import NatsPublisher
+from relay.transport.nats.sender import epoch_in, number_in
 from relay.wire.nats.answers import LastMessage
 from relay.wire.relp.lineage import HAVE, LineageOffer
 

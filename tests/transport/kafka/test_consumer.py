@@ -7,7 +7,12 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from relay.model.errors import UpstreamError
-from relay.transport.kafka.consumer import PAUSE_AFTER_SECONDS, ConsumerThread, Plan, new_client
+from relay.transport.kafka.consumer import (
+    PAUSE_AFTER_SECONDS,
+    ConsumerPlan,
+    ConsumerThread,
+    new_client,
+)
 from relay.transport.kafka.fetched import Fetched
 from relay.transport.kafka.handover import Began, Ended, Event, Gap, Handover, Warned
 from relay.transport.kafka.watch import COMMIT_SECONDS, RECREATED_SECONDS
@@ -33,7 +38,7 @@ class Run:
         )
         if "group" not in plan:
             plan.setdefault("partitions", (0, 1))
-        self.plan = Plan("logs", "k1:9092", **plan)
+        self.plan = ConsumerPlan("logs", "k1:9092", **plan)
 
     def polled(self) -> None:
         self.polls += 1
@@ -42,7 +47,7 @@ class Run:
         if self.polls > self.polls_max:
             self.handover.stop()
 
-    def new(self, plan: Plan, callbacks: Mapping[str, Any], on_log: object) -> FakeClient:
+    def new(self, plan: ConsumerPlan, callbacks: Mapping[str, Any], on_log: object) -> FakeClient:
         self.given = callbacks
         return self.client
 
@@ -274,11 +279,11 @@ def test_a_failed_commit_is_warned_of() -> None:
 
 def test_the_library_takes_the_settings() -> None:
     client = new_client(
-        Plan("logs", "k1", settings=lambda: {"bootstrap.servers": "127.0.0.1:9"}), {}, print
+        ConsumerPlan("logs", "k1", settings=lambda: {"bootstrap.servers": "127.0.0.1:9"}), {}, print
     )
     client.close()
 
 
 def test_settings_that_the_library_refuses() -> None:
     with pytest.raises(UpstreamError, match=r"fetch\.min\.bytes"):
-        new_client(Plan("logs", "k1", settings=lambda: {"fetch.min.bytes": "x"}), {}, print)
+        new_client(ConsumerPlan("logs", "k1", settings=lambda: {"fetch.min.bytes": "x"}), {}, print)

@@ -13,7 +13,7 @@ from relay.model.counters.source import SourceCounters
 from relay.model.errors import QueueError
 from relay.model.origin import Origin, Received, Transport
 from relay.queue.admission.backpressure import Admission
-from relay.transport.kafka.consumer import Plan
+from relay.transport.kafka.consumer import ConsumerPlan
 from relay.transport.kafka.fetched import Fetched
 from relay.transport.kafka.handover import Began, Ended, Gap, Handover, Warned
 from relay.transport.kafka.reader import STOP_SECONDS_MAX, TURN_RECORDS, KafkaReader
@@ -68,7 +68,7 @@ class Intake:
 class Thread:
     """The thread of a consumer, which ends when the test lets it."""
 
-    def __init__(self, plan: Plan, handover: Handover) -> None:
+    def __init__(self, plan: ConsumerPlan, handover: Handover) -> None:
         self.plan, self.handover = plan, handover
         self.ran = threading.Event()
 
@@ -98,7 +98,7 @@ class Reading:
         )
         self.reader = KafkaReader(
             reception,
-            Plan("logs", "k1:9092", () if group else (0, 1), group),
+            ConsumerPlan("logs", "k1:9092", () if group else (0, 1), group),
             taking=Taking(reception, topic="logs", sieve=sieve),
             retry_seconds=lambda failures: 2.0**failures,
             reactor=self.reactor,
@@ -107,7 +107,7 @@ class Reading:
         self.reader.start(lambda: positions)
         self.reactor.advance(0)
 
-    def new_thread(self, plan: Plan, handover: Handover) -> Any:
+    def new_thread(self, plan: ConsumerPlan, handover: Handover) -> Any:
         self.threads.append(Thread(plan, handover))
         return self.threads[-1]
 

@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from relay.flow.publishing import PublisherEvents, PublisherFailed, RecordRefused, Run
 from relay.model.errors import UpstreamError
 from relay.rewrite.forms.record_key import with_key
-from relay.transport.nats.line import Encoding, number_in
-from relay.transport.nats.lines import Plan
 from relay.transport.nats.publisher import DirectPublisher, NatsPublisher
+from relay.transport.nats.sender import Encoding, number_in
+from relay.transport.nats.senders import PublishingPlan
 from relay.transport.nats.stream import Demands
 from relay.wire.nats.messages import header_value
 from relay.wire.nats.record_pack import PACK_HEADER, decode_pack
@@ -25,14 +25,19 @@ from tests.transport.nats.fake_stream import FakeClient, FakeStream
 
 A = "aaaaaaaa-2222-4333-8444-555555555555"
 B = "bbbbbbbb-2222-4333-8444-555555555555"
-PLAN = Plan("LOGS", "logs.$LINEAGE", Demands(("logs.*",), 2, True, True))
+PLAN = PublishingPlan("LOGS", "logs.$LINEAGE", Demands(("logs.*",), 2, True, True))
 
 
 class Bench:
     """A publisher with a stream in memory."""
 
     def __init__(
-        self, stream: FakeStream, plan: Plan = PLAN, *, is_slow: bool = False, opens: bool = True
+        self,
+        stream: FakeStream,
+        plan: PublishingPlan = PLAN,
+        *,
+        is_slow: bool = False,
+        opens: bool = True,
     ) -> None:
         self.clock = Clock()
         self.states: list[tuple[str, bool]] = []
@@ -195,7 +200,9 @@ def test_a_record_that_only_the_stream_finds_too_large_is_found_alone() -> None:
 
 
 def test_subjects_of_records() -> None:
-    plan = Plan("LOGS", "logs.unnamed", Demands((), 2, True, False), Encoding(has_keys=True), True)
+    plan = PublishingPlan(
+        "LOGS", "logs.unnamed", Demands((), 2, True, False), Encoding(has_keys=True), True
+    )
     bench = Bench(FakeStream(), plan)
     records = [with_key(b"logs.a", b"1"), with_key(b"logs.b", b"2"), b"3"]
     bench.publisher.publish(Run(records, A, [1, 2, 3]))

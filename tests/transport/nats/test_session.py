@@ -11,14 +11,14 @@ from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.publishing import PublisherEvents
 from relay.model.errors import UpstreamError
 from relay.queue.lineage import Lineage
-from relay.transport.nats.lines import Plan
 from relay.transport.nats.publisher import NatsPublisher
+from relay.transport.nats.senders import PublishingPlan
 from relay.transport.nats.session import WINDOW_RECORDS, NatsSession, begin
 from relay.transport.nats.stream import Demands
 from relay.wire.nats.messages import Message
 from tests.transport.nats.fake_stream import FakeClient, FakeStream
 
-PLAN = Plan("LOGS", "logs.$LINEAGE", Demands(("logs.*",), 2, True, True))
+PLAN = PublishingPlan("LOGS", "logs.$LINEAGE", Demands(("logs.*",), 2, True, True))
 
 
 class FakeDrain:

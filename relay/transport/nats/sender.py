@@ -1,6 +1,6 @@
-"""Records of one sender on their way to the stream: what waits, and what is stored of it.
+"""Records of one lineage, or of one sender without, on their way to the stream.
 
-All of a line goes to one subject, one batch at a time, so the stream has them in order.  Each
+All records of a sender go to one subject, one batch at a time, so the stream has them in order.  Each
 batch says which message has to be the last one of the subject.  When its answer is lost, the number
 of the last message tells whether it was stored.
 """
@@ -64,9 +64,9 @@ class _Waiting:
 
 
 class Part(NamedTuple):
-    """What one line contributes to a batch."""
+    """What one sender contributes to a batch."""
 
-    line: Line
+    sender: Sender
     messages: list[Message]
     records: int
 
@@ -87,7 +87,7 @@ class Encoding:
 
 
 @dataclass(slots=True, eq=False)
-class Line:
+class Sender:
     """Runs of one lineage, or of one sender without.
 
     Attributes:

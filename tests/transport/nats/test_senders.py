@@ -1,4 +1,4 @@
-"""The lines of one publisher."""
+"""The senders of one publisher."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from relay.flow.publishing import Run
-from relay.transport.nats import lines
-from relay.transport.nats.line import Encoding
-from relay.transport.nats.lines import Lines, Plan
+from relay.transport.nats import senders
+from relay.transport.nats.sender import Encoding
+from relay.transport.nats.senders import PublishingPlan, Senders
 from relay.transport.nats.stream import Demands
 
-PLAN = Plan("LOGS", "logs.$LINEAGE", Demands(("logs.*",), 2, True, True))
+PLAN = PublishingPlan("LOGS", "logs.$LINEAGE", Demands(("logs.*",), 2, True, True))
 
 
 def test_a_lineage_has_one_line_and_one_subject() -> None:
-    found = Lines(PLAN)
+    found = Senders(PLAN)
     first = found.of(Run((), "a"), b"")
     assert found.of(Run((), "a", sender="x"), b"") is first
     assert first.subject == b"logs.a"
@@ -23,32 +23,32 @@ def test_a_lineage_has_one_line_and_one_subject() -> None:
 
 
 def test_subjects_of_messages_leave_the_order_to_the_sender() -> None:
-    plan = Plan("LOGS", "logs.x", Demands((), 2, True, False), Encoding(has_keys=True))
-    found = Lines(plan)
+    plan = PublishingPlan("LOGS", "logs.x", Demands((), 2, True, False), Encoding(has_keys=True))
+    found = Senders(plan)
     assert found.of(Run((), "a"), b"") is not found.of(Run((), "b"), b"")
     assert found.of(Run((), "a"), b"").lineage == ""
 
 
 def test_a_line_is_ready_once() -> None:
-    found = Lines(PLAN)
-    line = found.of(Run((), "a"), b"")
-    found.offer(line)
+    found = Senders(PLAN)
+    sender = found.of(Run((), "a"), b"")
+    found.offer(sender)
     assert not found.ready
-    line.add(Run([b"x"], "a", [1]), Deferred())
-    found.offer(line)
-    found.offer(line)
+    sender.add(Run([b"x"], "a", [1]), Deferred())
+    found.offer(sender)
+    found.offer(sender)
     assert len(found.ready) == 1
-    assert found.next() is line
-    line.is_busy = True
-    found.offer(line)
+    assert found.next() is sender
+    sender.is_busy = True
+    found.offer(sender)
     assert not found.ready
-    found.release(line)
+    found.release(sender)
     assert len(found.ready) == 1
 
 
 def test_idle_lines_are_forgotten_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "LINES_KEPT_MAX", 2)
-    found = Lines(PLAN)
+    monkeypatch.setattr(senders, "SENDERS_KEPT_MAX", 2)
+    found = Senders(PLAN)
     busy = found.of(Run((), "a"), b"")
     busy.add(Run([b"x"], "a", [1]), Deferred())
     idle = found.of(Run((), "b"), b"")

@@ -6,7 +6,7 @@ import pytest
 
 from relay.service.configuration.model import Url
 from relay.service.kafka.keys import ClientKeys, Sasl
-from relay.service.kafka.probing import probe_topic
+from relay.service.kafka.probe import probe_topic
 from relay.service.probes.probe import Probe
 from tests.fake_kafka import Cluster, replace_library
 
