@@ -75,7 +75,7 @@ class AnswerLosingProxy:
         self.cut()
 
     def fate(self) -> str:
-        """What becomes of one answer to Produce: "pass", "cut" or "drop"."""
+        """The fate of one answer to Produce: "pass", "cut" or "drop"."""
         with self._lock:
             number = self.lost + self.passed + 1
             is_lost = self._to_lose > 0 or (self._every > 0 and number % self._every == 0)

@@ -106,7 +106,7 @@ class NatsCluster:
         )
 
     def call(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        """What `work` returns, which is given a connected `nats.Client`."""
+        """The result of `work`, which is given a connected `nats.Client`."""
 
         async def run() -> T:
             client = await self._connected()

@@ -1,4 +1,4 @@
-"""What a topic holds, and records put into it, by the plain client: for tests."""
+"""Records read from a topic and put into it by the plain client, for tests."""
 
 from __future__ import annotations
 

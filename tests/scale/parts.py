@@ -58,7 +58,7 @@ class Link:
 
     in_flight: int = 0
     ready: deque[Stream] = field(default_factory=deque)
-    """Those whose linger is over, and which wait for a request to be answered."""
+    """Partitions whose linger is over, and which wait for a request to be answered."""
 
 
 @dataclass(eq=False, slots=True)

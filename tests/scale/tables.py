@@ -32,7 +32,7 @@ ZONE_TRAFFIC = 0.02
 
 
 def receivers() -> int:
-    """Those of a cell that may lose a zone."""
+    """Brokers of a cell that may lose a zone."""
     return receivers_needed(CELL_RATE, 1e6 / figure("receiver"))
 
 

@@ -76,7 +76,7 @@ class _Taking:
     waiting: int = 1
     """Runs in flight, and one while they are made."""
     intakes: list[Deferred[None]] = field(default_factory=list)
-    """What the intake waits for, to count."""
+    """Results that the intake waits for, to count."""
     count: int = 0
     """Messages that the intake counts as stored then."""
     aside: int = 0

@@ -28,7 +28,7 @@ from relay.flow.publishing import Publisher, PublisherFailed, RecordRefused, Run
 from relay.model.clock import Now
 
 RECORD_BYTES = 640
-"""What a record in flight takes beside its bytes, about: here, and in the library of the log."""
+"""Memory of a record in flight beside its bytes, about: here, and in the library of the log."""
 _COPIES = 2
 """Of its bytes: that library has its own."""
 

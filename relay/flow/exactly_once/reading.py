@@ -35,7 +35,7 @@ _POSITION = re.compile(rb"([0-9]{1,16}),([0-9]{1,12})")
 
 
 class Sifted(NamedTuple):
-    """What to do with the records of a batch."""
+    """The judgement over the records of a batch."""
 
     taken: Sequence[int]
     """Indexes of the records to take, ascending."""

@@ -182,7 +182,7 @@ class Answering:
 
     @property
     def _waits(self) -> str:
-        """What says that records wait for too long; empty = they do not."""
+        """A warning that records wait for too long; empty = they do not."""
         if (seconds := self.progress.stalled_seconds) is not None:
             return f"nothing acknowledged for {seconds:.0f} s"
         oldest = self._runs.oldest_seconds

@@ -123,7 +123,7 @@ class KafkaConfiguration(DestinationConfiguration):
 
     @property
     def record_key(self) -> KeyTemplate | None:
-        """What is not the same for all messages, in one."""
+        """Topic, key and headers in one template, where they depend on the message."""
         if self.placing.is_simple:
             return None
         parts = [self.topic if self._has_topics else "", self.key_text if self._has_keys else ""]
@@ -256,7 +256,7 @@ class KafkaLink(PublisherLink[KafkaPublisher]):
 
 
 class _Topics:
-    """What is known of the topic of one destination, for status."""
+    """The topic of one destination as last seen, for status."""
 
     def __init__(self) -> None:
         self._facts: TopicFacts | None = None

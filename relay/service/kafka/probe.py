@@ -1,4 +1,4 @@
-"""What `check --connect` does for Kafka, with a source as with a destination."""
+"""Tests of `check --connect` for Kafka, the same for a source and a destination."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class NatsConfiguration(DestinationConfiguration):
 
     @property
     def plan(self) -> PublishingPlan:
-        """What goes where."""
+        """The stream, the subjects and the form of messages."""
         subject, is_exact = self.subject_text, LINEAGE in self.subject_text
         subjects = () if self._varies else (subject.replace(LINEAGE, "*"),)
         return PublishingPlan(

@@ -204,7 +204,7 @@ def stream_of(url: Url) -> str:
 
 
 def common_problems(url: Url, where: Where, name: str) -> Iterator[str]:
-    """What is wrong with the URL, or missing on this host."""
+    """Problems of the URL, and a library that is missing on this host."""
     if not url.path:
         yield (
             f"{where(name)}: the stream is missing; write it behind the hosts, as in "

@@ -1,4 +1,4 @@
-"""What `check --connect` does for NATS: connects, and asks what the stream promises."""
+"""Tests of `check --connect` for NATS: connects, and compares the stream with the demands."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def probe_stream(login: Login, stream: str, probe: Probe) -> tuple[ServerInfo, S
 
 
 def probe_demands(login: Login, stream: str, demands: Demands, probe: Probe) -> None:
-    """What a destination needs of its stream."""
+    """Test the stream of a destination."""
     if (found := probe_stream(login, stream, probe)) is None:
         return
     server, info = found
@@ -58,7 +58,7 @@ def probe_demands(login: Login, stream: str, demands: Demands, probe: Probe) -> 
 
 
 def probe_consumer(login: Login, plan: ConsumerPlan, probe: Probe) -> None:
-    """What a source reads; its consumer is looked at and not made."""
+    """Test the stream and consumer of a source; the consumer is looked at and not made."""
     if (found := probe_stream(login, plan.stream, probe)) is None:
         return
     _, info = found

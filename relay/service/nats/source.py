@@ -79,7 +79,7 @@ class NatsSourceConfiguration(SourceConfiguration):
 
     @property
     def plan(self) -> ConsumerPlan:
-        """What is read, and as whom."""
+        """The messages to read, and the name of the consumer."""
         stream = stream_of(self.listen)
         return ConsumerPlan(
             f"{self.listen.authority}/{stream}",

@@ -55,7 +55,7 @@ class TopicMetadata(Protocol):
 
 
 class ClusterMetadata(Protocol):
-    """What a broker knows of topics."""
+    """The topics that a broker knows."""
 
     @property
     def topics(self) -> Mapping[str, TopicMetadata]: ...

@@ -49,7 +49,7 @@ Callbacks = Mapping[str, Callable[..., object]]
 
 @dataclass(frozen=True, slots=True)
 class ConsumerPlan:
-    """What to read, and from where."""
+    """The partitions to read, and where to begin."""
 
     topic: str
     brokers: str

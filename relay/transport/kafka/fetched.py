@@ -25,12 +25,12 @@ class Fetched(NamedTuple):
 
     @property
     def octets(self) -> int:
-        """What they take in memory, about."""
+        """Their memory, about."""
         return sum(map(len, self.frames)) + RECORD_OCTETS * len(self.frames)
 
 
 class Remark(NamedTuple):
-    """What a consumer says of a partition, or of itself, in place of a record."""
+    """An error of a partition, or of the consumer itself, in place of a record."""
 
     error: LibraryError
     partition: int

@@ -1,4 +1,4 @@
-"""What the thread of a consumer and the reactor share.
+"""The state that the thread of a consumer and the reactor share.
 
 The thread puts events into a queue, and has the reactor called once for all that it finds there.
 The reactor says how far it has come: which offsets are on disk, and whether the thread has to wait.

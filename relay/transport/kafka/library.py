@@ -31,7 +31,7 @@ def load_library() -> ModuleType:
 
 
 def settings_problem(settings: Mapping[str, str]) -> str:
-    """What librdkafka says against settings; empty = they exist and have values in their ranges.
+    """The objection of librdkafka to settings; empty = they exist and have values in their ranges.
 
     No client is made, and so no thread: the last setting is one that does not exist.
 

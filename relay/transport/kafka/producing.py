@@ -90,7 +90,7 @@ class Care:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerOptions:
-    """What a producer is made with."""
+    """Settings and limits of a producer."""
 
     settings: Callable[[], Mapping[str, str]]
     """librdkafka's, without `FIXED_SETTINGS`; may read files, UpstreamError = they cannot be
@@ -138,7 +138,7 @@ class Sending:
 
 
 class Owner(Protocol):
-    """Whoever is told, in the reactor's thread."""
+    """Listener of a producer's thread, in the reactor's thread."""
 
     def tell(self, finished: Sequence[Sending]) -> None:
         """Runs whose records all have reports: acknowledged, or with a `refusal`."""

@@ -40,7 +40,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionParts:
-    """What a session works for, and tells."""
+    """The drain, names and callbacks of a session."""
 
     drain: SessionDrain
     state: UpstreamState

@@ -1,4 +1,4 @@
-"""What is stored of the records of a topic: messages, and where reading goes on after them."""
+"""Records of a topic become messages to store, and the offsets after them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def offsets_of(positions: Mapping[str, bytes], topic: str) -> dict[int, int]:
 
 @dataclass(slots=True)
 class Taken:
-    """What to store in one transaction."""
+    """Contents of one transaction."""
 
     batches: list[Received] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Taking:
         self._topic = topic
 
     def take(self, runs: Sequence[Fetched]) -> Taken:
-        """What to store of records that came together."""
+        """Choose from records that came together, for one transaction."""
         taken = Taken()
         for run in runs:
             where = f"partition {run.partition}, before offset {run.next_offset}"
@@ -70,7 +70,7 @@ class Taking:
         return taken
 
     def begin(self, partition: int, offset: int) -> Taken:
-        """What to store where a partition begins that was not read up to there."""
+        """Begin a partition at an offset up to which it was not read."""
         self.sieve.forget(partition)
         taken = Taken(positions=dict(self.sieve.sift((), (), partition)[1]))
         self._note_offset(taken, partition, offset)

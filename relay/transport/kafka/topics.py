@@ -1,4 +1,4 @@
-"""What brokers say of topics: partitions, replicas, and what an answer of theirs is worth."""
+"""Topics as brokers describe them: partitions, replicas, and the worth of an answer."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def look_up(
     seconds_max: float,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> list[TopicFacts]:
-    """What brokers say of topics; blocks.
+    """Ask brokers for topics; blocks.
 
     It asks for all topics: asked for one that is missing, some brokers make it.
 
@@ -121,7 +121,7 @@ def look_up(
 
 
 class _Told:
-    """What a client tells while it asks: why there is no answer.
+    """Errors and log lines of a client while it asks: the reason why there is no answer.
 
     Attributes:
         is_vain: None of the brokers can be reached.

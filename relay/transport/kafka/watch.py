@@ -1,4 +1,4 @@
-"""What is looked at beside the records: ends of partitions, commits, whether anything moves.
+"""The watch over a consumer: ends of partitions, commits, whether anything moves.
 
 Called in the consumer's thread, between two batches.
 """

@@ -1,4 +1,4 @@
-"""Which records of a distributed log are taken, and what is said of the rest."""
+"""The choice of records of a distributed log; the rest is counted and told."""
 
 from __future__ import annotations
 

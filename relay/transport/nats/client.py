@@ -49,7 +49,7 @@ class Login:
 
     servers: Sequence[tuple[str, int]]
     name: str
-    """What the server shows its administrator."""
+    """Name of the client in the lists of the server."""
     read_secrets: Callable[[], Mapping[str, object]] = field(default=dict, repr=False)
     """Arguments of `connect` that show who this is, as the files hold them now, and `public_nkey`
     of an NKey.  Called in a thread; UpstreamError says what is wrong."""
@@ -69,7 +69,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server says of itself."""
+    """A server as it describes itself."""
 
     place: str
     version: str
@@ -315,7 +315,7 @@ def _bracketed(host: str) -> str:
 
 
 def _text_of(error: BaseException) -> str:
-    """What has gone wrong, for people."""
+    """An error in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ConnectionRefusedError):

@@ -43,14 +43,14 @@ class Place(NamedTuple):
 
 
 def read_place(value: bytes | None) -> Place | None:
-    """What `encode` has made; None = there is none, or it is damaged."""
+    """Read the text that `encode` makes; None = there is none, or it is damaged."""
     found = _PLACE.fullmatch(value or b"")
     return None if found is None else Place(int(found[1]), found[2].decode("ascii"))
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerPlan:
-    """What is read, and as whom."""
+    """The messages to read, and the name of the consumer."""
 
     target: str
     """The servers, for people."""
@@ -211,7 +211,7 @@ def _read(answer: bytes) -> _ConsumerAnswer:
 
 
 class Requests:
-    """What was asked of the consumer of one connection and has not come yet.
+    """Requests to the consumer of one connection whose messages have not come yet.
 
     Attributes:
         is_open: There is a consumer.

@@ -1,4 +1,4 @@
-"""What a consumer has brought: records with their numbers, and what is odd about it."""
+"""Deliveries of a consumer: records with their numbers, and anomalies."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from relay.model.clock import Reactor
 T = TypeVar("T")
 
 CLOSE_SECONDS_MAX = 0.4
-"""What the last work in the loop may take; a link has half a second."""
+"""Longest time for the last work in the loop; a link has half a second."""
 
 
 class LoopThread:

@@ -52,7 +52,7 @@ class ApiClient(Protocol):
 
 
 class StreamClient(ApiClient, Protocol):
-    """What a publisher needs of `NatsClient`."""
+    """The methods of `NatsClient` that a publisher calls."""
 
     def open(self) -> Deferred[ServerInfo]: ...
 
@@ -305,7 +305,7 @@ class NatsPublisher:
 
 
 async def look_at_stream(client: ApiClient, name: str) -> StreamInfo:
-    """What the stream promises.  Raises UpstreamError."""
+    """Ask for a stream.  Raises UpstreamError."""
     try:
         return read_stream(name, await client.ask_api(f"STREAM.INFO.{name}"))
     except StreamError as error:

@@ -51,7 +51,7 @@ Arrived = tuple[bytes, bytes, bytes, bytes]
 
 
 class ReaderClient(Protocol):
-    """What a reader needs of `NatsClient`."""
+    """The methods of `NatsClient` that a reader calls."""
 
     def open(self) -> Deferred[ServerInfo]: ...
 

@@ -1,8 +1,8 @@
 """Records of one lineage, or of one sender without, on their way to the stream.
 
-All records of a sender go to one subject, one batch at a time, so the stream has them in order.  Each
-batch says which message has to be the last one of the subject.  When its answer is lost, the number
-of the last message tells whether it was stored.
+All records of a sender go to one subject, one batch at a time, so the stream has them in order.
+Each batch says which message has to be the last one of the subject.  When its answer is lost, the
+number of the last message tells whether it was stored.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Waiting:
 
 
 class Part(NamedTuple):
-    """What one sender contributes to a batch."""
+    """Messages of one sender in a batch."""
 
     sender: Sender
     messages: list[Message]
@@ -133,7 +133,7 @@ class Sender:
         self._settle()
 
     def take(self, messages_max: int, octets_max: int, records_max: int) -> Part | RecordRefused:
-        """What goes into the next batch: one message at least, or one that never can."""
+        """Messages for the next batch: one at least, or the refusal of one that never fits."""
         messages: list[Message] = []
         records = octets = 0
         before = self._put

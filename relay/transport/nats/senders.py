@@ -18,7 +18,7 @@ SENDERS_KEPT_MAX = 20_000
 
 @dataclass(frozen=True, slots=True)
 class PublishingPlan:
-    """What a publisher puts where."""
+    """The stream and subjects of a publisher, and the form of its messages."""
 
     stream: str
     subject: str
@@ -79,7 +79,7 @@ class Senders:
         return sender
 
     def release(self, sender: Sender) -> None:
-        """What was on its way has arrived, or not."""
+        """The batch of a sender that was on its way has ended, well or not."""
         sender.is_busy = False
         self.offer(sender)
 
@@ -91,7 +91,7 @@ class Senders:
             call()
 
     def _make_room(self) -> None:
-        """Forget a sender with nothing to send; if it comes again, its last message is asked for."""
+        """Forget a sender with nothing to send; its last message is asked for if it comes again."""
         if len(self._senders) >= SENDERS_KEPT_MAX:
             idle = (name for name, sender in self._senders.items() if sender.is_empty)
             if (name := next(idle, None)) is not None:

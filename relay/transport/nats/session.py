@@ -50,7 +50,7 @@ async def begin(publisher: NatsPublisher, numbering: Numbering | None) -> str:
 
 
 def _answer(offer: LineageOffer, last: LastMessage | None) -> dict[bytes, Sequence[bytes]]:
-    """What a receiver of RELP would answer that has all up to the last message."""
+    """The answer of a RELP receiver that had all records up to the last message."""
     if last is None:
         return {HAVE: (b"0", _NO_EPOCH)}
     number = number_in(last.headers)

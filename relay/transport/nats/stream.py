@@ -1,4 +1,4 @@
-"""What a stream promises, and whether that is enough."""
+"""The promises of a stream, and whether they are enough."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def read_stream(name: str, answer: bytes) -> StreamInfo:
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What a destination wants of its stream."""
+    """Properties that a destination demands of its stream."""
 
     subjects: Sequence[str]
     """Filters of what it publishes."""
@@ -128,7 +128,7 @@ class Demands:
         return ""
 
     def warnings(self, stream: StreamInfo) -> list[str]:
-        """What works, but hardly as meant."""
+        """Properties that work, but hardly as meant."""
         found = []
         if stream.storage != "file":
             found.append(

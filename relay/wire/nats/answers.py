@@ -18,7 +18,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Fate(Enum):
-    """What an error says of the messages that were published."""
+    """The fate of the messages that were published, by the error."""
 
     MISMATCH = "mismatch"
     """Nothing was stored: the last message of a subject is another one than was expected."""

@@ -1,4 +1,4 @@
-"""What a consumer says of each message that it delivers, in the subject to acknowledge it.
+"""Properties of each delivery of a consumer, in the subject for its acknowledgement.
 
 $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>
 $JS.ACK.<domain>.<account>.<stream>.<consumer>.… .<random>       with a domain
@@ -29,6 +29,6 @@ class Delivery(NamedTuple):
 
 
 def parse_delivery(reply: bytes) -> Delivery | None:
-    """What the subject for the acknowledgement says; None = it is of another form."""
+    """Read the subject for the acknowledgement; None = it is of another form."""
     found = _ACK.match(reply)
     return None if found is None else Delivery(*map(int, found.groups()))

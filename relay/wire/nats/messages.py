@@ -20,7 +20,7 @@ from typing import NamedTuple
 BATCH_MESSAGES_MAX = 1000
 """Of one atomic batch; the limit of nats-server."""
 COMMAND_OCTETS_MAX = 400
-"""What a message needs beside its subject, its own headers and its data, in octets."""
+"""Octets of a message beside its subject, its own headers and its data."""
 
 _VERSION = b"NATS/1.0\r\n"
 _STATUS_OCTETS = 3

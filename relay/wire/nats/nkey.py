@@ -19,7 +19,7 @@ _USER_PREFIX = 20 << 3
 
 
 class UserKey(NamedTuple):
-    """What a file with credentials says."""
+    """Contents of a file with credentials."""
 
     seed: bytes
     """32 octets."""

@@ -1,4 +1,4 @@
-"""What is taken is tested with the reader in `test_reader.py`; here are the parts of it."""
+"""Parts of the choice of records; the whole is tested with the reader in `test_reader.py`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["FakeStream", "FakeClient"]
 
 
 class FakeStream:
-    """What a stream keeps, and how it answers.
+    """The messages of a stream, and its answers.
 
     Attributes:
         faults: What becomes of the next batches, one word each: ``lost`` (neither stored nor

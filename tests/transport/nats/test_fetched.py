@@ -1,4 +1,4 @@
-"""What a consumer brings."""
+"""Deliveries of a consumer."""
 
 from __future__ import annotations
 

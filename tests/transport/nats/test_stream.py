@@ -1,4 +1,4 @@
-"""What a stream promises."""
+"""The promises of a stream."""
 
 from __future__ import annotations
 
