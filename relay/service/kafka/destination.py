@@ -25,14 +25,14 @@ from relay.service.kafka.keys import (
     TLS_WITHOUT,
     TOPIC,
     TOPIC_ALLOWED,
-    BrokerTls,
+    BrokerCertificates,
     ClientKeys,
     client_settings,
-    keep_certificates,
     sasl_warnings,
 )
 from relay.service.kafka.probe import probe_topic
 from relay.service.log.link import PublisherLink
+from relay.service.log.tls import ClientTls, keep_certificates
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.transport.kafka.producer import KafkaPublisher
@@ -195,7 +195,7 @@ class KafkaConfiguration(DestinationConfiguration):
 
 @dataclass(frozen=True, slots=True)
 class KafkaTlsConfiguration(KafkaConfiguration):
-    tls: BrokerTls = group(BrokerTls, without=TLS_WITHOUT)
+    tls: ClientTls = group(ClientTls, without=TLS_WITHOUT)
 
 
 def _clean_part(value: bytes) -> bytes:
@@ -277,7 +277,9 @@ class _Topics:
 def _make(configuration: KafkaConfiguration, parts: DestinationParts) -> Delivery:
     files = Prerequisite("its messages are queued until the files are right")
     subject, reactor = f"destination {configuration.id}", parts.reactor
-    certificates = keep_certificates(subject, configuration.tls, parts.certificates, files)
+    certificates = keep_certificates(
+        BrokerCertificates, subject, configuration.tls, parts.certificates, files
+    )
 
     def settings() -> Mapping[str, str]:
         found = client_settings(configuration.connect, configuration.client, certificates)

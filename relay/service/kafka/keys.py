@@ -15,11 +15,8 @@ from relay.service.configuration.reading import Reading, SecretFile
 from relay.service.configuration.table import Choice, Text, join_path, shown
 from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.configuration.url import Cluster
-from relay.service.prerequisite import Prerequisite
-from relay.service.tls.certificate_watch import CertificateWatch
-from relay.service.tls.files import read_material
+from relay.service.log.tls import ClientCertificates
 from relay.transport.kafka.library import settings_problem
-from relay.transport.tls.endpoints import TlsMaterial
 
 TOPIC_BYTES_MAX = 249
 TOPIC = rf"(?!\.{{1,2}}\Z)[A-Za-z0-9._-]{{1,{TOPIC_BYTES_MAX}}}"
@@ -248,27 +245,12 @@ class ClientKeys:
             yield f"{where('connect')}: {error}"
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerTls(TlsConfiguration):
-    """Of connections to brokers."""
-
-    always_connects: ClassVar[bool] = True
-
-
-class BrokerCertificates:
+class BrokerCertificates(ClientCertificates):
     """The files of TLS for one client.  librdkafka reads them when a client is made."""
 
-    def __init__(self, material: TlsMaterial | None, *, tls: TlsConfiguration) -> None:
-        self._material = material
-        self._tls = tls
-
-    def renew(self, material: TlsMaterial) -> None:
-        self._material = material
-
     def settings(self) -> dict[str, str]:
-        """librdkafka's."""
-        tls = self._tls
-        passphrase = self._material.passphrase if self._material else b""
+        """librdkafka's.  UpstreamError = a file cannot be read."""
+        tls, passphrase = self._tls, self.passphrase()
         found = {
             "ssl.ca.location": tls.trusted_ca or "probe",
             "ssl.certificate.location": tls.certificate,
@@ -279,24 +261,6 @@ class BrokerCertificates:
         if tls.peer_verify == "none":
             found["enable.ssl.certificate.verification"] = "false"
         return {name: value for name, value in found.items() if value}
-
-
-def keep_certificates(
-    subject: str, tls: TlsConfiguration | None, watch: CertificateWatch, files: Prerequisite
-) -> BrokerCertificates | None:
-    """The files of TLS, watched from now on; None without TLS.
-
-    Args:
-        files: Has trouble as long as they cannot be used.
-    """
-    if tls is None:
-        return None
-    return watch.keep(subject, tls, partial(BrokerCertificates, tls=tls), files)
-
-
-def read_certificates(tls: TlsConfiguration | None) -> BrokerCertificates | None:
-    """The files of TLS as they are now; ValueError = they cannot be read."""
-    return None if tls is None else BrokerCertificates(read_material(tls), tls=tls)
 
 
 def client_settings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.model.errors import UpstreamError
 from relay.service.configuration.model import TlsConfiguration, Url
-from relay.service.kafka.keys import ClientKeys, client_settings, read_certificates
+from relay.service.kafka.keys import BrokerCertificates, ClientKeys, client_settings
 from relay.service.probes.probe import Probe
 from relay.transport.kafka.library import load_library
 from relay.transport.kafka.topics import TopicFacts, look_up
@@ -16,8 +16,9 @@ def probe_topic(
     """Ask the brokers of `url` for a topic; None = something has failed, which was told."""
     try:
         load_library()
-        settings = client_settings(url, keys, read_certificates(tls))
-    except (ImportError, UpstreamError, ValueError) as error:
+        certificates = None if tls is None else BrokerCertificates(None, tls=tls)
+        settings = client_settings(url, keys, certificates)
+    except (ImportError, UpstreamError) as error:
         probe.fail("kafka", "kafka-settings", str(error), "correct the configuration")
         return None
     try:

@@ -17,14 +17,14 @@ from relay.service.kafka.keys import (
     BROKERS,
     TLS_BROKERS,
     TLS_WITHOUT,
-    BrokerTls,
+    BrokerCertificates,
     ClientKeys,
     client_settings,
-    keep_certificates,
     sasl_warnings,
 )
 from relay.service.kafka.probe import probe_topic
 from relay.service.log.source import LogSource, new_sieve, retry_policy
+from relay.service.log.tls import ClientTls, keep_certificates
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.sources.kind import SourceKind, SourceParts
@@ -117,7 +117,7 @@ class KafkaSourceConfiguration(SourceConfiguration):
 
 @dataclass(frozen=True, slots=True)
 class KafkaTlsSourceConfiguration(KafkaSourceConfiguration):
-    tls: TlsConfiguration = keys(BrokerTls, without=TLS_WITHOUT)
+    tls: TlsConfiguration = keys(ClientTls, without=TLS_WITHOUT)
 
 
 def _settings(
@@ -126,7 +126,11 @@ def _settings(
     """librdkafka's settings, for each consumer anew."""
     listen, client = configuration.listen, configuration.client
     certificates = keep_certificates(
-        f"source {configuration.id}", configuration.tls, parts.certificates, files
+        BrokerCertificates,
+        f"source {configuration.id}",
+        configuration.tls,
+        parts.certificates,
+        files,
     )
     own = {}
     if configuration.client_rack:

@@ -19,14 +19,13 @@ from relay.service.configuration.tables.format import SD_NUMBER, sd_number_probl
 from relay.service.destinations.kind import Delivery, DestinationKind, DestinationParts
 from relay.service.destinations.link import LocalSession, Outlet
 from relay.service.log.link import PublisherLink
+from relay.service.log.tls import ClientTls, keep_certificates
 from relay.service.nats.keys import (
     SERVERS,
     TLS_WITHOUT,
     LoginKeys,
     ServerCertificates,
-    ServerTls,
     common_problems,
-    keep_certificates,
     login_warnings,
     new_login,
     stream_of,
@@ -162,7 +161,7 @@ class NatsConfiguration(DestinationConfiguration):
 
 @dataclass(frozen=True, slots=True)
 class NatsTlsConfiguration(NatsConfiguration):
-    tls: TlsConfiguration = group(ServerTls, without=TLS_WITHOUT)
+    tls: TlsConfiguration = group(ClientTls, without=TLS_WITHOUT)
 
 
 class NatsLink(PublisherLink[NatsPublisher]):
@@ -216,7 +215,9 @@ def _new_login(configuration: NatsConfiguration, certificates: ServerCertificate
 def _make(configuration: NatsConfiguration, parts: DestinationParts) -> Delivery:
     subject = f"destination {configuration.id}"
     files = Prerequisite("its messages are queued until the files are right")
-    certificates = keep_certificates(subject, configuration.tls, parts.certificates, files)
+    certificates = keep_certificates(
+        ServerCertificates, subject, configuration.tls, parts.certificates, files
+    )
     plan = configuration.plan
     login = _new_login(configuration, certificates)
     target = f"{login.target}/{plan.stream}"

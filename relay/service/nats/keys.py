@@ -6,8 +6,6 @@ import base64
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,11 +16,9 @@ from relay.service.configuration.reading import SecretFile, content_of
 from relay.service.configuration.table import Text
 from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.configuration.url import Cluster
-from relay.service.prerequisite import Prerequisite
-from relay.service.tls.certificate_watch import CertificateWatch
+from relay.service.log.tls import ClientCertificates
 from relay.transport.nats.client import Login
 from relay.transport.nats.library import MISSING, library_problem
-from relay.transport.tls.endpoints import TlsMaterial
 from relay.wire.nats.nkey import public_key_text, read_credentials
 
 _STREAM = r"[A-Za-z0-9_-]{1,255}"
@@ -112,22 +108,8 @@ def _signing(path: str) -> Mapping[str, object]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTls(TlsConfiguration):
-    """Of connections to servers."""
-
-    always_connects: ClassVar[bool] = True
-
-
-class ServerCertificates:
+class ServerCertificates(ClientCertificates):
     """The files of TLS for one client, which are read when it connects."""
-
-    def __init__(self, material: TlsMaterial | None, *, tls: TlsConfiguration) -> None:
-        self._material = material
-        self._tls = tls
-
-    def renew(self, material: TlsMaterial) -> None:
-        self._material = material
 
     def context(self) -> ssl.SSLContext:
         """UpstreamError says which file cannot be used."""
@@ -141,7 +123,7 @@ class ServerCertificates:
         if tls.peer_verify == "none":
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        passphrase = self._material.passphrase if self._material else b""
+        passphrase = self.passphrase()
         try:
             if tls.crl:
                 context.load_verify_locations(tls.crl)
@@ -155,19 +137,6 @@ class ServerCertificates:
 
 def _unusable(error: OSError) -> str:
     return f"a file of TLS cannot be used: {error}"
-
-
-def keep_certificates(
-    subject: str, tls: TlsConfiguration | None, watch: CertificateWatch, files: Prerequisite
-) -> ServerCertificates | None:
-    """The files of TLS, watched from now on; None without TLS.
-
-    Args:
-        files: Has trouble as long as they cannot be used.
-    """
-    if tls is None:
-        return None
-    return watch.keep(subject, tls, partial(ServerCertificates, tls=tls), files)
 
 
 def new_login(

@@ -16,15 +16,14 @@ from relay.service.configuration.model import (
 )
 from relay.service.configuration.table import Seconds, Text, shown
 from relay.service.log.source import LogSource, new_sieve, retry_policy
+from relay.service.log.tls import ClientTls, keep_certificates
 from relay.service.nats.keys import (
     SERVERS,
     TLS_WITHOUT,
     LoginKeys,
     ServerCertificates,
-    ServerTls,
     common_problems,
     is_same_stream,
-    keep_certificates,
     login_warnings,
     new_login,
     stream_of,
@@ -101,7 +100,7 @@ class NatsSourceConfiguration(SourceConfiguration):
 
 @dataclass(frozen=True, slots=True)
 class NatsTlsSourceConfiguration(NatsSourceConfiguration):
-    tls: TlsConfiguration = group(ServerTls, without=TLS_WITHOUT)
+    tls: TlsConfiguration = group(ClientTls, without=TLS_WITHOUT)
 
 
 def _make(
@@ -109,7 +108,9 @@ def _make(
 ) -> LogSource:
     files = Prerequisite("nothing is read until the files are right")
     subject = f"source {configuration.id}"
-    certificates = keep_certificates(subject, configuration.tls, parts.certificates, files)
+    certificates = keep_certificates(
+        ServerCertificates, subject, configuration.tls, parts.certificates, files
+    )
     login = _new_login(configuration, certificates)
 
     def new_client(on_lost: Callable[[str], None]) -> NatsClient:
