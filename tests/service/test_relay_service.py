@@ -20,6 +20,8 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogPublisher
 
 from relay.service import relay_service
+from relay.service.destinations import link
+from relay.service.direct import answering
 from relay.service.exit_status import ExitStatus
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import (
@@ -29,7 +31,10 @@ from relay.service.relay_service import (
     StopGuard,
     local_zone,
 )
+from relay.service.sources import service as sources
 from relay.service.stop_lead import StopLead
+from relay.transport.kafka import reader as kafka_reader
+from relay.transport.kafka import session as kafka_session
 from tests.connections import fired
 from tests.threads import Reactor
 
@@ -368,3 +373,14 @@ def test_a_relay_that_has_stopped_already_installs_nothing(told: list[int]) -> N
     guard.stopService()
     clock.advance(0)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_longest_waits_of_a_stop_together_end_before_the_process_does() -> None:
+    """Sources stop at once, then what answers them, then destinations: each has threads that may
+    hang, and the queue is closed after them."""
+    waits = [
+        max(kafka_reader.STOP_SECONDS_MAX, sources._FINISH_SECONDS_MAX),
+        answering._CLOSE_SECONDS_MAX,
+        max(kafka_session.CLOSE_SECONDS_MAX, link._CLOSE_SECONDS_MAX),
+    ]
+    assert sum(waits) <= relay_service._STOP_SECONDS_MAX - 0.5

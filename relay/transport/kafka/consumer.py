@@ -31,7 +31,7 @@ POLL_SECONDS = 0.1
 ASK_SECONDS_MAX = 5.0
 """Longest wait for one answer of a broker."""
 PAUSE_AFTER_SECONDS = 1.0
-SETTLE_SECONDS_MAX = 1.5
+SETTLE_SECONDS_MAX = 1.0
 """Longest wait for the disk when a partition is taken away, and when the relay stops."""
 
 _MEMORY: Mapping[str, str] = {

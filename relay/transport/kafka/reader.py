@@ -26,8 +26,8 @@ from relay.transport.turn_batch import Intake
 
 TURN_RECORDS = 500
 """Records that are taken in one turn of the reactor, about."""
-STOP_SECONDS_MAX = 3.0
-"""Longest wait of a stop for the thread."""
+STOP_SECONDS_MAX = 1.5
+"""Longest wait of a stop for the thread; `close` of a group's consumer may wait for its brokers."""
 
 _LONG_SECONDS = 60.0  # after which the next failure is a first one again
 

@@ -320,7 +320,7 @@ def test_a_thread_that_does_not_end_is_left() -> None:
     stopped = fired(reading.reader.stop())
     reading.reactor.advance(STOP_SECONDS_MAX)
     assert stopped == [None]
-    assert "has not ended within 3 s" in reading.warnings()[0]
+    assert "has not ended within 1.5 s" in reading.warnings()[0]
 
 
 def test_a_stop_between_consumers() -> None:
