@@ -241,6 +241,6 @@ _NO_INPUT = {
     "heroku": "write https:// for Heroku's drain, which sends syslog in requests",
     "cloudfoundry": "write tls:// for the drain",
     "gelf": "the relay reads no GELF",
-    "kafka": "the relay reads no Kafka",
+    "kafka": "write a source kafka://",
     "mqtt": "the relay reads no MQTT",
 }

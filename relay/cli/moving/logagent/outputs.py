@@ -246,7 +246,7 @@ def _with_macros(text: str) -> str:
 _NO_OUTPUT = {
     "stdout": "messages are not printed: see syslogrelay tap",
     "rtail": "see syslogrelay tap and the page",
-    "kafka": "write program:// with a client of Kafka",
+    "kafka": "write a destination kafka://",
     "mqtt": "write program:// with a client of MQTT",
     "gelf": "send RFC 5424 to Graylog's syslog input",
     "influxdb": "see /metrics",

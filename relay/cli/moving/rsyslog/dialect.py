@@ -24,7 +24,7 @@ _SIGNS = re.compile(
     r"""^[ \t]*(?:
           \$[A-Z][A-Za-z]+[ \t]+\S
         | (?:module|input|action|ruleset|global|template|main_queue|include)[ \t]*\(
-        | (?:\*|[a-z][a-z0-9]*(?:,[a-z0-9]+)*)\.[=!*a-z]\S*[ \t]+\S
+        | (?:\*|[a-z][a-z0-9]*(?:,[a-z0-9]+)*)\.[=!*a-z]\S*[ \t]+(?!=)\S
         | :[A-Za-z-]+,[ \t]*!?[a-z]+,[ \t]*"
         | if[ \t]+.*\bthen\b
         )""",

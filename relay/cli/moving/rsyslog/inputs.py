@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from relay.cli.moving.imported import Imported, Source
 from relay.cli.moving.report import Place, Statement
+from relay.cli.moving.rsyslog.actions.kafka import kafka_source
+from relay.cli.moving.rsyslog.filters import NotSupported
 from relay.cli.moving.rsyslog.language.syntax import Object, Parameters
 from relay.cli.moving.rsyslog.language.values import Reader
 from relay.cli.moving.rsyslog.patterns import from_extended
@@ -63,6 +65,7 @@ class Inputs:
             "imrelp": self._relp,
             "imuxsock": self._socket,
             "imfile": self._file,
+            "imkafka": self._kafka,
         }
         if kind not in makers:
             each.said.unsupported(f"the relay has no source like {kind or 'an input without type'}")
@@ -70,7 +73,12 @@ class Inputs:
         ruleset = read.text("ruleset", self._of_module(kind, "ruleset"))
         name = read.text("name", kind)
         read.ignore(OWN_WORKING, _NO_NEED)
-        for source in makers[kind](read):
+        try:
+            made = makers[kind](read)
+        except NotSupported as error:
+            each.said.unsupported(str(error))
+            return
+        for source in made:
             each.said.taken(f"sources.{source.id}")
             self._bind(source, ruleset, name)
         read.finish()
@@ -99,6 +107,9 @@ class Inputs:
                     self.imported.add_source(f"udp-{port}", {"listen": listen, **keys}, read.said)
                 )
         return sources
+
+    def _kafka(self, read: Reader) -> list[Source]:
+        return [self.imported.add_source("kafka", kafka_source(self.imported, read), read.said)]
 
     def _tcp(self, read: Reader) -> list[Source]:
         module = read.text("type").lower()

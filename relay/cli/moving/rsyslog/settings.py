@@ -30,8 +30,6 @@ _MODULES = {
     "omstdout": "a program of its own is to write to standard output",
     "mmnormalize": 'rule bases of liblognorm; write steps with parse = "regex"',
     "mmexternal": "a program that changes messages",
-    "imkafka": "the relay does not read from Kafka",
-    "omkafka": "the relay does not write to Kafka",
     "imhttp": "write a source http://",
     "imtuxedoulog": "a format of its own",
     "imdocker": "containers log to the journal, or to a source by Docker's syslog driver",

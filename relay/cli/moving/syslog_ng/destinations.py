@@ -5,6 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from relay.cli.moving.kafka import (
+    FALLBACK,
+    HAS_FALLBACK,
+    ONE_PARTITION,
+    REPLICAS,
+    Client,
+    kafka_url,
+    read_client,
+)
 from relay.cli.moving.report import Statement
 from relay.cli.moving.syslog_ng.drafts import (
     DestinationDraft,
@@ -12,9 +21,10 @@ from relay.cli.moving.syslog_ng.drafts import (
     form_of,
     mark_options,
     queue_keys,
+    template_text,
 )
 from relay.cli.moving.syslog_ng.http import HTTP_DRIVERS
-from relay.cli.moving.syslog_ng.options import Options
+from relay.cli.moving.syslog_ng.options import Options, canonical
 from relay.cli.moving.syslog_ng.security import tls_keys
 from relay.cli.moving.syslog_ng.sources import command_keys
 from relay.cli.moving.syslog_ng.templates import Form
@@ -31,6 +41,13 @@ _FILE_FORMAT: Mapping[str, TomlValue] = {
 _PORTS = {"udp": 514, "tcp": 601, "tls": 6514}
 _SEMATEXT = re.compile(r"logsene-syslog-receiver\.(eu\.)?sematext\.com")
 _SEMATEXT_PORTS = {"tls": 10514, "tcp": 514, "udp": 514}
+_KAFKA_NEEDS_NONE = {
+    **dict.fromkeys(
+        ("flush_timeout_on_shutdown", "flush_timeout_on_reload", "poll_timeout", "sync_send"),
+        "only the brokers' answer takes a message from the queue",
+    ),
+    **dict.fromkeys(("workers", "batch_lines", "batch_timeout"), "see linger_seconds"),
+}
 _MODE = re.compile(r"0?[0-7]{3}")
 
 
@@ -328,6 +345,60 @@ def _terminals(options: Options, reading: Reading, statement: Statement) -> Dest
     return draft
 
 
+def _kafka(options: Options, reading: Reading, statement: Statement) -> DestinationDraft | None:
+    client = Client(reading.imported, is_source=False)
+    settings = _kafka_settings(options, reading)
+    brokers = settings.pop("metadata.broker.list", settings.pop("bootstrap.servers", ""))
+    servers = options.take_own("bootstrap_servers", "kafka_bootstrap_servers")
+    if servers is not None:
+        servers.taken("are the hosts of the URL")
+        brokers = servers.text
+    read_client(settings, client, statement)
+    keys = client.finish()
+    for option, key in (("topic", "topic"), ("fallback_topic", "topic_fallback"), ("key", "key")):
+        given = options.take_own(option)
+        if given is not None:
+            keys[key] = template_text(given, reading)
+            given.taken(f"is {key}")
+    name = "" if "$" in str(keys.get("topic", "$")) else str(keys.pop("topic"))
+    if not name and "topic" not in keys:
+        statement.unsupported("it has no topic")
+        return None
+    if name:
+        keys.pop("topic_fallback", None)
+    elif "topic_fallback" not in keys:
+        keys["topic_fallback"] = FALLBACK
+        statement.approximated(HAS_FALLBACK)
+    if "key" not in keys:
+        statement.approximated(ONE_PARTITION)
+    try:
+        connect = kafka_url([brokers], name, has_tls=client.has_tls)
+    except ValueError as error:
+        statement.unsupported(str(error))
+        return None
+    draft = DestinationDraft({"connect": connect, **keys})
+    form_of(options, reading, draft, {**_FILE_FORMAT, "ts_format": "iso"}, default_option="message")
+    options.pass_over(_KAFKA_NEEDS_NONE)
+    statement.taken(f"connect = {connect}; {REPLICAS}")
+    return draft
+
+
+def _kafka_settings(options: Options, reading: Reading) -> dict[str, str]:
+    """Settings of librdkafka in `config()`."""
+    given = options.take_own("config")
+    if given is None:
+        return {}
+    given.taken("are keys, and options")
+    inner = Options(given.call, reading.report)
+    settings = {}
+    for each in given.call.calls:
+        setting = inner.take_own(canonical(each.name))
+        if setting is not None:
+            settings[each.name] = setting.text
+            setting.taken("is a key, or in options")
+    return settings
+
+
 _Reader = Callable[[Options, Reading, Statement], DestinationDraft | None]
 _DRIVERS: Mapping[str, _Reader] = {
     **dict.fromkeys(
@@ -338,11 +409,12 @@ _DRIVERS: Mapping[str, _Reader] = {
     "pipe": _pipe,
     "program": _program,
     "usertty": _terminals,
+    **dict.fromkeys(("kafka", "kafka_c"), _kafka),
 }
 _NO_API = "the relay has no destination for it: write program:// with a client of it"
 _NO_GRPC = "the relay has no gRPC"
 _UNSUPPORTED: Mapping[str, str] = {
-    **dict.fromkeys(("kafka", "kafka_c", "kafka_java"), _NO_API),
+    "kafka_java": "write kafka_c(), which is read",
     **dict.fromkeys(("mongodb", "sql", "redis", "amqp", "mqtt", "stomp", "riemann"), _NO_API),
     **dict.fromkeys(("python", "java", "s3", "graphite", "hdfs", "snmp", "osquery"), _NO_API),
     "smtp": "write [alerts] with a webhook or a program, or program:// with a mailer",

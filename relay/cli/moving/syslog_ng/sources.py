@@ -515,7 +515,7 @@ _UNSUPPORTED: Mapping[str, str] = {
     "opentelemetry": _OTLP,
     "syslog_ng_otlp": _OTLP,
     "axosyslog_otlp": _OTLP,
-    "kafka": "the relay reads no Kafka",
+    "kafka": "write a source kafka:// with group",
     "mqtt": "the relay reads no MQTT",
     "snmptrap": "write file:///path for the log of snmptrapd",
     "sun_streams": "there are no STREAMS on Linux",

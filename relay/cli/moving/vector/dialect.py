@@ -23,8 +23,8 @@ from relay.cli.moving.structured import Entry, Given, Keys, read_toml, read_yaml
 from relay.cli.moving.syslog_ng.branches import Branch
 from relay.cli.moving.syslog_ng.filters import Fit, beyond, either
 from relay.cli.moving.syslog_ng.steps import Step, Steps
+from relay.cli.moving.vector.kafka import tables_of_source
 from relay.cli.moving.vector.sinks import read_sink
-from relay.cli.moving.vector.sources import read_sources
 from relay.cli.moving.vector.transforms import Transform, read_transform
 from relay.cli.toml_writing import TomlValue
 
@@ -35,7 +35,7 @@ DEPTH_MAX = 32
 _SIGNS = re.compile(
     r"""^(?:\[(?:sources|transforms|sinks)\.[^\]]+\]|(?:sources|transforms|sinks):[ \t]*$"""
     r"""|[ \t]*inputs[ \t]*[=:][ \t]*\[?|[ \t]*type[ \t]*[=:][ \t]*"?"""
-    r"""(?:socket|remap|journald|elasticsearch|sematext_logs|syslog|file|filter|route)\b)""",
+    r"""(?:socket|remap|journald|elasticsearch|sematext_logs|syslog|file|filter|route|kafka)\b)""",
     re.MULTILINE,
 )
 _SECTIONS = ("sources", "transforms", "sinks")
@@ -103,7 +103,7 @@ class _Reader:
         for given, keys, kind, _ in self._tables("sources"):
             self._sources[given.name] = [
                 self._imported.add_source(given.name, table, given.statement).id
-                for table in read_sources(kind, keys, given.statement)
+                for table in tables_of_source(kind, keys, self._imported, given.statement)
             ]
         for given, keys, kind, inputs in self._tables("transforms"):
             transform = read_transform(kind, keys, given.statement)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from relay.cli.moving.imported import ExtraFile, Imported
+from relay.cli.moving.kafka import FALLBACK, HAS_FALLBACK, ONE_PARTITION, REPLICAS
 from relay.cli.moving.report import Statement
 from relay.cli.moving.structured import Entry, Keys
+from relay.cli.moving.vector.kafka import client_of, url_of_topic
 from relay.cli.moving.vector.sources import address_of, tls_keys, url_of
 from relay.cli.moving.vector.vrl import macro_of
 from relay.cli.toml_writing import TomlValue
@@ -494,6 +496,43 @@ def _loki(keys: Keys, imported: Imported, statement: Statement) -> Table | None:
     return table
 
 
+def _kafka(keys: Keys, imported: Imported, statement: Statement) -> Table | None:
+    given = keys.take("topic")
+    topic = templated(given.text) if given is not None else ""
+    if given is not None:
+        given.taken("is the topic")
+    if not topic:
+        statement.unsupported("it has no topic")
+        return None
+    client = client_of(keys, imported, statement, is_source=False)
+    compression = keys.take("compression")
+    if compression is not None:
+        client.keys["compression"] = compression.text
+        compression.taken("is compression")
+    try:
+        url = url_of_topic(keys, "" if "$" in topic else topic, client)
+    except ValueError as error:
+        statement.unsupported(str(error))
+        return None
+    table: Table = {"connect": url, **client.finish()}
+    if "$" in topic:
+        table |= {"topic": topic, "topic_fallback": FALLBACK}
+        statement.approximated(HAS_FALLBACK)
+    field = keys.take("key_field")
+    if field is not None:
+        table["key"] = _macro(field.text)
+        field.taken("is key")
+    else:
+        statement.approximated(ONE_PARTITION)
+    statement.taken(REPLICAS)
+    for name in ("batch", "message_timeout_ms", "healthcheck_topic", "socket_timeout_ms"):
+        found = keys.take(name)
+        if found is not None:
+            found.taken("only the brokers' answer takes a message from the queue")
+    _encoding(keys, table, statement, default="text")
+    return table
+
+
 _KINDS: Mapping[str, Callable[[Keys, Imported, Statement], Table | None]] = {
     "socket": _socket,
     "papertrail": _papertrail,
@@ -503,10 +542,11 @@ _KINDS: Mapping[str, Callable[[Keys, Imported, Statement], Table | None]] = {
     "sematext_logs": _sematext,
     **dict.fromkeys(("splunk_hec_logs", "splunk_hec", "humio_logs"), _splunk),
     "loki": _loki,
+    "kafka": _kafka,
 }
 _PROGRAM = "write program:// with a client of it"
 _UNSUPPORTED: Mapping[str, str] = {
-    **dict.fromkeys(("kafka", "pulsar", "nats", "amqp", "mqtt", "redis", "clickhouse"), _PROGRAM),
+    **dict.fromkeys(("pulsar", "nats", "amqp", "mqtt", "redis", "clickhouse"), _PROGRAM),
     **dict.fromkeys(("aws_s3", "gcp_cloud_storage", "azure_blob"), _PROGRAM),
     **dict.fromkeys(("aws_cloudwatch_logs", "gcp_stackdriver_logs"), _PROGRAM),
     "console": "see syslogrelay tap",

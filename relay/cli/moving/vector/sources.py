@@ -10,7 +10,7 @@ from relay.cli.moving.structured import Given, Keys
 from relay.cli.toml_writing import TomlValue
 from relay.service.configuration.url import is_host
 
-__all__ = ["read_sources", "tls_keys"]
+__all__ = ["Tables", "read_sources", "tls_keys"]
 
 Tables = list[dict[str, TomlValue]]
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]*)):([0-9]{1,5})")
@@ -312,7 +312,6 @@ _DOCKER = "use Docker's syslog driver with udp:// or tcp://"
 _UNSUPPORTED: Mapping[str, str] = {
     "docker_logs": _DOCKER,
     "kubernetes_logs": "read /var/log/pods/*/*/*.log with file://",
-    "kafka": "the relay reads no Kafka",
     "vector": "use relp:// between relays",
     "stdin": "use pipe:// or syslogrelay send",
     "demo_logs": "use syslogrelay send",

@@ -43,7 +43,7 @@ def test_inputs(text: str, listen: str, tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("output:\n  stdout: yaml\n", "syslogrelay tap"),
-        ("output:\n  x: {module: output-kafka}\n", "client of Kafka"),
+        ("output:\n  x: {module: output-kafka}\n", "destination kafka://"),
         ("output:\n  x: {module: elasticsearch, url: 'nothing'}\n", "the url is none"),
         ("output:\n  x: {module: output-files}\n", "absolute path"),
         ("parser:\n  patterns: []\n", 'parse = "json"'),

@@ -118,7 +118,7 @@ def test_options_of_the_source_come_before_global_ones(tmp_path: Path) -> None:
     ("driver", "said"),
     [
         ("opentelemetry(port(4317))", "takes OTLP by HTTP"),
-        ("kafka()", "the relay reads no Kafka"),
+        ("kafka()", "write a source kafka://"),
         ("martian()", "no source like martian()"),
         ('unix-dgram("log")', "is absolute"),
         ("file(relative)", "is absolute"),

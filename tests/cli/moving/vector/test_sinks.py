@@ -84,7 +84,9 @@ def test_kinds(sink: str, keys: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sink", "said"),
     [
-        ('type = "kafka"', "client of it"),
+        ('type = "kafka"', "it has no topic"),
+        ('type = "kafka"\ntopic = "x"', "it names no broker"),
+        ('type = "redis"', "client of it"),
         ('type = "console"', "syslogrelay tap"),
         ('type = "martian"', "no destination like martian"),
         ('type = "socket"\naddress = "nowhere"', "the address is none"),

@@ -60,7 +60,7 @@ def test_kinds(source: str, keys: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ('type = "kafka"', "reads no Kafka"),
+        ('type = "kafka"', "no topics, or no group_id"),
         ('type = "martian"', "no source like martian"),
         ('type = "syslog"\naddress = "systemd#1"', "the address is none"),
         ('type = "syslog"\naddress = "0.0.0.0:99999"', "the address is none"),

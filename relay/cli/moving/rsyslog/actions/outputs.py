@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from relay.cli.moving.rsyslog.actions.files import file, pipe
 from relay.cli.moving.rsyslog.actions.http import http, search
+from relay.cli.moving.rsyslog.actions.kafka import kafka
 from relay.cli.moving.rsyslog.actions.local import program, socket, users
 from relay.cli.moving.rsyslog.actions.network import dtls, forward, relp
 from relay.cli.moving.rsyslog.actions.output import Output, add_common
@@ -23,7 +24,6 @@ _UNSUPPORTED = {
     "omlibdbi": "databases; a program of yours can read lines from program://",
     "ommongodb": "databases; a program of yours can read lines from program://",
     "omsnmp": "SNMP traps",
-    "omkafka": "Kafka",
     "omhiredis": "Redis",
     "omrabbitmq": "RabbitMQ",
     "omazureeventhubs": "Azure Event Hubs",
@@ -48,6 +48,7 @@ _MAKERS: Mapping[str, Callable[[Settings, Reader], Output]] = {
     "omelasticsearch": search,
     "omhttp": http,
     "omdtls": dtls,
+    "omkafka": kafka,
 }
 
 
