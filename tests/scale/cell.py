@@ -19,7 +19,7 @@ from random import Random
 
 from tests.scale.arithmetic import Site
 from tests.scale.events import Clock, Histogram, Server, poisson
-from tests.scale.figures import PENDING_OCTETS, figure, octets_of_a_record
+from tests.scale.figures import PENDING_OCTETS, figure, octets_of_a_record, receiver_seconds
 from tests.scale.parts import Batch, Broker, Cohort, Link, Partition, Receiver, Stream, taken
 
 __all__ = ["Cell", "Plan", "Second"]
@@ -31,7 +31,7 @@ LOOK_SECONDS = 0.1
 POINTS = 4
 """Of a batch whose latencies are noted."""
 ZONES = 3
-RECEIVER_SECONDS = figure("receiver") / 1e6
+RECEIVER_SECONDS = receiver_seconds(figure("messages"))
 READER_SECONDS = figure("reader") / 1e6
 REQUEST_SECONDS = figure("request") / 1e6
 REPLICA_SECONDS = figure("replica") / 1e6

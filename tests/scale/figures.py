@@ -6,7 +6,15 @@ import math
 from bisect import bisect_right
 from typing import NamedTuple
 
-__all__ = ["FIGURES", "OCTETS", "PENDING_OCTETS", "Figure", "figure", "octets_of_a_record"]
+__all__ = [
+    "FIGURES",
+    "OCTETS",
+    "PENDING_OCTETS",
+    "Figure",
+    "figure",
+    "octets_of_a_record",
+    "receiver_seconds",
+]
 
 MEASURED = "measured"
 ASSUMED = "assumed"
@@ -21,8 +29,11 @@ class Figure(NamedTuple):
 
 
 FIGURES = (
-    Figure("receiver", 10.0, "µs a message", f"{ASSUMED}: 2.6 in large batches were measured"),
-    Figure("handshake", 1500.0, "µs", f"{ASSUMED}: TLS 1.3 and `open`, one core"),
+    Figure("chunk", 100.0, "µs", f"{MEASURED}: 15,000 connections of TLS, single messages"),
+    Figure("message", 3.6, "µs", f"{MEASURED}: 2.6 in large chunks without TLS, and 1 for TLS"),
+    Figure("messages", 10.0, "a chunk", f"{ASSUMED}: a relay with 5,000/s and 500 commits/s"),
+    Figure("handshake", 1200.0, "µs", f"{MEASURED}: TLS 1.3 and `open`, 1,100 to 1,300"),
+    Figure("connection", 43.0, "KiB", f"{MEASURED}: memory of one with TLS"),
     Figure("reader", 5.0, "µs a message", f"{ASSUMED}: 2 without rewriting were measured"),
     Figure("request", 50.0, "µs", f"{ASSUMED}: a broker takes 20,000 produce requests a second"),
     Figure("replica", 10.0, "µs a batch", f"{ASSUMED}: a follower fetches many batches at once"),
@@ -33,7 +44,7 @@ FIGURES = (
     Figure("metadata", 0.5, "s at most", f"{ASSUMED}: until a producer knows the new leader"),
     Figure("health", 6.0, "s", f"{ASSUMED}: a balancer's three checks, two seconds apart"),
     Figure("reconnect", 5.0, "s", f"{ASSUMED}: over which senders come back"),
-    Figure("connection_rate", 5.0, "messages/s of a connection", ASSUMED),
+    Figure("connection_rate", 5000.0, "messages/s of a connection", f"{ASSUMED}: 1,000 hosts"),
     Figure("in_flight", 5.0, "requests a connection", "limit of an idempotent producer"),
     Figure("batch", 10000.0, "records", "default of librdkafka's batch.num.messages"),
     Figure("pending", 32.0, "MiB", "default of `pending_bytes_max`"),
@@ -43,6 +54,11 @@ FIGURES = (
 def figure(name: str) -> float:
     """The value of the figure `name`."""
     return next(one.value for one in FIGURES if one.name == name)
+
+
+def receiver_seconds(messages: float) -> float:
+    """Processor time of a receiver for each of `messages` that come in one chunk."""
+    return (figure("chunk") / messages + figure("message")) / 1e6
 
 
 PAYLOAD_OCTETS = 218

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from tests.scale.arithmetic import Site, brokers_needed, receivers_needed, window_rate
 from tests.scale.cell import Cell, Plan
 from tests.scale.events import Histogram
-from tests.scale.figures import FIGURES, figure, octets_of_a_record
+from tests.scale.figures import FIGURES, figure, octets_of_a_record, receiver_seconds
 from tests.scale.outage import lose_zone
 
 __all__ = ["TABLES", "cell_site", "cluster_plan", "table"]
@@ -18,11 +19,14 @@ CELLS = 10
 PARTITIONS, BROKERS = 48, 6
 LINGER = 0.05
 LINGERS = (0.005, 0.02, LINGER, 0.2)
+CHUNKS = (1, 2, 5, 10, 50)
 WINDOW = 8192
 STEADY_SECONDS = 3
 """Of a run; the first one does not count."""
 CLUSTER_SECONDS = 3
 LOST_AT, LOST_SECONDS = 5, 60
+FEW = math.ceil(CELL_RATE * receiver_seconds(figure("messages")) * 1.2)
+"""Receivers that are enough as long as all are there."""
 PHASES = ((1, 5), (5, 14), (14, 20), (20, 30), (30, 40), (40, 50), (50, 60))
 HOURS = 730
 MACHINES = {"receivers": 0.09, "brokers": 0.70, "readers": 0.09}
@@ -31,9 +35,9 @@ ZONE_TRAFFIC = 0.02
 """Assumed, $ for 1 GB between zones, both directions."""
 
 
-def receivers() -> int:
-    """Brokers of a cell that may lose a zone."""
-    return receivers_needed(CELL_RATE, 1e6 / figure("receiver"))
+def receivers(messages: float = figure("messages")) -> int:
+    """Receivers of a cell that may lose a zone, by the messages of a chunk that senders send."""
+    return receivers_needed(CELL_RATE, 1 / receiver_seconds(messages))
 
 
 def cell_site(linger: float = LINGER, number: int = 0) -> Site:
@@ -58,6 +62,27 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def figures() -> str:
     rows = [[one.name, f"{one.value:,g} {one.unit}", one.source] for one in FIGURES]
     return table(["Figure", "Value", "Source"], rows)
+
+
+def chunks() -> str:
+    """Receivers of a cell by the messages that come in one chunk."""
+    head = ["Messages a chunk", "µs a message", "Messages/s of a receiver", "Receivers"]
+    head += ["B = RL / NP", "Requests/s", "a broker", "Receivers, $ a month"]
+    return table(head, map(_chunk_row, CHUNKS))
+
+
+def _chunk_row(messages: int) -> list[object]:
+    seconds, site = receiver_seconds(messages), cell_site(number=receivers(messages))
+    return [
+        messages,
+        f"{seconds * 1e6:.1f}",
+        f"{1 / seconds:,.0f}",
+        site.receivers,
+        f"{site.batch_at_most:.1f}",
+        f"{site.requests:,.0f}",
+        f"{site.requests_a_broker:,.0f}",
+        f"{site.receivers * MACHINES['receivers'] * HOURS:,.0f}",
+    ]
 
 
 def lingers() -> str:
@@ -186,9 +211,10 @@ def _round(value: float) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "figures": figures,
+    "chunks": chunks,
     "lingers": lingers,
     "one cluster": one_cluster,
-    "a lost zone, 13 receivers": partial(lost_zone, 13),
+    f"a lost zone, {FEW} receivers": partial(lost_zone, FEW),
     "a lost zone": lambda: lost_zone(receivers()),
     "parts": parts_of_a_site,
 }

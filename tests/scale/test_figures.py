@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scale.figures import FIGURES, OCTETS, octets_of_a_record
+from tests.scale.figures import FIGURES, OCTETS, octets_of_a_record, receiver_seconds
 
 
 def test_each_figure_says_where_it_is_from() -> None:
     assert len({one.name for one in FIGURES}) == len(FIGURES)
     for one in FIGURES:
         assert one.source.startswith(("measured", "assumed", "default", "limit")), one
+
+
+def test_single_messages_cost_a_receiver_a_chunk_each() -> None:
+    assert receiver_seconds(1) == pytest.approx(103.6e-6)
+    assert receiver_seconds(10) == pytest.approx(13.6e-6)
+    assert receiver_seconds(1e9) == pytest.approx(3.6e-6)
 
 
 @pytest.mark.parametrize("compression", OCTETS)
