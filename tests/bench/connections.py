@@ -3,7 +3,8 @@
 Clients in few processes open RELP over TLS, send one message each, and stay.  Printed are the
 handshakes a second, with the processor time that the relay needs for each, and the memory of each
 connection; then the time from a message to its answer while few messages a second come by all of
-them.  Clients and relay share the processors of this machine.
+them.  With `--direct` a broker of Kafka's protocol gives the answers.  Clients, relay and broker
+share the processors of this machine.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from relay.codec import encode_syslog
 from relay.wire.relp.frame import encode_frame
 from tests.bench.usage import Watch
 from tests.certificate_files import CertificateFiles, make_certificate_files
+from tests.engines.tansu import Tansu
 from tests.processes import free_port, running_programs
 from tests.relay_process import RelayProcess
 
@@ -40,6 +42,8 @@ OPENING = 50
 PROCESSES = 2
 AT_ONCE = 10
 """Messages that one process sends before it reads answers."""
+PARTITIONS = 4
+"""Of the topic in direct mode."""
 LATE_SECONDS = 30.0
 """The longest wait for an answer."""
 
@@ -213,8 +217,10 @@ class Swarm:
             process.join(30)
 
 
-def new_relay(folder: Path, port: int, count: int, files: CertificateFiles) -> RelayProcess:
-    source = {
+def new_relay(
+    folder: Path, port: int, count: int, files: CertificateFiles, tansu: Tansu | None
+) -> RelayProcess:
+    source: dict[str, object] = {
         "listen": f"relp+tls://127.0.0.1:{port}",
         "certificate": files.server_certificate,
         "private_key": files.server_key,
@@ -222,14 +228,22 @@ def new_relay(folder: Path, port: int, count: int, files: CertificateFiles) -> R
         "connections_max": count + 100,
         "connections_per_peer_max": 0,
     }
-    file = {"connect": f"file://{folder}/received.log"}
-    return RelayProcess(folder, sources={"many": source}, destinations={"file": file})
+    destination: dict[str, object] = {"connect": f"file://{folder}/received.log"}
+    if tansu is not None:
+        source["answer"] = "out"
+        destination = {"connect": f"kafka://{tansu.address}/logs", "replicas_min": 0}
+    return RelayProcess(folder, sources={"many": source}, destinations={"out": destination})
 
 
-def measure(folder: Path, count: int, rates: Sequence[float], seconds: float) -> None:
+def measure(
+    folder: Path, count: int, rates: Sequence[float], seconds: float, *, is_direct: bool
+) -> None:
     files, port = make_certificate_files(folder / "certificates"), free_port()
     with running_programs() as programs:
-        relay = new_relay(folder, port, count, files)
+        tansu = None
+        if is_direct:
+            tansu = Tansu.started(programs, folder / "tansu", topics={"logs": PARTITIONS})
+        relay = new_relay(folder, port, count, files, tansu)
         programs.add(relay)
         relay.start()
         first = Swarm.of(PROCESSES, port, files)  # what is loaded once is no part of a connection
@@ -276,13 +290,14 @@ def main() -> None:
     parser.add_argument("-n", "--count", type=int, default=15_000, help="connections (15,000)")
     parser.add_argument("--rates", default="100,1000,5000", help="messages a second (%(default)s)")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each rate (15)")
+    parser.add_argument("--direct", action="store_true", help="a broker gives the answers")
     arguments = parser.parse_args()
     wanted, (soft, hard) = arguments.count + 500, resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
     rates = [float(rate) for rate in arguments.rates.split(",")]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        measure(Path(folder), arguments.count, rates, arguments.seconds)
+        measure(Path(folder), arguments.count, rates, arguments.seconds, is_direct=arguments.direct)
 
 
 if __name__ == "__main__":
