@@ -28,12 +28,12 @@ class Fetched:
     """The header of each record."""
     replies: list[bytes] = field(default_factory=list)
     """Where new messages are acknowledged."""
+    redelivered_replies: list[bytes] = field(default_factory=list)
+    """Where messages that had come before are acknowledged."""
     statuses: list[bytes] = field(default_factory=list)
     """Headers of what is no message."""
     count: int = 0
     """Deliveries."""
-    redelivered: int = 0
-    """Messages that had come before."""
     dropped: int = 0
     """Messages that cannot be read."""
     pending: int = 0
@@ -68,7 +68,7 @@ def fetched(
         come.count += 1
         come.pending = delivery.pending
         if delivery.seq <= seq:
-            come.redelivered += 1
+            come.redelivered_replies.append(reply)
             continue
         seq = delivery.seq
         come.replies.append(reply)

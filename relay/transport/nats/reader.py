@@ -265,8 +265,8 @@ class StreamReader:
         self._hear()
         come = fetched(messages, self._requests.deliveries, self._place)
         self._requests.received(come.deliveries, come.count)
-        self._reception.counters.duplicate_records += come.redelivered
-        if come.replies:
+        self._reception.counters.duplicate_records += len(come.redelivered_replies)
+        if come.replies or (self._is_explicit and come.redelivered_replies):
             self._hand_on(come)
         for headers in come.statuses:
             if session == self._session:
@@ -285,7 +285,11 @@ class StreamReader:
         positions = {**positions, f"{source}/{PLACE}": come.place.encode()}
         self._waiting += 1
         stored = self._intake.accept_all([] if received is None else [received], positions)
-        replies = come.replies if self._is_explicit else come.replies[-1:]
+        replies = come.replies[-1:]
+        if self._is_explicit:
+            # Also what had come before: a crash, or a lost connection, came between its commit and
+            # its acknowledgement, and a work queue keeps it until then.
+            replies = come.redelivered_replies + come.replies
         stored.addCallbacks(self._stored, self._not_stored, callbackArgs=(self._session, replies))
 
     def _count_dropped(self, count: int) -> None:

@@ -50,7 +50,8 @@ def test_a_pack_that_cannot_be_read_is_counted() -> None:
 
 def test_what_came_before_is_no_news() -> None:
     come = fetched([message(5, 3, count=2), message(6, 4)], 2, Place(5, ""))
-    assert (come.redelivered, len(come.records), come.deliveries) == (1, 1, 4)
+    assert (len(come.redelivered_replies), len(come.replies), come.deliveries) == (1, 1, 4)
+    assert len(come.records) == 1
 
 
 def test_a_missing_delivery_ends_it_before_anything_is_out_of_order() -> None:

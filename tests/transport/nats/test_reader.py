@@ -75,7 +75,8 @@ class FakeClient:
     ) -> Deferred[bytes]:
         if subject.startswith("STREAM.INFO."):
             state = {"first_seq": 1, "last_seq": 1000}
-            return succeed(json.dumps({"config": {}, "state": state, "created": CREATED}).encode())
+            own = {"retention": self._bench.retention}
+            return succeed(json.dumps({"config": own, "state": state, "created": CREATED}).encode())
         if subject.startswith("CONSUMER.INFO."):
             return fail(StreamError(10014, "none"))
         config = json.loads(request)["config"]
@@ -106,7 +107,8 @@ class FakeClient:
 
 
 class Bench:
-    def __init__(self, place: bytes | None = None) -> None:
+    def __init__(self, place: bytes | None = None, *, retention: str = "limits") -> None:
+        self.retention = retention
         self.clock = Clock()
         self.intake = FakeIntake()
         if place is not None:
@@ -191,6 +193,19 @@ def test_a_record_whose_predecessor_is_missing_is_held_back_and_told() -> None:
 def test_a_restart_goes_on_behind_the_stored_place() -> None:
     bench = Bench(b"41,2026")
     assert bench.starts == [42]
+
+
+def test_a_work_queue_is_freed_of_what_was_on_disk_before_a_crash() -> None:
+    bench = Bench(b"2,2026", retention="workqueue")
+    bench.come(message(1, 1, count=2), message(2, 2, count=2))
+    assert not bench.client.acknowledged  # it may be of this process, and on its way to disk
+    bench.intake.commit()
+    assert len(bench.client.acknowledged) == 2
+    assert bench.intake.frames == []
+    assert bench.counters.duplicate_records == 2
+    bench.come(message(2, 3, count=3), message(3, 4))
+    bench.intake.commit()
+    assert len(bench.client.acknowledged) == 4
 
 
 def test_a_lost_connection_is_made_anew_after_a_pause_behind_what_was_read() -> None:
