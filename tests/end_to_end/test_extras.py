@@ -1,4 +1,4 @@
-"""The extras: no relay loads their libraries without need, and who needs one is told its name."""
+"""The extras: no relay loads them without need, and a missing library is named with its extra."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from tests.relay_process import RelayProcess
 pytestmark = pytest.mark.slow
 
 LIBRARIES = {"kafka": "confluent_kafka", "nats": "nats"}
-_IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| +(\w+)", re.MULTILINE)
+CLIENTS = {"kafka": "relay.transport.kafka", "nats": "relay.transport.nats"}
+DIRECT = {"relay.flow.direct", "relay.service.direct"}
+_IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| +([\w.]+)", re.MULTILINE)
 
 
 def relay(folder: Path, destination: Mapping[str, Any], **environment: str) -> RelayProcess:
@@ -32,8 +34,12 @@ def relay(folder: Path, destination: Mapping[str, Any], **environment: str) -> R
 
 
 def imported(process: RelayProcess) -> set[str]:
-    """What the relay has imported so far, without the modules inside of packages."""
-    return set(_IMPORTED.findall(process.log()))
+    """All modules that the relay has imported so far, and the packages that they lie in.
+
+    Python prints no line for a package that is imported because of a module in it.
+    """
+    found = [name.split(".") for name in _IMPORTED.findall(process.log())]
+    return {".".join(parts[:end]) for parts in found for end in range(1, len(parts) + 1)}
 
 
 @pytest.fixture
@@ -46,17 +52,19 @@ def urls() -> Iterator[dict[str, str]]:
         }
 
 
-def test_without_their_addresses_no_library_is_loaded(programs: Programs, tmp_path: Path) -> None:
+def test_without_their_addresses_no_library_and_no_client_is_loaded(
+    programs: Programs, tmp_path: Path
+) -> None:
     destination = {"connect": f"relp://127.0.0.1:{free_port()}"}
     process = relay(tmp_path, destination, PYTHONPROFILEIMPORTTIME="1")
     programs.add(process)
     process.start()
     assert {"relay", "lmdb"} <= imported(process)
-    assert imported(process) & {*LIBRARIES.values()} == set()
+    assert imported(process) & {*LIBRARIES.values(), *CLIENTS.values(), *DIRECT} == set()
 
 
 @pytest.mark.parametrize("extra", LIBRARIES)
-def test_with_its_address_a_library_is_loaded(
+def test_with_its_address_a_library_and_its_client_are_loaded(
     extra: str, urls: Mapping[str, str], programs: Programs, tmp_path: Path
 ) -> None:
     """The check above can fail."""
@@ -64,6 +72,9 @@ def test_with_its_address_a_library_is_loaded(
     programs.add(process)
     process.start()
     wait_until(lambda: LIBRARIES[extra] in imported(process), f"{LIBRARIES[extra]} is loaded")
+    (other,) = CLIENTS.keys() - {extra}
+    assert CLIENTS[extra] in imported(process)
+    assert CLIENTS[other] not in imported(process)
 
 
 @pytest.mark.parametrize("extra", LIBRARIES)

@@ -27,6 +27,8 @@ from relay.rewrite.macros import compile_template
 from relay.wire.hops import records_with_hops, split_hops
 
 KEY_BYTES_MAX = 1024
+PART_SEPARATOR = b"\x1f"
+"""US, between the parts of a key that has several; in values it becomes ``_``."""
 
 _NUL = 0
 _KEYED = re.compile(rb"\0KEY ([^\0\n]{0,%d})\0" % KEY_BYTES_MAX)

@@ -9,7 +9,6 @@ from relay.service.checks.conflicts import control_socket_problems, find_conflic
 from relay.service.configuration.kinds import AnyKinds, Places
 from relay.service.configuration.model import Configuration
 from relay.service.configuration.table import join_path
-from relay.service.direct.fitness import direct_problems
 from relay.service.queue.limits import limit_problems
 from relay.service.routes.lookup_file import LookupFile
 from relay.service.routes.rewriting import Rewriting
@@ -38,7 +37,10 @@ def problems_of_whole(
     problems += control_socket_problems("relay.state_dir", configuration.state_dir)
     problems += route_problems(configuration)
     problems += limit_problems(configuration)
-    problems += direct_problems(configuration, places, kinds)
+    if any(source.answered_by for source in configuration.sources):
+        from relay.service.direct.fitness import direct_problems
+
+        problems += direct_problems(configuration, places, kinds)
     return problems
 
 

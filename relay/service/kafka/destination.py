@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from relay.flow.exactly_once.numbering import Numbering
 from relay.flow.publishing import PublisherEvents
 from relay.model.clock import Clock
 from relay.model.output import KeyTemplate
 from relay.model.template import macros_of
+from relay.rewrite.forms.record_key import PART_SEPARATOR
 from relay.service.configuration.keys import group, key
 from relay.service.configuration.model import DestinationConfiguration, Where
 from relay.service.configuration.reading import Template
@@ -30,23 +31,23 @@ from relay.service.kafka.keys import (
     client_settings,
     sasl_warnings,
 )
-from relay.service.kafka.probe import probe_topic
 from relay.service.log.link import PublisherLink
 from relay.service.log.tls import ClientTls, keep_certificates
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
-from relay.transport.kafka.producer import KafkaPublisher
-from relay.transport.kafka.producing import Care, ProducerOptions
-from relay.transport.kafka.records import SEPARATOR, Placing
-from relay.transport.kafka.session import KafkaSession, SessionParts
-from relay.transport.kafka.topics import TopicFacts, weak_topic
+
+if TYPE_CHECKING:  # the client is imported where a configuration has such a destination
+    from relay.transport.kafka.producer import KafkaPublisher
+    from relay.transport.kafka.records import Placing
+    from relay.transport.kafka.session import KafkaSession
+    from relay.transport.kafka.topics import TopicFacts
 
 LINEAGE = "lineage"
 """The value of `key` that means the lineage of the queue, and exactly once."""
 
 _NOT_IN_PART = re.compile(rb"[\x00\n\x1f]")
 _TOPIC = re.compile(TOPIC.encode())
-_US = SEPARATOR.decode()
+_US = PART_SEPARATOR.decode()
 _HEADER_NAME = re.compile(r"[!-~]{1,200}")
 
 
@@ -131,7 +132,7 @@ class KafkaConfiguration(DestinationConfiguration):
         return KeyTemplate(_US.join(parts), escape=_clean_part, finish=self._finished)
 
     def _finished(self, rendered: bytes) -> bytes:
-        topic, separator, rest = rendered.partition(SEPARATOR)
+        topic, separator, rest = rendered.partition(PART_SEPARATOR)
         if self._has_topics and not _TOPIC.fullmatch(topic):
             topic = self.topic_fallback.encode()
         return topic + separator + rest
@@ -147,6 +148,8 @@ class KafkaConfiguration(DestinationConfiguration):
     @property
     def placing(self) -> Placing:
         """Where its records go."""
+        from relay.transport.kafka.records import Placing
+
         fixed = [(name, text) for name, text in self.headers if not macros_of(text)]
         return Placing(
             self.topic_fallback if self._has_topics else self.topic or self.connect.path[1:],
@@ -202,7 +205,7 @@ def _clean_part(value: bytes) -> bytes:
     return _NOT_IN_PART.sub(b"_", value)
 
 
-class KafkaLink(PublisherLink[KafkaPublisher]):
+class KafkaLink(PublisherLink["KafkaPublisher"]):
     """To a topic.
 
     Args:
@@ -225,6 +228,8 @@ class KafkaLink(PublisherLink[KafkaPublisher]):
     async def _begin(
         self, publisher: KafkaPublisher, on_failure: Callable[[str], None]
     ) -> tuple[KafkaSession, bool]:
+        from relay.transport.kafka.session import KafkaSession, SessionParts
+
         facts = await publisher.when_opened()
         lineage = await self._lineage(facts)
         self._on_topic(facts)
@@ -240,6 +245,8 @@ class KafkaLink(PublisherLink[KafkaPublisher]):
         return KafkaSession(publisher, parts, clock=self._clock), bool(lineage)
 
     def _follow(self, session: LocalSession, text: str, is_well: bool) -> None:
+        from relay.transport.kafka.session import KafkaSession
+
         assert isinstance(session, KafkaSession)
         session.follow(text, is_well)
 
@@ -275,6 +282,9 @@ class _Topics:
 
 
 def _make(configuration: KafkaConfiguration, parts: DestinationParts) -> Delivery:
+    from relay.transport.kafka.producer import KafkaPublisher
+    from relay.transport.kafka.producing import Care, ProducerOptions
+
     files = Prerequisite("its messages are queued until the files are right")
     subject, reactor = f"destination {configuration.id}", parts.reactor
     certificates = keep_certificates(
@@ -313,6 +323,9 @@ def _make(configuration: KafkaConfiguration, parts: DestinationParts) -> Deliver
 
 
 def _probe(configuration: KafkaConfiguration, probe: Probe) -> None:
+    from relay.service.kafka.probe import probe_topic
+    from relay.transport.kafka.topics import weak_topic
+
     topic = configuration.placing.topic
     facts = probe_topic(
         probe, configuration.connect, configuration.client, configuration.tls, topic

@@ -16,7 +16,6 @@ from relay.service.configuration.table import Choice, Text, join_path, shown
 from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.configuration.url import Cluster
 from relay.service.log.tls import ClientCertificates
-from relay.transport.kafka.library import settings_problem
 
 TOPIC_BYTES_MAX = 249
 TOPIC = rf"(?!\.{{1,2}}\Z)[A-Za-z0-9._-]{{1,{TOPIC_BYTES_MAX}}}"
@@ -236,6 +235,8 @@ class ClientKeys:
     )
 
     def problems(self, where: Where, given: Collection[str]) -> Iterator[str]:
+        from relay.transport.kafka.library import settings_problem
+
         if self.sasl is not None:
             yield from self.sasl.problems(partial(join_path, where("sasl")))
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from relay.model.origin import Origin, Transport
 from relay.model.text import counted
@@ -22,17 +22,16 @@ from relay.service.kafka.keys import (
     client_settings,
     sasl_warnings,
 )
-from relay.service.kafka.probe import probe_topic
-from relay.service.log.source import LogSource, new_sieve, retry_policy
 from relay.service.log.tls import ClientTls, keep_certificates
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import read_from_key, split_problems
 from relay.service.sources.service import Receiving
-from relay.transport.kafka.consumer import ConsumerPlan
-from relay.transport.kafka.reader import KafkaReader
-from relay.transport.kafka.taking import Taking
+
+if TYPE_CHECKING:  # the client is imported where a configuration has such a source
+    from relay.service.log.source import LogSource
+    from relay.transport.kafka.consumer import ConsumerPlan
 
 _SHOWN_MAX = 10
 _NAME = ("a name of 1 to 200 ASCII letters, digits, '.', '_' and '-'", r"[A-Za-z0-9._-]{1,200}")
@@ -143,6 +142,8 @@ def _settings(
 def _plan(
     configuration: KafkaSourceConfiguration, parts: SourceParts, files: Prerequisite
 ) -> ConsumerPlan:
+    from relay.transport.kafka.consumer import ConsumerPlan
+
     options = dict(configuration.client.options)
     return ConsumerPlan(
         topic=configuration.topic,
@@ -159,6 +160,10 @@ def _plan(
 def _make(
     configuration: KafkaSourceConfiguration, receiving: Receiving, parts: SourceParts
 ) -> LogSource:
+    from relay.service.log.source import LogSource, new_sieve, retry_policy
+    from relay.transport.kafka.reader import KafkaReader
+    from relay.transport.kafka.taking import Taking
+
     files = Prerequisite("it does not read until the files are right")
     listen = configuration.listen
     origin = Origin(configuration.id, configuration.transport, listen.host, listen.port)
@@ -176,6 +181,8 @@ def _make(
 
 
 def _probe(configuration: KafkaSourceConfiguration, probe: Probe) -> None:
+    from relay.service.kafka.probe import probe_topic
+
     topic, numbers = configuration.topic, configuration.partitions
     facts = probe_topic(probe, configuration.listen, configuration.client, configuration.tls, topic)
     if facts is None or not numbers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.logger import Logger
 
@@ -30,16 +30,16 @@ from relay.service.nats.keys import (
     new_login,
     stream_of,
 )
-from relay.service.nats.probe import probe_demands
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
-from relay.transport.nats.client import Login, NatsClient
-from relay.transport.nats.publisher import DirectPublisher, NatsPublisher
-from relay.transport.nats.sender import Encoding
-from relay.transport.nats.senders import PublishingPlan
-from relay.transport.nats.session import NatsSession, begin
-from relay.transport.nats.stream import SYNC_REMARK, Demands, StreamInfo
 from relay.wire.nats.subjects import clean_subject, clean_value, is_subject
+
+if TYPE_CHECKING:  # the client is imported where a configuration has such a destination
+    from relay.transport.nats.client import Login, NatsClient
+    from relay.transport.nats.publisher import NatsPublisher
+    from relay.transport.nats.senders import PublishingPlan
+    from relay.transport.nats.session import NatsSession
+    from relay.transport.nats.stream import StreamInfo
 
 _log = Logger(namespace="relay")
 
@@ -126,6 +126,10 @@ class NatsConfiguration(DestinationConfiguration):
     @property
     def plan(self) -> PublishingPlan:
         """The stream, the subjects and the form of messages."""
+        from relay.transport.nats.sender import Encoding
+        from relay.transport.nats.senders import PublishingPlan
+        from relay.transport.nats.stream import Demands
+
         subject, is_exact = self.subject_text, LINEAGE in self.subject_text
         subjects = () if self._varies else (subject.replace(LINEAGE, "*"),)
         return PublishingPlan(
@@ -164,7 +168,7 @@ class NatsTlsConfiguration(NatsConfiguration):
     tls: TlsConfiguration = group(ClientTls, without=TLS_WITHOUT)
 
 
-class NatsLink(PublisherLink[NatsPublisher]):
+class NatsLink(PublisherLink["NatsPublisher"]):
     """To a stream.
 
     Args:
@@ -189,6 +193,8 @@ class NatsLink(PublisherLink[NatsPublisher]):
     async def _begin(
         self, publisher: NatsPublisher, on_failure: Callable[[str], None]
     ) -> tuple[NatsSession, bool]:
+        from relay.transport.nats.session import NatsSession, begin
+
         self._on_stream(await publisher.open())
         lineage = await begin(publisher, self._outlet.numbering)
         return NatsSession(self._outlet.drain, publisher, lineage, on_failure), bool(lineage)
@@ -213,6 +219,10 @@ def _new_login(configuration: NatsConfiguration, certificates: ServerCertificate
 
 
 def _make(configuration: NatsConfiguration, parts: DestinationParts) -> Delivery:
+    from relay.transport.nats.client import NatsClient
+    from relay.transport.nats.publisher import DirectPublisher, NatsPublisher
+    from relay.transport.nats.stream import SYNC_REMARK
+
     subject = f"destination {configuration.id}"
     files = Prerequisite("its messages are queued until the files are right")
     certificates = keep_certificates(
@@ -251,6 +261,8 @@ def _make(configuration: NatsConfiguration, parts: DestinationParts) -> Delivery
 
 
 def _probe(configuration: NatsConfiguration, probe: Probe) -> None:
+    from relay.service.nats.probe import probe_demands
+
     tls = configuration.tls
     certificates = None if tls is None else ServerCertificates(None, tls=tls)
     login = replace(_new_login(configuration, certificates), connect_seconds_max=probe.seconds_max)

@@ -6,8 +6,7 @@ import base64
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import TYPE_CHECKING
 
 from relay.model.errors import UpstreamError
 from relay.service.configuration.keys import key
@@ -17,9 +16,9 @@ from relay.service.configuration.table import Text
 from relay.service.configuration.tables.rewrite import token_from_file
 from relay.service.configuration.url import Cluster
 from relay.service.log.tls import ClientCertificates
-from relay.transport.nats.client import Login
-from relay.transport.nats.library import MISSING, library_problem
-from relay.wire.nats.nkey import public_key_text, read_credentials
+
+if TYPE_CHECKING:  # the client is imported where a configuration has such a URL
+    from relay.transport.nats.client import Login
 
 _STREAM = r"[A-Za-z0-9_-]{1,255}"
 SERVERS = Cluster(4222, "stream", _STREAM, "1 to 255 ASCII letters, digits, '_' and '-'")
@@ -89,6 +88,10 @@ def _secret(path: str) -> str:
 
 
 def _signing(path: str) -> Mapping[str, object]:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from relay.wire.nats.nkey import public_key_text, read_credentials
+
     try:
         found = read_credentials(content_of(path, bytes_max=_CREDENTIALS_BYTES_MAX))
     except OSError as error:
@@ -150,6 +153,8 @@ def new_login(
     answer_seconds_max: float,
 ) -> Login:
     """Where a client connects, and as whom."""
+    from relay.transport.nats.client import Login
+
     context: Callable[[], ssl.SSLContext] | None = None
     if certificates is not None:
         context = certificates.context
@@ -174,6 +179,8 @@ def stream_of(url: Url) -> str:
 
 def common_problems(url: Url, where: Where, name: str) -> Iterator[str]:
     """Problems of the URL, and a library that is missing on this host."""
+    from relay.transport.nats.library import MISSING, library_problem
+
     if not url.path:
         yield (
             f"{where(name)}: the stream is missing; write it behind the hosts, as in "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from relay.model.origin import Origin
 from relay.service.configuration.keys import group, key
@@ -15,7 +15,6 @@ from relay.service.configuration.model import (
     Where,
 )
 from relay.service.configuration.table import Seconds, Text, shown
-from relay.service.log.source import LogSource, new_sieve, retry_policy
 from relay.service.log.tls import ClientTls, keep_certificates
 from relay.service.nats.keys import (
     SERVERS,
@@ -28,16 +27,17 @@ from relay.service.nats.keys import (
     new_login,
     stream_of,
 )
-from relay.service.nats.probe import probe_consumer
 from relay.service.prerequisite import Prerequisite
 from relay.service.probes.probe import Probe
 from relay.service.sources.kind import SourceKind, SourceParts
 from relay.service.sources.listening import read_from_key, split_problems
 from relay.service.sources.service import Receiving
-from relay.transport.nats.client import Login, NatsClient
-from relay.transport.nats.consumer import ConsumerPlan
-from relay.transport.nats.reader import StreamReader
 from relay.wire.nats.subjects import is_filter
+
+if TYPE_CHECKING:  # the client is imported where a configuration has such a source
+    from relay.service.log.source import LogSource
+    from relay.transport.nats.client import Login, NatsClient
+    from relay.transport.nats.consumer import ConsumerPlan
 
 _ANSWER_SECONDS_MAX = 10.0
 
@@ -79,6 +79,8 @@ class NatsSourceConfiguration(SourceConfiguration):
     @property
     def plan(self) -> ConsumerPlan:
         """The messages to read, and the name of the consumer."""
+        from relay.transport.nats.consumer import ConsumerPlan
+
         stream = stream_of(self.listen)
         return ConsumerPlan(
             f"{self.listen.authority}/{stream}",
@@ -106,6 +108,10 @@ class NatsTlsSourceConfiguration(NatsSourceConfiguration):
 def _make(
     configuration: NatsSourceConfiguration, receiving: Receiving, parts: SourceParts
 ) -> LogSource:
+    from relay.service.log.source import LogSource, new_sieve, retry_policy
+    from relay.transport.nats.client import NatsClient
+    from relay.transport.nats.reader import StreamReader
+
     files = Prerequisite("nothing is read until the files are right")
     subject = f"source {configuration.id}"
     certificates = keep_certificates(
@@ -146,6 +152,8 @@ def _new_login(
 
 
 def _probe(configuration: NatsSourceConfiguration, probe: Probe) -> None:
+    from relay.service.nats.probe import probe_consumer
+
     tls = configuration.tls
     certificates = None if tls is None else ServerCertificates(None, tls=tls)
     login = replace(_new_login(configuration, certificates), connect_seconds_max=probe.seconds_max)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from relay.flow.intake import Intake
 from relay.flow.publishing import Publisher, PublisherEvents
@@ -19,8 +20,6 @@ from relay.queue.admission.watermark import Watermark
 from relay.queue.files.ownership import owner_text
 from relay.service.alerts.watching import WatchRules
 from relay.service.configuration.model import Configuration, SourceConfiguration
-from relay.service.direct.answering import Answering, AnsweringParts, limits_of
-from relay.service.direct.fitness import may_drop
 from relay.service.refusal import StartRefused
 from relay.service.relay_service import local_zone
 from relay.service.reloading.intakes import (
@@ -37,6 +36,9 @@ from relay.service.sources.kind import SourceParts
 from relay.service.sources.service import Receiving, SourceService
 from relay.transport.reception import Reception
 from relay.wire.hops import LoopGuard
+
+if TYPE_CHECKING:  # direct mode is imported where a source has it
+    from relay.service.direct.answering import Answering
 
 NewPublisher = Callable[[str, PublisherEvents], Publisher]
 """Makes a publisher of a destination, by its id; raises UpstreamError."""
@@ -157,6 +159,8 @@ class SourceMaker:
         found = [each for each in configuration.destinations if each.id == source.answered_by]
         if not found:
             return None
+        from relay.service.direct.answering import Answering, AnsweringParts, limits_of
+
         parts = AnsweringParts(
             new_publisher=partial(self._new_publisher, source.answered_by),
             store=shared.queue.committer.append,
@@ -170,6 +174,9 @@ class SourceMaker:
 
     def adapt(self, answering: Answering) -> None:
         """Have it work with the routes and limits of the configuration."""
+        from relay.service.direct.answering import limits_of
+        from relay.service.direct.fitness import may_drop
+
         found = [e for e in self._configuration.destinations if e.id == answering.destination]
         one_by_one = any(map(may_drop, found))
         answering.use(limits_of(self._configuration), one_by_one=one_by_one)

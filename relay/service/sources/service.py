@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
@@ -28,7 +28,6 @@ from relay.model.text import Document
 from relay.queue.ledger import Ledger
 from relay.service.configuration.model import SourceConfiguration, Url
 from relay.service.configuration.table import size_text
-from relay.service.direct.answering import Answering
 from relay.service.prerequisite import Prerequisite
 from relay.service.queue.service import QueueService
 from relay.service.refusal import StartRefused
@@ -44,6 +43,9 @@ from relay.transport.sockets import (
 )
 from relay.transport.stream.connection import InboundFactory
 from relay.transport.stream.resumption import resume_connection
+
+if TYPE_CHECKING:  # direct mode is imported where a source has it
+    from relay.service.direct.answering import Answering
 
 _FINISH_SECONDS_MAX = 1.5
 _FINAL_ACCEPTS_MAX = 20  # rounds, for those who go on connecting while the relay stops

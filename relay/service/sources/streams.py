@@ -27,7 +27,6 @@ from relay.service.sources.listening import (
     stream_encoding,
 )
 from relay.service.sources.service import Receiving, StreamSource
-from relay.transport.relp.direct import DirectRelpProtocol
 from relay.transport.relp.inbound import RelpServerProtocol
 from relay.transport.stream.inbound import SyslogStreamProtocol
 
@@ -112,6 +111,8 @@ class RelpTlsSource(RelpSource):
 
 def _make_relp(source: RelpSource, receiving: Receiving, parts: SourceParts) -> StreamSource:
     if receiving.answering is not None:
+        from relay.transport.relp.direct import DirectRelpProtocol  # few sources need it
+
         new_direct = partial(
             DirectRelpProtocol,
             software=SOFTWARE.encode(),

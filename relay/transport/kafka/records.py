@@ -14,10 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from relay.rewrite.forms.record_key import split_key
-
-SEPARATOR = b"\x1f"
-"""US, between the parts of a record key; in values it becomes ``_``."""
+from relay.rewrite.forms.record_key import PART_SEPARATOR, split_key
 
 
 class Place(NamedTuple):
@@ -66,11 +63,11 @@ class Placing:
         parts, payload = split_key(record)
         if parts is None:
             return Place(self.topic, None, [*self.fixed_headers], payload)
-        topic, _, rest = parts.partition(SEPARATOR)
-        key, _, rest = rest.partition(SEPARATOR)
+        topic, _, rest = parts.partition(PART_SEPARATOR)
+        key, _, rest = rest.partition(PART_SEPARATOR)
         headers: list[tuple[str, str | bytes | None]] = [*self.fixed_headers]
         if self.header_names:
-            headers += zip(self.header_names, rest.split(SEPARATOR), strict=False)
+            headers += zip(self.header_names, rest.split(PART_SEPARATOR), strict=False)
         name = topic.decode("ascii", "replace")
         if not self.has_topics or not exists(name):
             name = self.topic

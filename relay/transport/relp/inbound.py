@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from relay.flow.direct.sessions import DirectSession
 from relay.flow.exactly_once.lineages import Lease, Leases
 from relay.flow.marks import Marks
 from relay.model.counters.source import BELIEVED_RECORDS_MAX
@@ -32,6 +32,9 @@ from relay.wire.relp.lineage import (
     format_high_water_mark,
 )
 from relay.wire.relp.server import RelpServerSession
+
+if TYPE_CHECKING:
+    from relay.flow.direct.sessions import DirectSession
 
 _PAUSE_SECONDS = 0.05  # until compressed blocks that wait in memory are tried again
 
