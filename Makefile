@@ -104,12 +104,12 @@ else
 	    KILL_ROUNDS=$${KILL_ROUNDS:-200} BUNDLE_CYCLES=1 RESTARTS=$${RESTARTS:-100} \
 	    RELOADS=$${RELOADS:-200} NATS_KILLS=$${NATS_KILLS:-10} \
 	    TIER_SENDERS=$${TIER_SENDERS:-12} TIER_SECONDS=$${TIER_SECONDS:-180} \
-	    DIRECT_ROUNDS=$${DIRECT_ROUNDS:-40} \
+	    DIRECT_ROUNDS=$${DIRECT_ROUNDS:-40} SCALE_TABLES=1 \
 	    $(BIN)/python -m pytest --quiet --durations=10 tests/crash tests/end_to_end/test_kill.py \
 	    tests/end_to_end/test_nats.py tests/end_to_end/test_nats_failures.py \
 	    tests/end_to_end/test_direct_mode.py \
 	    tests/end_to_end/test_bundle.py tests/end_to_end/test_upgrade.py \
-	    tests/end_to_end/test_reload.py tests/end_to_end/test_receiver_tier.py $(ARGS)
+	    tests/end_to_end/test_reload.py tests/end_to_end/test_receiver_tier.py tests/scale/test_tables.py $(ARGS)
 endif
 
 bench: $(VENV)/installed-dev interop-packages ## Measure beside rsyslog and syslog-ng (ARGS="-w a,e --kinds mixed,devices -r 1 --corpus FILE", BENCH_QUEUED=20)

@@ -74,7 +74,7 @@ class RelpSender:
         """Say `close` and wait until the peer has agreed."""
         self.wait_answered()
         self._command(b"close", b"")
-        assert self._read_frame()[:2] == (self._txnr, b"rsp")
+        assert self._read_answer()[:2] == (self._txnr, b"rsp")
         self._socket.close()
 
     def _command(self, command: bytes, data: bytes) -> None:
@@ -83,11 +83,15 @@ class RelpSender:
         self._socket.sendall(b"%d %s %d%s\n" % (self._txnr, command, len(data), tail))
 
     def _take_answer(self) -> None:
-        txnr, command, data = self._read_frame()
-        if command == b"serverclose":
-            raise ConnectionError("the server closes the session")
+        txnr, command, data = self._read_answer()
         assert command == b"rsp" and data.startswith(b"200"), (command, data)
         self.answered.append(self.unanswered.pop(txnr))
+
+    def _read_answer(self) -> tuple[int, bytes, bytes]:
+        frame = self._read_frame()
+        if frame[1] == b"serverclose":
+            raise ConnectionError("the server closes the session")
+        return frame
 
     def _read_frame(self) -> tuple[int, bytes, bytes]:
         while True:

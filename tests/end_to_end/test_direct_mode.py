@@ -17,8 +17,9 @@ from tests.relp_sender import RelpSender
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = int(os.environ.get("DIRECT_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("DIRECT_ROUNDS", "1"))
 """Kills of a receiver, and of a sender; `make torture` asks for more."""
+SENDERS = 2
 
 
 @pytest.fixture(params=["kafka", "nats"])
@@ -74,7 +75,8 @@ def test_receivers_that_are_killed_lose_nothing_and_double_nothing(
         receiver(programs, tmp_path / f"receiver{n}", engine, port) for n, port in enumerate(ports)
     ]
     senders = [
-        Sender(programs, tmp_path / f"sender{n}", ports[::-1] if n % 2 else ports) for n in range(3)
+        Sender(programs, tmp_path / f"sender{n}", ports[::-1] if n % 2 else ports)
+        for n in range(SENDERS)
     ]
     for round_ in range(ROUNDS):
         for n, sender in enumerate(senders):

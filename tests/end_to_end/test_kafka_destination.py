@@ -178,7 +178,7 @@ def test_brokers_away_are_in_the_state_and_nothing_is_lost(
     programs: Programs, tmp_path: Path
 ) -> None:
     tansu = Tansu.started(programs, tmp_path, topics={"logs": 2})
-    bus = Bus(programs, tmp_path, tansu.address, answer_seconds_max=5)
+    bus = Bus(programs, tmp_path, tansu.address)
     first, second = numbered("a", 50), numbered("b", 50)
     bus.send(first)
     bus.wait_delivered(50)

@@ -12,7 +12,7 @@ import pytest
 
 from relay.cli.control_client import ask
 from tests.engines.mock_cluster import MockCluster
-from tests.engines.tansu import GROUP_OPTIONS, Tansu
+from tests.engines.tansu import GROUP_OPTIONS, GROUP_SECONDS, Tansu
 from tests.engines.topics import produce
 from tests.processes import Programs, free_port, running_programs, wait_until
 from tests.relay_process import RelayProcess
@@ -132,7 +132,8 @@ def test_a_topic_that_comes_later(programs: Programs, tmp_path: Path) -> None:
 
 def test_brokers_away_and_a_topic_made_anew(programs: Programs, tmp_path: Path) -> None:
     tansu = Tansu.started(programs, tmp_path, topics={"logs": 1})
-    relay = reader(programs, tmp_path / "relay", tansu, partitions="0")
+    soon = {"reconnect.backoff.max.ms": "200"}
+    relay = reader(programs, tmp_path / "relay", tansu, partitions="0", options=soon)
     produce(tansu.address, "logs", texts(0, 100))
     wait_for(texts(0, 100), relay)
     tansu.kill()
@@ -190,9 +191,9 @@ def test_a_full_queue_pauses_and_the_group_keeps_its_member(
         relay={"queue_bytes_max": "2 MiB"},
     )
     wait_until(lambda: "paused" in status_of(relay)["state"], "a pause", SECONDS_MAX)
-    # The broker throws out who has not polled for six seconds; a moment more than that.
-    since = time.monotonic()
-    wait_until(lambda: time.monotonic() > since + 8, "eight seconds", SECONDS_MAX)
+    # The broker throws out who has not polled for GROUP_SECONDS; a moment more than that.
+    until = time.monotonic() + GROUP_SECONDS + 1
+    wait_until(lambda: time.monotonic() > until, "the interval of polls has passed", SECONDS_MAX)
     report = status_of(relay)
     assert report["consumers"] == 1
     assert report["stored_records"] < len(values)

@@ -30,8 +30,8 @@ from tests.processes import Program, Programs
 
 pytestmark = pytest.mark.slow
 
-SENDERS = int(os.environ.get("TIER_SENDERS", "3"))
-SECONDS = float(os.environ.get("TIER_SECONDS", "6"))
+SENDERS = int(os.environ.get("TIER_SENDERS", "2"))
+SECONDS = float(os.environ.get("TIER_SECONDS", "4"))
 ARRIVE_SECONDS_MAX = 60.0 + SECONDS
 PAUSE_SECONDS = 0.05
 PARTITIONS = 6
@@ -43,7 +43,7 @@ class Kafka:
     def __init__(self, programs: Programs, folder: Path) -> None:
         self._tansu, self._proxy = tansu_behind_proxy(programs, folder, topics={"logs": PARTITIONS})
         url = f"kafka://{self._proxy.address}/logs"
-        self.destination = {"connect": url, "replicas_min": 1, "answer_seconds_max": 10.0}
+        self.destination = {"connect": url, "replicas_min": 1, "answer_seconds_max": 3.0}
         self.source = {
             "listen": url,
             "partitions": f"0-{PARTITIONS - 1}",

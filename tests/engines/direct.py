@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from relay.cli.control_client import ask
 from relay.wire.record_number import NUMBER_HEADER, parse_record_number
 from tests.engines.nats import NatsCluster
 from tests.engines.tansu import Tansu
+from tests.engines.topics import read_topic
 from tests.processes import Programs
 from tests.relay_process import RelayProcess
 
@@ -62,21 +61,10 @@ def nats(programs: Programs, folder: Path) -> Engine:
 
 def kafka(programs: Programs, folder: Path) -> Engine:
     tansu = Tansu.started(programs, folder, topics={"logs": 4})
-    confluent_kafka = pytest.importorskip("confluent_kafka")
 
     def records() -> Records:
-        consumer = confluent_kafka.Consumer(
-            {"bootstrap.servers": tansu.address, "group.id": "test", "enable.auto.commit": False}
-        )
-        consumer.assign([confluent_kafka.TopicPartition("logs", n, 0) for n in range(4)])
-        found: Records = []
-        while batch := consumer.consume(10_000, timeout=2.0):
-            for message in batch:
-                assert message.error() is None, message.error()
-                headers = dict(message.headers() or ())
-                found.append(record_of(headers.get(NUMBER_HEADER), message.value()))
-        consumer.close()
-        return found
+        found = read_topic(tansu.address, "logs", 4, count=0)
+        return [record_of(record.headers.get(NUMBER_HEADER), record.value) for record in found]
 
     keys = {"replicas_min": 1}
     return Engine(f"kafka://{tansu.address}/logs", records, tansu.pause, tansu.resume, keys)

@@ -9,7 +9,7 @@ members.  It differs from Apache Kafka (0.6.0):
 * Fetching behind the end answers nothing instead of OFFSET_OUT_OF_RANGE.
 * librdkafka 2.0, Debian's, cannot read its answer to ApiVersions; the wheel's 2.16 can.
 * `read_committed` is not honoured.
-* A group waits for its members as long as `max.poll.interval.ms` says: set it to 6,000 in tests.
+* A group waits for its members as long as `max.poll.interval.ms` says: `GROUP_OPTIONS` in tests.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ import pytest
 
 from tests.processes import Program, Programs, free_port, is_listening_tcp
 
-__all__ = ["GROUP_OPTIONS", "Tansu", "tansu_binary"]
+__all__ = ["GROUP_OPTIONS", "GROUP_SECONDS", "Tansu", "tansu_binary"]
 
-GROUP_OPTIONS = {"max.poll.interval.ms": "6000", "session.timeout.ms": "6000"}
-"""Options of librdkafka with which joining a group takes about three seconds."""
+GROUP_SECONDS = 3
+GROUP_OPTIONS = {
+    "max.poll.interval.ms": f"{GROUP_SECONDS * 1000}",
+    "session.timeout.ms": f"{GROUP_SECONDS * 1000}",
+    "heartbeat.interval.ms": "300",
+}
+"""Options of librdkafka with which joining a group takes about two seconds."""
 
 TOPIC_SECONDS_MAX = 10.0
 

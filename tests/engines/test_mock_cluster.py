@@ -41,16 +41,16 @@ def test_errors_that_pass_lose_nothing(cluster: MockCluster) -> None:
     cluster.answer_with(
         PRODUCE, [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_ENOUGH_REPLICAS]
     )
-    produce(cluster.address, "logs", VALUES)
+    produce(cluster.address, "logs", VALUES, in_trouble=True)
     assert values_of(cluster, 50) == VALUES
 
 
 def test_a_late_answer_stores_twice(cluster: MockCluster) -> None:
     """The mock does not check sequences: what its client repeats is there twice."""
     for broker in cluster.brokers:
-        cluster.answer_late(broker, PRODUCE, [(0, 3.0)])
+        cluster.answer_late(broker, PRODUCE, [(0, 1.5)])
     answered: list[object] = []
-    producer = Producer({"bootstrap.servers": cluster.address, "socket.timeout.ms": 1500})
+    producer = Producer({"bootstrap.servers": cluster.address, "socket.timeout.ms": 500})
     producer.produce(
         "logs", b"late", partition=0, on_delivery=lambda error, _: answered.append(error)
     )

@@ -50,12 +50,12 @@ def test_a_paused_broker_answers_when_it_goes_on(programs: Programs, tmp_path: P
 
 
 def test_answers_that_are_lost_make_no_duplicates(programs: Programs, tmp_path: Path) -> None:
-    """The broker checks the sequences of idempotent producers; `produce` uses one."""
+    """The broker checks the sequences of idempotent producers."""
     tansu, proxy = tansu_behind_proxy(programs, tmp_path, topics={"logs": 1})
     proxy.lose(3)
     values = [b"%d" % number for number in range(100)]
 
-    produce(proxy.address, "logs", values)
+    produce(proxy.address, "logs", values, in_trouble=True)
 
     assert proxy.lost == 3
     assert [record.value for record in read_topic(tansu.address, "logs", 1, count=100)] == values
