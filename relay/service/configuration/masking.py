@@ -24,6 +24,7 @@ _QUERY = re.compile(r"([?&][^=&\s]*=)[^&\s]+")
 _PATH = re.compile(r"(?<=://)([^/]*/).+", re.DOTALL)
 _WORDS = r"pass(?:word|phrase|wd)?|secret|token|api[-_]?key|auth\w*|credentials?|bearer|community"
 _NAME = re.compile(rf"[-\w]*(?:{_WORDS}|key)[-\w]*", re.IGNORECASE)
+_SETTING = re.compile(rf"[a-z]\w*(?:\.\w+)*\.(?:{_WORDS}|pem|config)")  # of a library, as in Kafka
 _ASSIGNED = re.compile(rf"((?:{_WORDS})[-\w]*\s*[=:]\s*)\S.*", re.IGNORECASE | re.DOTALL)
 _LIKE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+=-]{20,}")
 
@@ -44,9 +45,14 @@ def masked(value: object, secrets: Sequence[str]) -> object:
 
 
 def masked_named(value: object, key: str, secrets: Sequence[str]) -> object:
-    """The value of a key whose name may say that it names a file or a variable with a secret."""
+    """The value of a key whose name may say that it names a file or a variable with a secret.
+
+    A name with dots is a setting of a library, whose value is the secret itself.
+    """
     if not isinstance(value, str):
         return masked(value, secrets)
+    if _SETTING.fullmatch(key):
+        return MASK
     last = value.rpartition("/")[2]
     is_pasted = _NAME.fullmatch(key) and _LIKE_A_TOKEN.fullmatch(last)
     if is_pasted and last not in os.environ and not os.path.exists(value):

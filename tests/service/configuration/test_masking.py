@@ -72,3 +72,14 @@ def test_the_path_of_a_webhook_is_a_secret() -> None:
 def test_masks_are_valid_where_secrets_were() -> None:
     assert isinstance(pattern := masked("a(my-token)+", ["my-token"]), str)
     assert re.search(pattern, "aMASKED")
+
+
+def test_settings_of_a_library_hold_secrets_themselves() -> None:
+    options = {
+        "sasl.oauthbearer.assertion.private.key.passphrase": "hunter2",
+        "ssl.keystore.password": "hunter2",
+        "sasl.oauthbearer.config": "secret=hunter2",
+        "socket.keepalive.enable": "true",
+    }
+    assert "hunter2" not in str(shown := masked(options, []))
+    assert isinstance(shown, dict) and shown["socket.keepalive.enable"] == "true"
