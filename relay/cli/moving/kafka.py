@@ -1,4 +1,4 @@
-"""What all dialects say of Kafka: brokers, topics, and the settings of librdkafka."""
+"""Brokers, topics and settings of librdkafka, as all dialects have them."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _tables(keys: Keys, imported: Imported, statement: Statement) -> Tables:
 
 
 def client_of(keys: Keys, imported: Imported, statement: Statement, *, is_source: bool) -> Client:
-    """What source and sink say of TLS, SASL and librdkafka."""
+    """TLS, SASL and settings of librdkafka, which source and sink have alike."""
     client = Client(imported, is_source=is_source)
     tls = tls_keys(keys, is_source=False)
     if tls is not None:

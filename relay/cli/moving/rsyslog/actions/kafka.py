@@ -1,4 +1,4 @@
-"""omkafka, and what imkafka has in common with it."""
+"""Action omkafka, and the input imkafka."""
 
 from __future__ import annotations
 
