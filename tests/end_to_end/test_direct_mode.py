@@ -67,6 +67,11 @@ class Sender:
         return int(source["stored_records"])
 
 
+def acknowledged(receivers: list[RelayProcess]) -> list[int]:
+    """The records of each that are in the log."""
+    return [int(answers(each)["acknowledged_records"]) for each in receivers]
+
+
 def test_receivers_that_are_killed_lose_nothing_and_double_nothing(
     programs: Programs, tmp_path: Path, engine: Engine
 ) -> None:
@@ -79,9 +84,12 @@ def test_receivers_that_are_killed_lose_nothing_and_double_nothing(
         for n in range(SENDERS)
     ]
     for round_ in range(ROUNDS):
+        before = acknowledged(receivers)
         for n, sender in enumerate(senders):
             sender.send(f"s{n}", 3000)
-        killed = receivers[round_ % 2]
+        wait_until(lambda b=before: acknowledged(receivers) != b, "records are in the log", 60.0)
+        now = acknowledged(receivers)
+        killed = next(r for r, a, b in zip(receivers, now, before, strict=True) if a > b)
         killed.kill()
         killed.start()
         sender = senders[round_ % len(senders)]
