@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.certificate_files import CertificateFiles
 from tests.engines.direct import RETRY, Engine, answers, kafka, nats, receiver, status
 from tests.fake_log import take_by_the_rule
 from tests.processes import Programs, free_port, wait_until
@@ -123,3 +125,29 @@ def test_an_engine_that_is_away_closes_no_connection(programs: Programs, tmp_pat
         sender.close()
     payloads = [payload for *_, payload in engine.records()]
     assert {b"<13>1 - - - - - - n=%d" % n for n in range(500)} == set(payloads)
+
+
+def test_senders_are_answered_over_tls(
+    programs: Programs, tmp_path: Path, certificates: CertificateFiles
+) -> None:
+    engine = kafka(programs, tmp_path / "engine")
+    port = free_port()
+    tls = {
+        "certificate": certificates.server_certificate,
+        "private_key": certificates.server_key,
+        "trusted_ca": certificates.ca,
+    }
+    relay = RelayProcess.started(
+        programs,
+        tmp_path / "receiver",
+        sources={"net": {"listen": f"relp+tls://127.0.0.1:{port}", "answer": "bus", **tls}},
+        destinations={"bus": {"connect": engine.connect, **engine.keys, **RETRY}},
+    )
+    context = ssl.create_default_context(cafile=certificates.ca)
+    context.load_cert_chain(certificates.client_certificate, certificates.client_key)
+    sent = [b"<13>1 - - - - - - n=%d" % n for n in range(300)]
+    with RelpSender(port, tls=context) as sender:
+        sender.send(sent)
+        sender.close()
+    assert sorted(payload for *_, payload in engine.records()) == sorted(sent)
+    assert answers(relay)["acknowledged_records"] == 300

@@ -200,6 +200,21 @@ def test_a_refused_record_is_answered_when_it_is_in_the_quarantine(
     assert (sending.runs.records, sending.runs.bytes) == (0, 0)
 
 
+def test_the_rest_of_a_refused_run_is_sent_although_the_connection_has_ended(
+    sending: Sending, session: DirectSession
+) -> None:
+    """A publisher for NATS sends nothing more of the lineage until it has come."""
+    sending.aside_done = stored = Deferred()
+    publisher = begun(sending, session)
+    publisher.refuses.add(b"2")
+    sending.runs.publish(session, [b"1", b"2", b"3"], [1, 2, 3])
+    publisher.store()
+    session.is_over = True
+    sending.runs.end(session)
+    stored.callback(None)
+    assert publisher.runs[-1] == Run([b"3"], LINEAGE, [3], 1, session.peer)
+
+
 def test_one_that_cannot_be_set_aside_is_not_answered(
     sending: Sending, session: DirectSession
 ) -> None:
