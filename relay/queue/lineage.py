@@ -1,7 +1,8 @@
 """The history of a queue's numbers, as the sending relay keeps it.
 
 One for each queue of a destination, a position named `SENT` + "/" + the queue's id, as JSON:
-{"id": …, "epochs": [[epoch, seq of the first record stored in it], …], "place": …, "is_copy": …}.
+{"id": …, "epochs": [[epoch, seq of the first record stored in it], …], "place": …, "is_copy": …},
+without the last two where they say nothing.
 Each start of the relay begins an epoch.  Their purpose is explained in
 `relay/wire/relp/lineage.py`.
 
@@ -22,7 +23,7 @@ SENT = "/sent"
 EPOCHS_MAX = 1000
 
 
-class Lineage(msgspec.Struct, frozen=True):
+class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     """The id of a queue's history, and the epochs that still matter, oldest first."""
 
     id: str

@@ -83,13 +83,13 @@ def test_what_is_measured_once_is_in_the_first_round_alone(tmp_path: Path) -> No
     assert estimated_seconds(cases, 3) == estimated_seconds(cases, 1) > 0
 
 
-def test_the_default_run_takes_at_most_40_minutes(tmp_path: Path) -> None:
+def test_the_default_run_takes_at_most_45_minutes(tmp_path: Path) -> None:
     cases = cases_of(bench(tmp_path), "".join(WORKLOADS))
     mine = [case for case in cases if case.workload == "a"]
     others = [case for case in cases if case.workload != "a"]
     subjects = 5 / 4  # with ewmm
     seconds = estimated_seconds(mine, 3) * 8 / len(KINDS) * subjects + estimated_seconds(others, 3)
-    assert seconds < 40 * 60
+    assert seconds < 45 * 60
 
 
 def test_a_file_takes_the_place_of_all_traffic(tmp_path: Path) -> None:

@@ -195,13 +195,15 @@ Options:
       --version      Show the versions of syslogrelay and Twisted, and exit.
 
 Takes syslog messages, keeps each on disk until the next hop has acknowledged it, and passes it on.
-Listens on udp, dtls, tcp, tls, relp, relp+tls, http, https (://host:port), unixgram, unix, file,
-pipe, program (:///path), systemd (://NAME), system, kmsg, internal (://), journald
-(://[/directory]), default-network, sematext-receiver (://[host]); forwards to udp, dtls, tcp, tls,
-relp, relp+tls (://host:port), file, unix, unixgram, pipe, program (:///path), usertty (://),
-sematext (://us), http, https (://host[:port][/path]). No host means all addresses. With flags every
-source feeds every destination, and both get their ids from their URLs; a configuration file can do
-more.
+Listens on udp, dtls, tcp, tls, relp, relp+tls, http, https (://host:port), kafka, kafka+tls
+(://host:port[,host:port…][/topic]), unixgram, unix, file, pipe, program (:///path), systemd
+(://NAME), system, kmsg, internal (://), journald (://[/directory]), nats, nats+tls
+(://host:port[,host:port…][/stream]), default-network, sematext-receiver (://[host]); forwards to
+udp, dtls, tcp, tls, relp, relp+tls (://host:port), file, unix, unixgram, pipe, program (:///path),
+usertty (://), sematext (://us), http, https (://host[:port][/path]), nats, nats+tls
+(://host:port[,host:port…][/stream]), kafka, kafka+tls (://host:port[,host:port…][/topic]). No host
+means all addresses. With flags every source feeds every destination, and both get their ids from
+their URLs; a configuration file can do more.
 
 Examples:
   twistd --nodaemon syslogrelay --config /etc/syslogrelay/relay.toml

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from relay.queue.admission.backpressure import SourceAdmission
 from relay.queue.files.map_size import roomy_map_bytes
 from relay.service.configuration.model import (
     Configuration,
@@ -40,7 +41,7 @@ def test_there_is_room_for_as_much_as_is_configured(tmp_path: Path) -> None:
     admission = new_admission(
         Configuration("web-1", str(tmp_path), queue_bytes_max=10_000_000, reserve_bytes=0)
     )
-    source = admission.for_source([])
+    source = SourceAdmission(admission.shared_with([]))
     admission.set_queue_bytes(9_000_000)
     assert not source.closed
     admission.set_queue_bytes(10_000_000)
