@@ -33,10 +33,8 @@ _CREDENTIALS_BYTES_MAX = 64 * 1024
 class LoginKeys:
     """Keys for what shows the servers who connects; one way at most."""
 
-    user: str = key(Text("a user name", r"[^\0\n]{1,255}"), "", "user with a password")
-    password_file: str = key(
-        SecretFile(is_token=True), "", "file that holds nothing but the password of `user`"
-    )
+    user: str = key(Text("a name without colon", r"[^:\0-\x1f]+"), "", "user with a password")
+    password_file: str = key(SecretFile(), "", "file with the password of `user`")
     token_file: str = key(SecretFile(is_token=True), "", "file that holds nothing but a token")
     credentials_file: str = key(
         SecretFile(),
