@@ -111,7 +111,7 @@ def test_check_connect_tells_of_brokers_and_topic(programs: Programs, tmp_path: 
     found = check(bus.relay.config_path)
     assert "topic logs: 3 partitions, 1 replica" in found.texts("destination bus")
     tansu.kill()
-    assert "kafka-no-topic" in check(bus.relay.config_path).faults("destination bus")
+    assert "kafka-unusable" in check(bus.relay.config_path).faults("destination bus")
 
 
 def test_topics_of_messages_and_the_one_for_others(programs: Programs, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def probe_topic(
         (facts,) = look_up(settings, [topic], probe.seconds_max)
     except UpstreamError as error:
         remedy = "compare hosts, ports, TLS and sasl with the brokers' listeners, and the topic"
-        probe.fail("kafka", "kafka-no-topic", str(error), remedy)
+        probe.fail("kafka", "kafka-unusable", str(error), remedy)
         return None
     probe.passed("kafka", facts.text)
     return facts

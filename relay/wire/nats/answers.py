@@ -39,8 +39,6 @@ _FATES = {
     Fate.UNUSABLE: (10059, 10039, 10076, 10109, 10174, 10177),
 }
 _FATE_OF = {code: fate for fate, codes in _FATES.items() for code in codes}
-NO_ATOMIC = 10174
-"""Batches are switched off for the stream."""
 NOT_FOUND = (10037, 10014, 10059)
 """There is no such message, consumer or stream."""
 NO_RESPONDERS = 503

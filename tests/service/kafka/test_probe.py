@@ -26,7 +26,7 @@ def test_a_topic_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     replace_library(monkeypatch, Cluster({"other": 4}))
     probe = Probe("source bus", 1.0)
     assert probe_topic(probe, BROKERS, ClientKeys(), None, "logs") is None
-    assert [each.fault for each in probe.findings] == ["kafka-no-topic"]
+    assert [each.fault for each in probe.findings] == ["kafka-unusable"]
 
 
 def test_a_password_that_cannot_be_read(tmp_path: Path) -> None:
